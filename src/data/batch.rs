@@ -1,0 +1,78 @@
+//! A batch: sequences of tokens with what should follow each of them, packed one after another.
+
+use crate::model::Sequences;
+
+/// Sequences for one training step. Its memory is kept when it is filled again.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    tokens: Vec<usize>,
+    positions: Vec<usize>,
+    targets: Vec<usize>,
+    weights: Vec<f64>,
+    lengths: Vec<usize>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes all sequences out.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.targets.clear();
+        self.weights.clear();
+        self.lengths.clear();
+    }
+
+    /// Adds a sequence of n + 1 tokens: n of them to be read, each with its successor as the target. All tokens weigh
+    /// the same in the loss.
+    pub fn push(&mut self, sequence: impl IntoIterator<Item = usize>) {
+        let mut length = 0;
+        let mut sequence = sequence.into_iter();
+        let Some(mut token) = sequence.next() else { return };
+        for target in sequence {
+            self.tokens.push(token);
+            self.targets.push(target);
+            self.positions.push(length);
+            self.weights.push(1.0);
+            length += 1;
+            token = target;
+        }
+        if length > 0 {
+            self.lengths.push(length);
+        }
+    }
+
+    /// How many tokens are to be read.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// What a model reads.
+    pub fn sequences(&self) -> Sequences<'_> {
+        Sequences { tokens: &self.tokens, positions: &self.positions, lengths: &self.lengths }
+    }
+
+    /// What it should say after each token.
+    pub fn targets(&self) -> &[usize] {
+        &self.targets
+    }
+
+    /// How much each token counts in the mean loss.
+    pub fn weights(&self) -> &[f64] {
+        &self.weights
+    }
+
+    /// The same, to be changed.
+    pub fn weights_mut(&mut self) -> &mut [f64] {
+        &mut self.weights
+    }
+}

@@ -1,0 +1,11 @@
+//! Training data: files of text, and batches of tokens made of them.
+
+mod batch;
+#[cfg(feature = "fetch")]
+pub mod fetch;
+mod names;
+mod text;
+
+pub use batch::Batch;
+pub use names::Names;
+pub use text::{DataError, find, read_text};

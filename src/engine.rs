@@ -1,0 +1,38 @@
+//! The boundary between what is generic over tensors (models) and what is not (training, generation).
+
+use crate::data::Batch;
+use crate::model::{Model, Pass};
+use crate::real::Real;
+
+/// Something that runs models: weights and a batch go in, a loss and its gradient come out.
+pub trait Engine {
+    /// The type of its numbers: `f64` or `f32`.
+    type Real: Real;
+
+    /// The weighted mean loss of a batch, in nats a token, and the gradient of it with respect to every weight,
+    /// written over `gradient` in the order of the model's layout.
+    fn gradient<M: Model>(
+        &mut self,
+        model: &M,
+        weights: &[Self::Real],
+        batch: &Batch,
+        pass: Pass,
+        gradient: &mut [Self::Real],
+    ) -> f64;
+
+    /// The weighted mean loss of a batch without dropout or smoothing.
+    fn loss<M: Model>(&mut self, model: &M, weights: &[Self::Real], batch: &Batch) -> f64;
+
+    /// The loss of each token of the batch that [`gradient`](Engine::gradient) or [`loss`](Engine::loss) saw last.
+    fn token_losses(&self) -> &[f64];
+
+    /// Reads a prompt, which must not be empty, and then asks again and again for the next token: `next` gets the
+    /// logits over the vocabulary, and answers with the token that is to follow, or `None` to stop.
+    fn generate<M: Model>(
+        &mut self,
+        model: &M,
+        weights: &[Self::Real],
+        prompt: &[usize],
+        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
+    );
+}

@@ -1,0 +1,158 @@
+//! Which decoder: its sizes and its variants, and the presets.
+
+use serde::{Deserialize, Serialize};
+
+/// How a decoder tells one place in the sequence from another.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Position {
+    /// A learned vector for each place, added to the token's (GPT).
+    Learned,
+    /// Queries and keys are turned by an angle that grows with the place (RoPE).
+    Rope {
+        /// The ratio of the slowest turn to the fastest; 10,000 by custom.
+        base: f64,
+    },
+}
+
+/// What the feed-forward network does between its layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `down · relu(up · x)`.
+    Relu,
+    /// `down · (silu(gate · x) * (up · x))`.
+    Swiglu,
+}
+
+/// Sizes and variants of a [`Decoder`](super::Decoder).
+///
+/// ```
+/// use gradus::model::DecoderConfig;
+/// let wider = DecoderConfig { n_embd: 32, ..DecoderConfig::microgpt(27) };
+/// assert!(wider.check().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecoderConfig {
+    /// Distinct tokens.
+    pub vocab_size: usize,
+    /// The longest sequence.
+    pub block_size: usize,
+    /// Blocks, one above another.
+    pub n_layer: usize,
+    /// The width of the residual stream.
+    pub n_embd: usize,
+    /// Query heads.
+    pub n_head: usize,
+    /// Key and value heads.
+    pub n_kv_head: usize,
+    /// The inner width of the feed-forward network.
+    pub n_ffn: usize,
+    /// Its activation.
+    pub activation: Activation,
+    /// How places are told apart.
+    pub position: Position,
+    /// What is added to the mean square before the root.
+    pub norm_eps: f64,
+    /// Whether normalisations have a learned gain.
+    pub norm_gain: bool,
+    /// Whether the embeddings are normalised before the first block.
+    pub embedding_norm: bool,
+    /// Whether the output of the last block is normalised before the head.
+    pub final_norm: bool,
+    /// Whether queries and keys are normalised, head by head, before they are turned.
+    pub qk_norm: bool,
+    /// How likely an element is dropped after attention and after the feed-forward network, while training.
+    pub dropout: f64,
+    /// The standard deviation of fresh weights.
+    pub init_std: f64,
+}
+
+/// A configuration that no model can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl DecoderConfig {
+    /// Karpathy's microgpt: 1 layer, 16 wide, 4 heads, at most 16 tokens, no biases, no gains. With the 27 tokens of
+    /// his names it has 4,192 parameters.
+    pub fn microgpt(vocab_size: usize) -> Self {
+        DecoderConfig {
+            vocab_size,
+            block_size: 16,
+            n_layer: 1,
+            n_embd: 16,
+            n_head: 4,
+            n_kv_head: 4,
+            n_ffn: 64,
+            activation: Activation::Relu,
+            position: Position::Learned,
+            norm_eps: 1e-5,
+            norm_gain: false,
+            embedding_norm: true,
+            final_norm: false,
+            qk_norm: false,
+            dropout: 0.0,
+            init_std: 0.08,
+        }
+    }
+
+    /// The width of one head.
+    pub fn head_dim(&self) -> usize {
+        self.n_embd / self.n_head
+    }
+
+    /// Whether such a model can be built.
+    ///
+    /// # Errors
+    /// Says which two numbers do not fit, and what would.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let err = |message: String| Err(ConfigError(message));
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("block_size", self.block_size),
+            ("n_layer", self.n_layer),
+            ("n_embd", self.n_embd),
+            ("n_head", self.n_head),
+            ("n_kv_head", self.n_kv_head),
+            ("n_ffn", self.n_ffn),
+        ];
+        for (name, size) in sizes {
+            if size == 0 {
+                return err(format!("{name} is 0, but a model needs at least one"));
+            }
+        }
+        if self.n_embd % self.n_head != 0 {
+            let fits: Vec<String> =
+                (1..=self.n_embd).filter(|n| self.n_embd % n == 0).map(|n| n.to_string()).collect();
+            return err(format!(
+                "{} heads do not divide a width of {}: choose one of {}",
+                self.n_head,
+                self.n_embd,
+                fits.join(", ")
+            ));
+        }
+        if self.n_head % self.n_kv_head != 0 {
+            return err(format!("{} key heads do not divide {} query heads", self.n_kv_head, self.n_head));
+        }
+        if matches!(self.position, Position::Rope { .. }) && self.head_dim() % 2 != 0 {
+            return err(format!("rotary positions need heads of even width, not {}", self.head_dim()));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return err(format!("a dropout of {} is no probability below 1", self.dropout));
+        }
+        match self.parameters() {
+            Some(count) if count <= u32::MAX as usize => Ok(()),
+            _ => err("a model of this size has more parameters than the 2³² that one buffer holds".to_owned()),
+        }
+    }
+
+    /// How many parameters the matrices have together, or `None` if the number is too large to say.
+    fn parameters(&self) -> Option<usize> {
+        let sides = self.vocab_size.checked_mul(2)?.checked_add(self.block_size)?.checked_mul(self.n_embd)?;
+        let attention = self.n_embd.checked_mul(self.n_embd)?.checked_mul(4)?;
+        let ffn = self.n_embd.checked_mul(self.n_ffn)?.checked_mul(3)?;
+        attention.checked_add(ffn)?.checked_mul(self.n_layer)?.checked_add(sides)
+    }
+}

@@ -1,0 +1,315 @@
+//! Rows of values: the scalar engine's [`Tensor`].
+//!
+//! A matrix is a list of its rows, each a stretch of some block. So to take rows, or columns, or to put rows one
+//! below another copies no number: it writes a new list. Every other operation makes a new block of numbers, each
+//! with an operation of its own.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::op::{Op, dot};
+use super::value::{Block, Graph, Run, Value};
+use crate::function::{Binary, Function};
+use crate::params::{Layout, Weights};
+use crate::tensor::{Tensor, broadcast};
+
+/// A matrix whose every element is a [`Value`].
+#[derive(Clone, Copy)]
+pub struct Matrix<'g> {
+    graph: &'g Graph<'g>,
+    rows: &'g [Run<'g>],
+    cols: usize,
+}
+
+impl<'g> Graph<'g> {
+    /// A matrix of given numbers, row by row: leaves of the graph.
+    pub fn matrix(&'g self, rows: usize, cols: usize, data: &[f64]) -> Matrix<'g> {
+        assert_eq!(data.len(), rows * cols, "matrix: {} numbers for {rows} x {cols}", data.len());
+        Matrix::of(self.leaves(self.bump().alloc_slice_copy(data)), 0, rows, cols)
+    }
+
+    /// All weights of a model as leaves of this graph, read where they lie.
+    pub fn bind(&'g self, layout: &Layout, weights: &'g [f64]) -> Bound<'g> {
+        let block = self.leaves(weights);
+        let windows = layout.windows();
+        let matrices = self.bump().alloc_slice_fill_with(windows.len(), |at| {
+            let window = &windows[at];
+            Matrix::of(block, window.offset, window.rows, window.cols)
+        });
+        Bound { weights: Weights::new(matrices), block }
+    }
+}
+
+/// A model's weights in a graph.
+#[derive(Clone, Copy)]
+pub struct Bound<'g> {
+    /// The matrices, by their parameter.
+    pub weights: Weights<'g, Matrix<'g>>,
+    block: &'g Block<'g>,
+}
+
+impl Bound<'_> {
+    /// Copies the gradients of all weights out of the graph, in the order of the layout.
+    pub fn gradient(self, out: &mut [f64]) {
+        let generation = self.block.graph.generation();
+        for (out, grad) in out.iter_mut().zip(self.block.reach(generation)) {
+            *out = grad.get();
+        }
+    }
+}
+
+impl<'g> Matrix<'g> {
+    /// `rows` rows that lie one after another in a block, from `start` on.
+    fn of(block: &'g Block<'g>, start: usize, rows: usize, cols: usize) -> Self {
+        let graph = block.graph;
+        let run = |row| Run { block, start: (start + row * cols) as u32 };
+        Matrix { graph, rows: graph.bump().alloc_slice_fill_with(rows, run), cols }
+    }
+
+    /// The number in one place.
+    pub fn value(self, row: usize, col: usize) -> Value<'g> {
+        assert!(col < self.cols, "value: column {col} of {}", self.cols);
+        let run = self.rows[row];
+        run.block.value(run.start + col as u32)
+    }
+
+    /// All numbers of a row.
+    pub fn row(self, row: usize) -> &'g [f64] {
+        self.rows[row].data(self.cols)
+    }
+
+    /// New numbers, row by row, each with its operation: `data` fills a row at a time, and `op` tells how the number
+    /// in a row and column was made.
+    #[inline]
+    fn compute(
+        self,
+        rows: usize,
+        cols: usize,
+        mut data: impl FnMut(usize, &mut [f64]),
+        mut op: impl FnMut(usize, u32) -> Op<'g>,
+    ) -> Self {
+        let bump = self.graph.bump();
+        let numbers = bump.alloc_slice_fill_copy(rows * cols, 0.0);
+        for row in 0..rows {
+            data(row, &mut numbers[row * cols..][..cols]);
+        }
+        let (mut row, mut col) = (0, 0);
+        let ops = bump.alloc_slice_fill_with(rows * cols, |_| {
+            let made = op(row, col);
+            col += 1;
+            if col as usize == cols {
+                (row, col) = (row + 1, 0);
+            }
+            made
+        });
+        Matrix::of(self.graph.block(numbers, ops), 0, rows, cols)
+    }
+
+    fn combine(self, op: Binary, b: Self) -> Self {
+        let (rows, cols) = broadcast(op.sign(), self.shape(), b.shape());
+        // Where an operand has a single row or column, its index stays 0.
+        let row_of = |m: Self, row: usize| if m.rows.len() == 1 { 0 } else { row };
+        let (a_step, b_step) = (u32::from(self.cols > 1), u32::from(b.cols > 1));
+        self.compute(
+            rows,
+            cols,
+            |row, out| {
+                let (a, b) = (self.row(row_of(self, row)), b.row(row_of(b, row)));
+                match (a.len(), b.len()) {
+                    (1, m) if m > 1 => out.iter_mut().zip(b).for_each(|(y, &b)| *y = op.value(a[0], b)),
+                    (_, 1) => out.iter_mut().zip(a).for_each(|(y, &a)| *y = op.value(a, b[0])),
+                    _ => out.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = op.value(a, b)),
+                }
+            },
+            |row, col| {
+                let (a, b) = (self.rows[row_of(self, row)], b.rows[row_of(b, row)]);
+                let (i, j) = (a.start + col * a_step, b.start + col * b_step);
+                Op::Binary { op, a: a.block, i, b: b.block, j }
+            },
+        )
+    }
+}
+
+impl<'g> Tensor for Matrix<'g> {
+    fn shape(self) -> (usize, usize) {
+        (self.rows.len(), self.cols)
+    }
+
+    fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self {
+        self.graph.matrix(rows, cols, data)
+    }
+
+    fn apply(self, f: Function) -> Self {
+        self.compute(
+            self.rows.len(),
+            self.cols,
+            |row, out| out.iter_mut().zip(self.row(row)).for_each(|(y, &x)| *y = f.value(x)),
+            |row, col| Op::Unary { f, x: self.rows[row].block, i: self.rows[row].start + col },
+        )
+    }
+
+    fn matmul(self, b: Self) -> Self {
+        assert_eq!(self.cols, b.rows.len(), "matmul: {:?} · {:?}", self.shape(), b.shape());
+        let (b_rows, cols) = (&*self.graph.bump().alloc(b.rows), b.cols);
+        self.compute(
+            self.rows.len(),
+            cols,
+            |row, out| {
+                for (&a, b) in self.row(row).iter().zip(b.rows) {
+                    for (y, b) in out.iter_mut().zip(b.data(cols)) {
+                        *y += a * b;
+                    }
+                }
+            },
+            |row, col| {
+                let a = self.rows[row];
+                Op::DotColumn { a: a.block, i: a.start, b: b_rows, j: col }
+            },
+        )
+    }
+
+    fn matmul_t(self, b: Self) -> Self {
+        assert_eq!(self.cols, b.cols, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
+        let len = self.cols as u32;
+        self.compute(
+            self.rows.len(),
+            b.rows.len(),
+            |row, out| {
+                let a = self.row(row);
+                for (y, b) in out.iter_mut().zip(b.rows) {
+                    *y = dot(a, b.data(a.len()));
+                }
+            },
+            |row, col| {
+                let (a, b) = (self.rows[row], b.rows[col as usize]);
+                Op::DotRun { a: a.block, i: a.start, b: b.block, j: b.start, len }
+            },
+        )
+    }
+
+    fn row_sum(self) -> Self {
+        let len = self.cols as u32;
+        self.compute(
+            self.rows.len(),
+            1,
+            |row, out| out[0] = self.row(row).iter().sum(),
+            |row, _| Op::SumRun { x: self.rows[row].block, i: self.rows[row].start, len },
+        )
+    }
+
+    fn row_max(self) -> Self {
+        let max = |row| self.row(row).iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let data = self.graph.bump().alloc_slice_fill_with(self.rows.len(), max);
+        Matrix::of(self.graph.leaves(data), 0, data.len(), 1)
+    }
+
+    fn gather_rows(self, rows: &[usize]) -> Self {
+        let rows = self.graph.bump().alloc_slice_fill_with(rows.len(), |at| self.rows[rows[at]]);
+        Matrix { rows, ..self }
+    }
+
+    fn pick(self, cols: &[usize]) -> Self {
+        assert_eq!(self.rows.len(), cols.len(), "pick: {:?} with {} columns", self.shape(), cols.len());
+        let pick = |row: usize| {
+            assert!(cols[row] < self.cols, "pick: column {} of {}", cols[row], self.cols);
+            Run { start: self.rows[row].start + cols[row] as u32, ..self.rows[row] }
+        };
+        Matrix { rows: self.graph.bump().alloc_slice_fill_with(cols.len(), pick), cols: 1, ..self }
+    }
+
+    fn slice_cols(self, cols: Range<usize>) -> Self {
+        assert!(cols.end <= self.cols, "slice_cols: {cols:?} of {:?}", self.shape());
+        let slice = |row: usize| Run { start: self.rows[row].start + cols.start as u32, ..self.rows[row] };
+        Matrix { rows: self.graph.bump().alloc_slice_fill_with(self.rows.len(), slice), cols: cols.len(), ..self }
+    }
+
+    fn concat_cols(parts: &[Self]) -> Self {
+        let cols = parts.iter().map(|part| part.cols).sum();
+        let first = parts[0];
+        assert!(parts.iter().all(|part| part.rows.len() == first.rows.len()), "concat_cols: unequal heights");
+        let part = Cell::new((0, 0)); // where the next column comes from: the part, and the column in it
+        first.compute(
+            first.rows.len(),
+            cols,
+            |row, out| {
+                let mut rest = out;
+                for part in parts {
+                    let (here, after) = rest.split_at_mut(part.cols);
+                    here.copy_from_slice(part.row(row));
+                    rest = after;
+                }
+            },
+            |row, col| {
+                let (mut at, mut from) = if col == 0 { (0, 0) } else { part.get() };
+                while col as usize == from + parts[at].cols {
+                    (at, from) = (at + 1, from + parts[at].cols);
+                }
+                part.set((at, from));
+                let run = parts[at].rows[row];
+                Op::Unary { f: Function::Identity, x: run.block, i: run.start + (col - from as u32) }
+            },
+        )
+    }
+
+    fn concat_rows(parts: &[Self]) -> Self {
+        let first = parts[0];
+        assert!(parts.iter().all(|part| part.cols == first.cols), "concat_rows: unequal widths");
+        let count = parts.iter().map(|part| part.rows.len()).sum();
+        let mut rows = parts.iter().flat_map(|part| part.rows);
+        let next = |_| *rows.next().expect("as many rows as were counted");
+        Matrix { rows: first.graph.bump().alloc_slice_fill_with(count, next), ..first }
+    }
+
+    /// The rows lie in a list already: a part of that list.
+    fn slice_rows(self, rows: Range<usize>) -> Self {
+        Matrix { rows: &self.rows[rows], ..self }
+    }
+
+    /// One dot node a row instead of a product for each element and their sum.
+    fn row_dot(self, b: Self) -> Self {
+        assert_eq!(self.shape(), b.shape(), "row_dot: {:?} and {:?}", self.shape(), b.shape());
+        let len = self.cols as u32;
+        self.compute(
+            self.rows.len(),
+            1,
+            |row, out| out[0] = dot(self.row(row), b.row(row)),
+            |row, _| {
+                let (a, b) = (self.rows[row], b.rows[row]);
+                Op::DotRun { a: a.block, i: a.start, b: b.block, j: b.start, len }
+            },
+        )
+    }
+}
+
+/// The operators of the contract, each in terms of what an engine implements once: `combine` for two tensors and
+/// [`Tensor::apply`] for a tensor and a number.
+macro_rules! operators {
+    ($($trait:ident $method:ident $with_number:expr;)*) => {$(
+        impl<'g> std::ops::$trait for Matrix<'g> {
+            type Output = Self;
+            fn $method(self, b: Self) -> Self {
+                self.combine(Binary::$trait, b)
+            }
+        }
+        impl<'g> std::ops::$trait<f64> for Matrix<'g> {
+            type Output = Self;
+            fn $method(self, c: f64) -> Self {
+                self.apply($with_number(c))
+            }
+        }
+    )*};
+}
+
+operators! {
+    Add add Function::Shift;
+    Sub sub |c: f64| Function::Shift(-c);
+    Mul mul Function::Scale;
+    Div div |c: f64| Function::Scale(1.0 / c);
+}
+
+impl std::ops::Neg for Matrix<'_> {
+    type Output = Self;
+    fn neg(self) -> Self {
+        self.apply(Function::Neg)
+    }
+}

@@ -1,0 +1,13 @@
+//! The scalar engine: every number is a node of a graph, in `f64`. Slow, transparent, exact: the specification
+//! by which every other engine is judged.
+
+mod diagram;
+mod engine;
+mod matrix;
+mod op;
+mod value;
+
+pub use diagram::{Diagram, DiagramNode};
+pub use engine::Scalar;
+pub use matrix::{Bound, Matrix};
+pub use value::{Arena, Graph, Value};

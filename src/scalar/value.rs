@@ -1,0 +1,426 @@
+//! A number that remembers how it was made.
+//!
+//! Every [`Value`] is one number of a calculation. It knows its operation and its operands, so the whole
+//! calculation is a graph, and [`Value::backward`] walks it from the result to the beginning to find how
+//! much the result would change with every number in it: the gradient. That is all of automatic
+//! differentiation (in reverse mode; Linnainmaa 1970), and all that a neural network needs in order to learn.
+//!
+//! # Where the numbers live
+//!
+//! In an [`Arena`]: memory that is filled from one end and emptied all at once. [`Arena::graph`] empties it and
+//! starts a new [`Graph`] there, so that from the second training step on nothing is asked of the system.
+//! Numbers that are born together (the elements of a row, of a whole matrix) lie together in one [`Block`]:
+//! their values in one array, their gradients in another, their operations in a third. A number made by
+//! itself is a block of one. So a [`Value`] is a block and an index, and a dot product reads two stretches
+//! of memory from left to right, which is what processors are good at.
+
+use std::cell::Cell;
+use std::fmt;
+use std::ops::Range;
+
+use bumpalo::Bump;
+
+use super::op::Op;
+use crate::function::{Binary, Function};
+
+/// The memory of a graph, to be used again for the next one.
+///
+/// ```
+/// use gradus::scalar::Arena;
+///
+/// let mut arena = Arena::new();
+/// for step in 1..=3 {
+///     let graph = arena.graph(); // the graph of the step before is gone
+///     let x = graph.value(step as f64);
+///     let y = x * x;
+///     y.backward();
+///     assert_eq!(x.grad(), 2.0 * step as f64);
+/// }
+/// ```
+///
+/// A value cannot outlive its graph. To keep one past the next call of [`Arena::graph`] does not compile:
+///
+/// ```compile_fail,E0499
+/// use gradus::scalar::Arena;
+///
+/// let mut arena = Arena::new();
+/// let old = arena.graph().value(1.0);
+/// let graph = arena.graph();
+/// println!("{}", old.data()); // error: `arena` was borrowed again while `old` still needs it
+/// ```
+#[derive(Default)]
+pub struct Arena {
+    bump: Bump,
+}
+
+impl Arena {
+    /// An empty arena, which has not asked the system for memory yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the last graph and starts an empty one in the same memory.
+    pub fn graph(&mut self) -> &Graph<'_> {
+        self.bump.reset();
+        let bump = &self.bump;
+        bump.alloc(Graph {
+            bump,
+            newest: Cell::new(None),
+            generation: Cell::new(0),
+            values: Cell::new(0),
+            labels: Cell::new(None),
+        })
+    }
+
+    /// The bytes that the arena holds at present.
+    pub fn bytes(&self) -> usize {
+        self.bump.allocated_bytes()
+    }
+}
+
+/// A calculation in the making: it hands out values and remembers the order in which they came.
+pub struct Graph<'g> {
+    bump: &'g Bump,
+    newest: Cell<Option<&'g Block<'g>>>,
+    generation: Cell<u64>,
+    values: Cell<usize>,
+    labels: Cell<Option<&'g Label<'g>>>,
+}
+
+/// Numbers that were made together. Their values never change; their gradients do.
+pub(super) struct Block<'g> {
+    pub(super) graph: &'g Graph<'g>,
+    /// The block made just before this one. Followed to its end, this is the creation order backward.
+    pub(super) earlier: Option<&'g Block<'g>>,
+    pub(super) data: &'g [f64],
+    pub(super) grad: &'g [Cell<f64>],
+    /// How each number was made; empty if they were given from outside (the leaves of the graph).
+    pub(super) ops: &'g [Op<'g>],
+    /// The last backward pass that reached this block.
+    reached: Cell<u64>,
+}
+
+/// A name that somebody gave to a value.
+struct Label<'g> {
+    value: Value<'g>,
+    text: &'g str,
+    earlier: Option<&'g Label<'g>>,
+}
+
+impl<'g> Graph<'g> {
+    /// A number from outside: a leaf.
+    pub fn value(&'g self, data: f64) -> Value<'g> {
+        self.leaves(self.bump.alloc_slice_copy(&[data])).value(0)
+    }
+
+    /// How many values the graph holds.
+    pub fn len(&self) -> usize {
+        self.values.get()
+    }
+
+    /// Whether nothing has been calculated yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of the last backward pass.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Memory that lives as long as the graph.
+    pub(super) fn bump(&self) -> &'g Bump {
+        self.bump
+    }
+
+    /// Leaves that read their values where they lie.
+    pub(super) fn leaves(&'g self, data: &'g [f64]) -> &'g Block<'g> {
+        self.block(data, &[])
+    }
+
+    /// New numbers with their values and operations.
+    pub(super) fn block(&'g self, data: &'g [f64], ops: &'g [Op<'g>]) -> &'g Block<'g> {
+        debug_assert!(ops.is_empty() || ops.len() == data.len());
+        assert!(u32::try_from(data.len()).is_ok(), "a block holds at most 2³² - 1 numbers");
+        let grad = self.bump.alloc_slice_fill_copy(data.len(), 0.0);
+        let block = &*self.bump.alloc(Block {
+            graph: self,
+            earlier: self.newest.get(),
+            data,
+            grad: Cell::from_mut(grad).as_slice_of_cells(),
+            ops,
+            reached: Cell::new(0),
+        });
+        self.newest.set(Some(block));
+        self.values.set(self.values.get() + data.len());
+        block
+    }
+
+    /// One number with its operation.
+    #[inline]
+    fn computed(&'g self, data: f64, op: Op<'g>) -> Value<'g> {
+        let data = self.bump.alloc_slice_copy(&[data]);
+        let op = self.bump.alloc(op);
+        self.block(data, std::slice::from_ref(op)).value(0)
+    }
+
+    /// The label of a value, if it has one.
+    pub(super) fn label(&self, value: Value<'g>) -> Option<&'g str> {
+        let mut next = self.labels.get();
+        while let Some(label) = next {
+            if label.value.same(value) {
+                return Some(label.text);
+            }
+            next = label.earlier;
+        }
+        None
+    }
+}
+
+impl<'g> Block<'g> {
+    pub(super) fn value(&'g self, index: u32) -> Value<'g> {
+        assert!((index as usize) < self.data.len(), "value {index} of a block of {}", self.data.len());
+        Value { block: self, index }
+    }
+
+    /// The gradients from `range` on, ready to be added to in this backward pass.
+    ///
+    /// The generation is the visited mark. A block not yet marked with it is reached for the first time, so
+    /// its gradients, perhaps left over from an earlier pass, start afresh. Thus nothing ever has to be
+    /// set to zero beforehand, and a second `backward` on the same graph is right too.
+    #[inline]
+    pub(super) fn reach(&self, generation: u64) -> &'g [Cell<f64>] {
+        if self.reached.get() != generation {
+            self.reached.set(generation);
+            for grad in self.grad {
+                grad.set(0.0);
+            }
+        }
+        self.grad
+    }
+}
+
+/// One number of a calculation. `Copy`: only a handle to where the number lies in its graph.
+///
+/// The operators work on two values, and on a value and an `f64` in either order:
+///
+/// ```
+/// use gradus::scalar::Arena;
+///
+/// let mut arena = Arena::new();
+/// let graph = arena.graph();
+/// let a = graph.value(-4.0);
+/// let b = graph.value(2.0);
+/// let mut c = a + b;
+/// let mut d = a * b + b.pow(3.0);
+/// c = c + c + 1.0;
+/// c = c + 1.0 + c + (-a);
+/// d = d + d * 2.0 + (b + a).relu();
+/// d = d + 3.0 * d + (b - a).relu();
+/// let e = c - d;
+/// let f = e.pow(2.0);
+/// let g = f / 2.0 + 10.0 / f;
+/// g.backward();
+/// assert_eq!(format!("{:.4} {:.4} {:.4}", g.data(), a.grad(), b.grad()), "24.7041 138.8338 645.5773");
+/// ```
+#[derive(Clone, Copy)]
+pub struct Value<'g> {
+    pub(super) block: &'g Block<'g>,
+    pub(super) index: u32,
+}
+
+impl<'g> Value<'g> {
+    /// The number itself.
+    #[inline]
+    pub fn data(self) -> f64 {
+        self.block.data[self.index as usize]
+    }
+
+    /// How much the value on which [`backward`](Value::backward) was called last changes per unit of this
+    /// one. Zero if it does not depend on it.
+    pub fn grad(self) -> f64 {
+        let current = self.block.reached.get() == self.graph().generation.get();
+        if current { self.block.grad[self.index as usize].get() } else { 0.0 }
+    }
+
+    /// Gives the value a name, for the drawing. The last one given counts.
+    pub fn label(self, text: &str) -> Self {
+        let graph = self.graph();
+        let text = graph.bump.alloc_str(text);
+        let earlier = graph.labels.get();
+        graph.labels.set(Some(graph.bump.alloc(Label { value: self, text, earlier })));
+        self
+    }
+
+    /// Any [`Function`] of one number.
+    #[inline]
+    pub fn apply(self, f: Function) -> Self {
+        let data = f.value(self.data());
+        self.graph().computed(data, Op::Unary { f, x: self.block, i: self.index })
+    }
+
+    #[inline]
+    fn combine(self, op: Binary, other: Self) -> Self {
+        let data = op.value(self.data(), other.data());
+        let op = Op::Binary { op, a: self.block, i: self.index, b: other.block, j: other.index };
+        self.graph().computed(data, op)
+    }
+
+    /// `xᵖ`.
+    pub fn pow(self, p: f64) -> Self {
+        self.apply(Function::Power(p))
+    }
+
+    /// `eˣ`.
+    pub fn exp(self) -> Self {
+        self.apply(Function::Exp)
+    }
+
+    /// The natural logarithm.
+    pub fn ln(self) -> Self {
+        self.apply(Function::Ln)
+    }
+
+    /// `max(x, 0)`.
+    pub fn relu(self) -> Self {
+        self.apply(Function::Relu)
+    }
+
+    /// The hyperbolic tangent.
+    pub fn tanh(self) -> Self {
+        self.apply(Function::Tanh)
+    }
+
+    /// `1 / (1 + e⁻ˣ)`.
+    pub fn sigmoid(self) -> Self {
+        self.apply(Function::Sigmoid)
+    }
+
+    /// `x · sigmoid(x)`.
+    pub fn silu(self) -> Self {
+        self.apply(Function::Silu)
+    }
+
+    /// The sum of all `terms` as one node: a chain of additions would be one node for each of them.
+    ///
+    /// # Panics
+    /// If there is no term, since a sum of nothing belongs to no graph.
+    pub fn sum(terms: &[Self]) -> Self {
+        let first = terms.first().expect("Value::sum of no terms: use graph.value(0.0)");
+        let graph = first.graph();
+        let terms = &*graph.bump.alloc_slice_copy(terms);
+        graph.computed(terms.iter().map(|x| x.data()).sum(), Op::Sum { terms })
+    }
+
+    /// The dot product `a₀·b₀ + a₁·b₁ + …` as one node.
+    ///
+    /// # Panics
+    /// If the lengths differ or are zero.
+    pub fn dot(a: &[Self], b: &[Self]) -> Self {
+        assert_eq!(a.len(), b.len(), "Value::dot: {} numbers against {}", a.len(), b.len());
+        let graph = a.first().expect("Value::dot of no terms: use graph.value(0.0)").graph();
+        let pairs = &*graph.bump.alloc_slice_fill_iter(a.iter().copied().zip(b.iter().copied()));
+        let data = pairs.iter().map(|(a, b)| a.data() * b.data()).sum();
+        graph.computed(data, Op::DotPairs { pairs })
+    }
+
+    /// Finds the gradient of this value with respect to every value it was made from, to be read with
+    /// [`Value::grad`].
+    ///
+    /// Why no sort is needed: an operand must exist before its result, so the order of creation is already a
+    /// topological order. Walking it backward, a block's gradients are complete when its turn comes, since
+    /// all that was made from it came later and has been visited. And why no recursion: the walk is a
+    /// list, so a graph a million nodes deep is nothing special.
+    pub fn backward(self) {
+        let graph = self.graph();
+        let generation = graph.generation.get() + 1;
+        graph.generation.set(generation);
+        self.block.reach(generation)[self.index as usize].set(1.0);
+        let mut next = Some(self.block);
+        while let Some(block) = next {
+            if block.reached.get() == generation {
+                Op::backward(block, generation);
+            }
+            next = block.earlier;
+        }
+    }
+
+    #[inline]
+    pub(super) fn graph(self) -> &'g Graph<'g> {
+        self.block.graph
+    }
+
+    /// Whether both are the same node, not only equal numbers.
+    pub(super) fn same(self, other: Self) -> bool {
+        std::ptr::eq(self.block, other.block) && self.index == other.index
+    }
+}
+
+impl fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Value(data={}, grad={})", self.data(), self.grad())
+    }
+}
+
+/// A stretch of one block: `len` numbers side by side are what most operations work on.
+#[derive(Clone, Copy)]
+pub(super) struct Run<'g> {
+    pub(super) block: &'g Block<'g>,
+    pub(super) start: u32,
+}
+
+impl<'g> Run<'g> {
+    #[inline]
+    pub(super) fn data(self, len: usize) -> &'g [f64] {
+        &self.block.data[self.range(len)]
+    }
+
+    #[inline]
+    pub(super) fn range(self, len: usize) -> Range<usize> {
+        self.start as usize..self.start as usize + len
+    }
+}
+
+/// The operators: value with value, value with `f64`, `f64` with value.
+macro_rules! operators {
+    ($($trait:ident $method:ident, $right:expr, $left:expr;)*) => {$(
+        impl<'g> std::ops::$trait for Value<'g> {
+            type Output = Self;
+            #[inline]
+            fn $method(self, other: Self) -> Self {
+                self.combine(Binary::$trait, other)
+            }
+        }
+        impl<'g> std::ops::$trait<f64> for Value<'g> {
+            type Output = Self;
+            #[inline]
+            fn $method(self, c: f64) -> Self {
+                let apply: fn(Self, f64) -> Self = $right;
+                apply(self, c)
+            }
+        }
+        impl<'g> std::ops::$trait<Value<'g>> for f64 {
+            type Output = Value<'g>;
+            #[inline]
+            fn $method(self, x: Value<'g>) -> Value<'g> {
+                let apply: fn(f64, Value<'g>) -> Value<'g> = $left;
+                apply(self, x)
+            }
+        }
+    )*};
+}
+
+operators! {
+    Add add, |x, c| x.apply(Function::Shift(c)), |c, x| x + c;
+    Sub sub, |x, c| x.apply(Function::Shift(-c)), |c, x| -x + c;
+    Mul mul, |x, c| x.apply(Function::Scale(c)), |c, x| x * c;
+    Div div, |x, c| x.apply(Function::Scale(1.0 / c)), |c, x| x.apply(Function::Over(c));
+}
+
+impl std::ops::Neg for Value<'_> {
+    type Output = Self;
+    #[inline]
+    fn neg(self) -> Self {
+        self.apply(Function::Neg)
+    }
+}

@@ -1,0 +1,278 @@
+//! The contract between models and engines.
+//!
+//! A model is written once, generic over [`Tensor`], and runs on every engine. The trait has two parts:
+//!
+//! - **Required**: about a dozen primitives that every engine owes, each with its gradient.
+//! - **Derived**: what a transformer is made of, each with a short default body made of primitives. These bodies are
+//!   the specification. An engine may override one with something faster, never with something else;
+//!   the parity tests compare the two, values and gradients.
+//!
+//! Every tensor is a matrix with one row per token. A batch is simply more rows: sequences of different lengths lie
+//! one after another with their lengths beside them, so no padding is ever computed. Only attention and
+//! positions know where one sequence ends and the next begins.
+
+use std::ops::{Add, Div, Mul, Neg, Range, Sub};
+
+use smallvec::SmallVec;
+
+use crate::function::Function;
+use crate::hash::Hash;
+
+/// A matrix that remembers how it was made. `Copy`: only a handle into its graph or tape.
+///
+/// The operators work element by element. Where one operand has a single row, a single column, or both, it is
+/// repeated to the shape of the other (broadcasting). An `f64` may stand on the right.
+///
+/// A shape that does not fit is a mistake of the program, not of its user: operations panic, naming the
+/// operation and both shapes.
+pub trait Tensor:
+    Copy
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + Add<f64, Output = Self>
+    + Sub<f64, Output = Self>
+    + Mul<f64, Output = Self>
+    + Div<f64, Output = Self>
+{
+    // ---- Required: what every engine owes ----
+
+    /// Rows and columns.
+    fn shape(self) -> (usize, usize);
+
+    /// A matrix of given numbers, row by row, in the graph of `self`. It has no gradient.
+    fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self;
+
+    /// The function of every element.
+    fn apply(self, f: Function) -> Self;
+
+    /// `self · b`: `[n, k] · [k, m] → [n, m]`.
+    fn matmul(self, b: Self) -> Self;
+
+    /// `self · bᵀ`: `[n, k] · [m, k]ᵀ → [n, m]`.
+    fn matmul_t(self, b: Self) -> Self;
+
+    /// The sum of each row: `[n, m] → [n, 1]`.
+    fn row_sum(self) -> Self;
+
+    /// The greatest element of each row, as a constant: `[n, m] → [n, 1]`. It has no gradient, for it serves only
+    /// to keep exponentials small where the result does not depend on it.
+    fn row_max(self) -> Self;
+
+    /// The named rows in the named order, any of them any number of times: `[n, m] → [rows.len(), m]`. An
+    /// embedding is this, of a table.
+    fn gather_rows(self, rows: &[usize]) -> Self;
+
+    /// One element of each row: `[n, m] → [n, 1]`.
+    fn pick(self, cols: &[usize]) -> Self;
+
+    /// Some neighbouring columns: `[n, m] → [n, cols.len()]`.
+    fn slice_cols(self, cols: Range<usize>) -> Self;
+
+    /// Matrices of equal height side by side.
+    fn concat_cols(parts: &[Self]) -> Self;
+
+    /// Matrices of equal width one below another.
+    fn concat_rows(parts: &[Self]) -> Self;
+
+    // ---- Derived: what follows from it ----
+
+    /// Some neighbouring rows: `[n, m] → [rows.len(), m]`.
+    fn slice_rows(self, rows: Range<usize>) -> Self {
+        self.gather_rows(&rows.collect::<SmallVec<[usize; 32]>>())
+    }
+
+    /// The dot product of each row with the same row of `b`: `[n, m], [n, m] → [n, 1]`.
+    fn row_dot(self, b: Self) -> Self {
+        (self * b).row_sum()
+    }
+
+    /// A layer of weights, stored as `[out, in]` like everywhere: `[n, in] → [n, out]`.
+    fn linear(self, weight: Self) -> Self {
+        self.matmul_t(weight)
+    }
+
+    /// Each row as probabilities: `eˣ / Σ eˣ`. To subtract the greatest first changes nothing but keeps `eˣ` from
+    /// overflowing.
+    fn softmax(self) -> Self {
+        let exp = (self - self.row_max()).apply(Function::Exp);
+        exp / exp.row_sum()
+    }
+
+    /// Root mean square normalisation (Zhang & Sennrich 2019): each row divided by `√(mean(x²) + eps)`, then, where
+    /// there is a `gain` `[1, m]`, multiplied by it column by column.
+    fn rms_norm(self, gain: Option<Self>, eps: f64) -> Self {
+        let (_, cols) = self.shape();
+        let mean_square = self.row_dot(self) * (1.0 / cols as f64);
+        let normal = self * (mean_square + eps).apply(Function::Power(-0.5));
+        match gain {
+            Some(gain) => normal * gain,
+            None => normal,
+        }
+    }
+
+    /// [`rms_norm`](Tensor::rms_norm) of each of several heads side by side, which share a gain `[1, m / heads]`.
+    fn rms_norm_heads(self, gain: Option<Self>, heads: usize, eps: f64) -> Self {
+        let d = self.shape().1 / heads;
+        let norm = |head| self.slice_cols(head * d..(head + 1) * d).rms_norm(gain, eps);
+        Self::concat_cols(&(0..heads).map(norm).collect::<SmallVec<[Self; 8]>>())
+    }
+
+    /// Rotary position embedding (Su et al. 2021, section 3.4): in each head, columns `i` and `i + d/2` are the two
+    /// coordinates of a point that is turned by the angle `position · base^(-2i/d)`. The dot product of two rows then
+    /// depends on how far apart they are, not on where. (The pairing is Hugging Face's; the paper's
+    /// pairs `2i` and `2i + 1` are the same up to the order of columns.)
+    fn rope(self, positions: &[usize], heads: usize, base: f64) -> Self {
+        let (rows, cols) = self.shape();
+        assert_eq!(rows, positions.len(), "rope: {rows} rows but {} positions", positions.len());
+        let (d, half) = (cols / heads, cols / heads / 2);
+        assert!(d * heads == cols && half * 2 == d, "rope: {cols} columns are not {heads} heads of even width");
+        let angle = |row: usize, i: usize| positions[row] as f64 * base.powf(-2.0 * i as f64 / d as f64);
+        let table = |f: fn(f64) -> f64| -> Vec<f64> {
+            (0..rows * half).map(|at| f(angle(at / half, at % half))).collect()
+        };
+        let cos = self.constant(rows, half, &table(f64::cos));
+        let sin = self.constant(rows, half, &table(f64::sin));
+        let mut parts = SmallVec::<[Self; 16]>::new();
+        for head in 0..heads {
+            let x = self.slice_cols(head * d..head * d + half);
+            let y = self.slice_cols(head * d + half..(head + 1) * d);
+            parts.push(x * cos - y * sin);
+            parts.push(y * cos + x * sin);
+        }
+        Self::concat_cols(&parts)
+    }
+
+    /// SwiGLU (Shazeer 2020): `silu(self) · up`, element by element, `self` being the gate.
+    fn swiglu(self, up: Self) -> Self {
+        self.apply(Function::Silu) * up
+    }
+
+    /// Scaled dot-product attention (Vaswani et al. 2017, section 3.2), many heads at once, over packed sequences.
+    ///
+    /// `self` holds the queries `[q, n_head · d]`, `k` and `v` the keys and values `[s, n_kv_head · d]`. Each query looks at
+    /// the keys of its own sequence, and mixes their values in proportion to `softmax(query · key · scale)`.
+    ///
+    /// No mask is needed for causal order: a query never meets a later key. The last query of a sequence stands
+    /// at its last key, so the same lines serve generation, where earlier keys come from a cache, and
+    /// where several heads share a key and value head (grouped queries, Ainslie et al. 2023).
+    fn attention(self, k: Self, v: Self, shape: AttentionShape<'_>) -> Self {
+        let d = shape.head_dim(self, k, v);
+        let mut heads = SmallVec::<[Self; 8]>::new();
+        for head in 0..shape.n_head {
+            let shared = head * shape.n_kv_head / shape.n_head;
+            let q = self.slice_cols(head * d..(head + 1) * d) * shape.scale; // [q, d]
+            let k = k.slice_cols(shared * d..(shared + 1) * d); // [s, d]
+            let v = v.slice_cols(shared * d..(shared + 1) * d);
+            let mut rows = SmallVec::<[Self; 32]>::new();
+            for (queries, keys) in shape.sequences() {
+                for row in queries.clone() {
+                    let later = if shape.causal { queries.end - 1 - row } else { 0 };
+                    let seen = keys.start..keys.end - later;
+                    let scores = q.slice_rows(row..row + 1).matmul_t(k.slice_rows(seen.clone())); // [1, seen]
+                    rows.push(scores.softmax().matmul(v.slice_rows(seen))); // [1, d]
+                }
+            }
+            heads.push(Self::concat_rows(&rows)); // [q, d]
+        }
+        Self::concat_cols(&heads) // [q, n_head · d]
+    }
+
+    /// The cross entropy of each row of logits with its target, in nats: `[n, vocab] → [n, 1]`.
+    ///
+    /// Without smoothing it is `-ln softmax(row)[target]`. With label smoothing `s` (Szegedy et al. 2016, section 7) the
+    /// target counts `1 - s`, and `s` is spread evenly over the whole vocabulary.
+    fn cross_entropy(self, targets: &[usize], smoothing: f64) -> Self {
+        let (_, vocab) = self.shape();
+        let logits = self - self.row_max();
+        let log_total = logits.apply(Function::Exp).row_sum().apply(Function::Ln);
+        let loss = log_total - logits.pick(targets);
+        if smoothing == 0.0 {
+            return loss;
+        }
+        let spread = log_total - logits.row_sum() * (1.0 / vocab as f64);
+        loss * (1.0 - smoothing) + spread * smoothing
+    }
+
+    /// The weighted mean of a column: `[n, 1] → [1, 1]`.
+    fn weighted_mean(self, weights: &[f64]) -> Self {
+        let total: f64 = weights.iter().sum();
+        let shares: SmallVec<[f64; 32]> = weights.iter().map(|w| w / total).collect();
+        self.constant(1, weights.len(), &shares).matmul(self)
+    }
+
+    /// Dropout (Srivastava et al. 2014): each element becomes zero with probability `rate`, and the others grow by
+    /// `1 / (1 - rate)` so that the expectation stays. Which ones is a function of `hash` and of the element's place
+    /// alone, so that two engines, or a pass that is computed twice, drop the same.
+    fn dropout(self, rate: f64, hash: Hash) -> Self {
+        let (rows, cols) = self.shape();
+        let keep = 1.0 / (1.0 - rate);
+        let mask: Vec<f64> =
+            (0..rows * cols).map(|at| if hash.drops(at as u32, rate) { 0.0 } else { keep }).collect();
+        self * self.constant(rows, cols, &mask)
+    }
+}
+
+/// Who may look at whom: how many heads there are, and how long the packed sequences are.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionShape<'a> {
+    /// Query heads.
+    pub n_head: usize,
+    /// Key and value heads; `n_head` is a multiple of it.
+    pub n_kv_head: usize,
+    /// What queries are multiplied by, by custom `1 / √d`.
+    pub scale: f64,
+    /// Whether a query sees only keys up to its own place.
+    pub causal: bool,
+    /// The number of queries in each sequence.
+    pub queries: &'a [usize],
+    /// The number of keys in each sequence; where causal, at least as many as queries.
+    pub keys: &'a [usize],
+}
+
+impl<'a> AttentionShape<'a> {
+    /// For each sequence, the rows of its queries and the rows of its keys.
+    pub fn sequences(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
+        let (mut q, mut k) = (0, 0);
+        self.queries.iter().zip(self.keys).map(move |(&queries, &keys)| {
+            let rows = (q..q + queries, k..k + keys);
+            (q, k) = (q + queries, k + keys);
+            rows
+        })
+    }
+
+    /// The width of a head, after a check that the three matrices fit this shape and each other.
+    pub fn head_dim<T: Tensor>(self, q: T, k: T, v: T) -> usize {
+        let ((queries, width), (keys, kv_width)) = (q.shape(), k.shape());
+        let d = width / self.n_head;
+        assert_eq!(k.shape(), v.shape(), "attention: keys and values differ in shape");
+        assert!(
+            d * self.n_head == width && d * self.n_kv_head == kv_width && self.n_head % self.n_kv_head == 0,
+            "attention: queries of {width} columns and keys of {kv_width} do not divide into {} and {} heads",
+            self.n_head,
+            self.n_kv_head,
+        );
+        assert!(
+            self.queries.iter().sum::<usize>() == queries && self.keys.iter().sum::<usize>() == keys,
+            "attention: the sequences add up to other numbers than {queries} queries and {keys} keys",
+        );
+        let causal = self.queries.iter().zip(self.keys).all(|(q, k)| q <= k);
+        assert!(self.queries.len() == self.keys.len() && (causal || !self.causal), "attention: more queries than keys");
+        d
+    }
+}
+
+/// The shape of `a ∘ b` where a single row or column is repeated as often as needed.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn broadcast(op: &str, a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
+    let fits = |a: usize, b: usize| a == b || a == 1 || b == 1;
+    assert!(
+        fits(a.0, b.0) && fits(a.1, b.1),
+        "{op}: {a:?} and {b:?} neither agree nor have a single row or column to repeat"
+    );
+    (a.0.max(b.0), a.1.max(b.1))
+}

@@ -1,0 +1,5 @@
+//! From text to tokens and back.
+
+mod characters;
+
+pub use characters::Characters;
