@@ -70,7 +70,13 @@ impl Function {
             Function::Power(p) => x.powf(p),
             Function::Exp => x.exp(),
             Function::Ln => x.ln(),
-            Function::Relu => if x < 0.0 { 0.0 } else { x }, // and so NaN stays NaN
+            Function::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            } // and so NaN stays NaN
             Function::Tanh => x.tanh(),
             Function::Sigmoid => sigmoid(x),
             Function::Silu => x * sigmoid(x),

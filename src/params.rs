@@ -65,7 +65,14 @@ pub struct Layout {
 
 impl Layout {
     /// Adds a window at the end.
-    pub fn add(&mut self, name: impl Into<String>, rows: usize, cols: usize, kind: Kind, init: Init) -> Param {
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        rows: usize,
+        cols: usize,
+        kind: Kind,
+        init: Init,
+    ) -> Param {
         self.windows.push(Window { name: name.into(), rows, cols, offset: self.len(), kind, init });
         Param(self.windows.len() - 1)
     }

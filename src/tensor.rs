@@ -128,7 +128,10 @@ pub trait Tensor:
         let (rows, cols) = self.shape();
         assert_eq!(rows, positions.len(), "rope: {rows} rows but {} positions", positions.len());
         let (d, half) = (cols / heads, cols / heads / 2);
-        assert!(d * heads == cols && half * 2 == d, "rope: {cols} columns are not {heads} heads of even width");
+        assert!(
+            d * heads == cols && half * 2 == d,
+            "rope: {cols} columns are not {heads} heads of even width"
+        );
         let angle = |row: usize, i: usize| positions[row] as f64 * base.powf(-2.0 * i as f64 / d as f64);
         let table = |f: fn(f64) -> f64| -> Vec<f64> {
             (0..rows * half).map(|at| f(angle(at / half, at % half))).collect()
@@ -259,7 +262,10 @@ impl<'a> AttentionShape<'a> {
             "attention: the sequences add up to other numbers than {queries} queries and {keys} keys",
         );
         let causal = self.queries.iter().zip(self.keys).all(|(q, k)| q <= k);
-        assert!(self.queries.len() == self.keys.len() && (causal || !self.causal), "attention: more queries than keys");
+        assert!(
+            self.queries.len() == self.keys.len() && (causal || !self.causal),
+            "attention: more queries than keys"
+        );
         d
     }
 }

@@ -22,6 +22,8 @@ enum Mood {
     Well,
     /// Promises the whole body and hangs up after so many bytes of it.
     Cut(usize),
+    /// The same, but the line stays open, and silent.
+    Stall(usize),
     /// Knows no ranges: always the whole body.
     NoRange,
     /// The right range, and wrong bytes in it.
@@ -43,10 +45,17 @@ struct Seen {
     sent: usize,
 }
 
+/// What the server has to give: files by name, and the ETag of them all.
+#[derive(Clone)]
+struct Stock {
+    files: Vec<(String, Vec<u8>)>,
+    tag: &'static str,
+}
+
 struct Server {
     url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
-    shared: Arc<Mutex<(Vec<(String, Vec<u8>)>, &'static str)>>,
+    stock: Arc<Mutex<Stock>>,
 }
 
 impl Server {
@@ -54,22 +63,22 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let files: Vec<_> = files.iter().map(|(n, b)| (n.to_string(), b.to_vec())).collect();
-        let shared = Arc::new(Mutex::new((files, "\"first\"")));
-        let (log, data, mut moods) = (seen.clone(), shared.clone(), moods.to_vec());
+        let files = files.iter().map(|(name, body)| (name.to_string(), body.to_vec())).collect();
+        let stock = Arc::new(Mutex::new(Stock { files, tag: "\"first\"" }));
+        let (log, shelf, mut moods) = (seen.clone(), stock.clone(), moods.to_vec());
         moods.reverse();
         std::thread::spawn(move || {
             let mut silent = Vec::new();
             for stream in listener.incoming().flatten() {
                 let mood = moods.pop().unwrap_or(Mood::Well);
-                let (files, tag) = data.lock().unwrap().clone();
+                let stock = shelf.lock().unwrap().clone();
                 match mood {
                     Mood::Silent => silent.push(stream),
-                    _ => drop(answer(stream, mood, &files, tag, &log)),
+                    _ => drop(answer(stream, mood, &stock, &log)),
                 }
             }
         });
-        Server { url, seen, shared }
+        Server { url, seen, stock }
     }
 
     fn address(&self, file: &str) -> String {
@@ -86,13 +95,7 @@ impl Server {
 }
 
 /// Speaks just enough HTTP/1.1, one request a connection.
-fn answer(
-    mut stream: TcpStream,
-    mood: Mood,
-    files: &[(String, Vec<u8>)],
-    tag: &str,
-    log: &Mutex<Vec<Seen>>,
-) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, mood: Mood, stock: &Stock, log: &Mutex<Vec<Seen>>) -> std::io::Result<()> {
     let mut seen = Seen::default();
     for line in BufReader::new(stream.try_clone()?).lines() {
         let line = line?;
@@ -106,7 +109,8 @@ fn answer(
             _ => {}
         }
     }
-    let file = files.iter().find(|(name, _)| seen.path.ends_with(&format!("/{name}")));
+    let tag = stock.tag;
+    let file = stock.files.iter().find(|(name, _)| seen.path.ends_with(&format!("/{name}")));
     let mut head = format!("ETag: {tag}\r\nConnection: close\r\n");
     let mut status = if file.is_some() { 200 } else { 404 };
     let mut body = file.map(|(_, body)| body.clone()).unwrap_or_default();
@@ -127,7 +131,7 @@ fn answer(
     }
     let length = body.len();
     match mood {
-        Mood::Cut(bytes) => body.truncate(bytes),
+        Mood::Cut(bytes) | Mood::Stall(bytes) => body.truncate(bytes),
         Mood::Lie => body.iter_mut().for_each(|byte| *byte ^= 1),
         Mood::Status(code) => status = code,
         Mood::Redirect => {
@@ -139,7 +143,11 @@ fn answer(
     seen.sent = body.len();
     log.lock().unwrap().push(seen);
     write!(stream, "HTTP/1.1 {status} Whatever\r\n{head}Content-Length: {length}\r\n\r\n")?;
-    stream.write_all(&body)
+    stream.write_all(&body)?;
+    if let Mood::Stall(_) = mood {
+        std::mem::forget(stream); // Never closed, as long as the test runs.
+    }
+    Ok(())
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -221,7 +229,8 @@ fn a_part_of_an_older_revision_is_thrown_away() {
     let (body, dir) = (bytes(), tempfile::tempdir().unwrap());
     let server = Server::new(&[("file.bin", &vec![7; 200_000])], &[Mood::Cut(1000)]);
     get(&server, dir.path(), &sha256(&body), &Options { attempts: 1, ..quick() }).unwrap_err();
-    *server.shared.lock().unwrap() = (vec![("file.bin".to_owned(), body.clone())], "\"second\"");
+    *server.stock.lock().unwrap() =
+        Stock { files: vec![("file.bin".to_owned(), body.clone())], tag: "\"second\"" };
     assert_eq!(get(&server, dir.path(), &sha256(&body), &quick()).unwrap(), Outcome::Downloaded);
     assert_eq!(server.seen()[1].if_range.as_deref(), Some("\"first\""));
     assert_eq!(fs::read(dir.path().join("sub/file.bin")).unwrap(), body);
@@ -232,7 +241,7 @@ fn a_server_that_knows_no_ranges_starts_again() {
     let (body, dir) = (bytes(), tempfile::tempdir().unwrap());
     let server = Server::new(&[("file.bin", &body)], &[Mood::Cut(1000), Mood::NoRange]);
     assert_eq!(get(&server, dir.path(), &sha256(&body), &quick()).unwrap(), Outcome::Downloaded);
-    assert_eq!(server.seen()[1].sent, body.len());
+    assert_eq!(server.seen().iter().map(|seen| seen.sent).collect::<Vec<_>>(), [1000, body.len()]);
     assert_eq!(fs::read(dir.path().join("sub/file.bin")).unwrap(), body);
 }
 
@@ -318,6 +327,12 @@ fn silence_ends_and_so_does_a_flood() {
     let error = get(&server, dir.path(), &sha256(&body), &hasty).unwrap_err();
     assert!(matches!(error, FetchError::Broken { have: 0, .. }), "{error}");
 
+    // Neither does a line that falls silent halfway hold anybody up: the next attempt goes on.
+    let server = Server::new(&[("file.bin", &body)], &[Mood::Stall(1000)]);
+    assert_eq!(get(&server, dir.path(), &sha256(&body), &hasty).unwrap(), Outcome::Downloaded);
+    assert_eq!(server.ranges(), [None, Some("bytes=1000-".to_owned())]);
+
+    let dir = tempfile::tempdir().unwrap();
     let server = Server::new(&[("file.bin", &vec![0; 4 << 20])], &[]);
     let error = get(&server, dir.path(), &sha256(&body), &quick()).unwrap_err();
     assert!(matches!(error, FetchError::TooLarge { .. }), "{error}");
@@ -374,8 +389,8 @@ fn daily_dialog_comes_out_of_its_archives() {
     let origin = Origin::DailyDialog(&members);
     let file = DataFile { path: "talk.txt", bytes: LINES.len() as u64, sha256: &hash, origin };
     let data = Dataset { name: "talk", description: "", licence: "", note: "", files: &[file] };
-    let put = |body: &[u8]| server.shared.lock().unwrap().0[1].1 = body.to_vec();
-    let mut run = || fetch(&data, dir.path(), &quick(), &mut |_| {});
+    let put = |body: &[u8]| server.stock.lock().unwrap().files[1].1 = body.to_vec();
+    let run = || fetch(&data, dir.path(), &quick(), &mut |_| {});
 
     let error = run().unwrap_err();
     assert!(matches!(error, FetchError::Archive { .. }), "{error}");
@@ -406,10 +421,13 @@ fn datasets() -> Option<PathBuf> {
 
 #[test]
 fn the_real_daily_dialog_is_made_byte_for_byte() {
-    let Some(dir) = datasets().map(|dir| dir.join("dailydialog")).filter(|dir| dir.is_dir()) else { return };
-    let mut lines = String::new();
     let file = find("dailydialog").unwrap().files[0];
     let Origin::DailyDialog(members) = file.origin else { panic!("{file:?}") };
+    let Some(dir) = datasets().map(|dir| dir.join("dailydialog")) else { return };
+    if members.iter().any(|member| !dir.join(member.name).is_file()) {
+        return;
+    }
+    let mut lines = String::new();
     for member in members {
         let text = fs::read_to_string(dir.join(member.name)).unwrap();
         assert_eq!(sha256(text.as_bytes()), member.sha256);
@@ -427,14 +445,11 @@ fn the_catalogue_holds_together_and_knows_the_real_files() {
         for file in data.files {
             assert!(paths.insert(file.path) && !Path::new(file.path).is_absolute() && file.bytes > 0);
             assert!(file.sha256.len() == 64 && file.sha256.bytes().all(|b| b"0123456789abcdef".contains(&b)));
-            // A lightly cleaned alpaca and an older dolly go round: only these two may differ.
-            let state = datasets().map_or(State::Absent, |dir| file.check(&dir).unwrap());
-            let may_differ = ["alpaca", "dolly"].contains(&data.name);
-            assert!(
-                may_differ || matches!(state, State::Absent | State::Present),
-                "{}: {state:?}",
-                file.path
-            );
+            // Other revisions go round, which their length betrays; a file of the right length is right.
+            let Some(dir) = datasets() else { continue };
+            if file.state(&dir).unwrap() == State::Present {
+                assert_eq!(file.check(&dir).unwrap(), State::Present, "{}", file.path);
+            }
         }
     }
     for (typed, meant) in

@@ -12,7 +12,11 @@ fn t() {
     let mut names = Names::read(&common::dataset("names.txt").unwrap()).unwrap();
     names.shuffle(&mut random);
     let model = Decoder::new(DecoderConfig::microgpt(names.vocab_size())).unwrap();
-    let golden: Vec<f64> = std::fs::read_to_string("../shared/golden/microgpt/losses.txt").unwrap().lines().map(|l| l.parse().unwrap()).collect();
+    let golden: Vec<f64> = std::fs::read_to_string("../shared/golden/microgpt/losses.txt")
+        .unwrap()
+        .lines()
+        .map(|l| l.parse().unwrap())
+        .collect();
     let mut trainer = Trainer::new(model, Scalar::new(), Settings::default(), &mut random);
     let mut batch = Batch::new();
     let t = std::time::Instant::now();

@@ -7,7 +7,10 @@ use std::{env, fs, io};
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// No such file in any of the folders that were looked at.
-    #[error("there is no file {name}: looked for {}. Give the path of a text file, or one of the files in datasets/", list(looked))]
+    #[error(
+        "there is no file {name}: looked for {}. Give the path of a text file, or one of the files in datasets/",
+        list(looked)
+    )]
     NotFound {
         /// As it was asked for.
         name: String,

@@ -40,7 +40,19 @@ impl Attention {
             Position::Learned => None,
         };
         let (n_head, n_kv_head) = (config.n_head, config.n_kv_head);
-        Attention { layer, n_head, n_kv_head, head_dim, rope_base, query, key, value, output, query_norm, key_norm }
+        Attention {
+            layer,
+            n_head,
+            n_kv_head,
+            head_dim,
+            rope_base,
+            query,
+            key,
+            value,
+            output,
+            query_norm,
+            key_norm,
+        }
     }
 
     /// `[n, n_embd] → [n, n_embd]`. With a cache, the tokens go on where the cache ends.

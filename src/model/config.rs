@@ -72,7 +72,7 @@ pub struct DecoderConfig {
 /// A configuration that no model can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct ConfigError(String);
+pub struct ConfigError(pub(crate) String);
 
 impl DecoderConfig {
     /// Karpathy's microgpt: 1 layer, 16 wide, 4 heads, at most 16 tokens, no biases, no gains. With the 27 tokens of
@@ -144,7 +144,9 @@ impl DecoderConfig {
         }
         match self.parameters() {
             Some(count) if count <= u32::MAX as usize => Ok(()),
-            _ => err("a model of this size has more parameters than the 2³² that one buffer holds".to_owned()),
+            _ => {
+                err("a model of this size has more parameters than the 2³² that one buffer holds".to_owned())
+            }
         }
     }
 

@@ -5,7 +5,9 @@
 
 use smallvec::SmallVec;
 
-use super::{Attention, Cache, ConfigError, DecoderConfig, FeedForward, Model, Norm, Pass, Position, Sequences};
+use super::{
+    Attention, Cache, ConfigError, DecoderConfig, FeedForward, Model, Norm, Pass, Position, Sequences,
+};
 use crate::data::Batch;
 use crate::params::{Init, Kind, Layout, Param, Weights};
 use crate::tensor::Tensor;
@@ -48,10 +50,12 @@ impl Decoder {
         let init = Init::Normal(config.init_std);
         // The order in which microgpt draws its weights.
         let tokens = layout.add("model.embed_tokens.weight", vocab, width, Kind::Embedding, init);
-        let positions = (config.position == Position::Learned)
-            .then(|| layout.add("model.embed_positions.weight", config.block_size, width, Kind::Embedding, init));
+        let positions = (config.position == Position::Learned).then(|| {
+            layout.add("model.embed_positions.weight", config.block_size, width, Kind::Embedding, init)
+        });
         let head = layout.add("lm_head.weight", vocab, width, Kind::Embedding, init);
-        let mut norm = |on: bool, name: &str| on.then(|| config.norm(layout, format!("model.{name}.weight"), width));
+        let mut norm =
+            |on: bool, name: &str| on.then(|| config.norm(layout, format!("model.{name}.weight"), width));
         let embedding_norm = norm(config.embedding_norm, "embed_norm");
         let final_norm = norm(config.final_norm, "norm");
         let blocks = (0..config.n_layer).map(|layer| Block::new(&config, layer, layout)).collect();
@@ -122,7 +126,11 @@ impl Block {
 impl DecoderConfig {
     /// A normalisation of this model.
     pub(super) fn norm(&self, layout: &mut Layout, name: String, width: usize) -> Norm {
-        if self.norm_gain { Norm::with_gain(layout, name, width, self.norm_eps) } else { Norm::plain(self.norm_eps) }
+        if self.norm_gain {
+            Norm::with_gain(layout, name, width, self.norm_eps)
+        } else {
+            Norm::plain(self.norm_eps)
+        }
     }
 }
 

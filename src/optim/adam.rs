@@ -17,7 +17,8 @@ pub struct AdamSettings {
 
 impl AdamSettings {
     /// Those of microgpt.
-    pub const MICROGPT: AdamSettings = AdamSettings { beta1: 0.85, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
+    pub const MICROGPT: AdamSettings =
+        AdamSettings { beta1: 0.85, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
 }
 
 /// Adam with bias correction (Kingma & Ba 2014, algorithm 1) and decoupled weight decay (Loshchilov & Hutter 2017).
@@ -43,7 +44,10 @@ impl<R: Real> Adam<R> {
     /// # Panics
     /// If the slices are not as long as was announced.
     pub fn update(&mut self, weights: &mut [R], gradient: &[R], learning_rate: f64) {
-        assert!(weights.len() == self.m.len() && gradient.len() == self.m.len(), "Adam: another number of weights");
+        assert!(
+            weights.len() == self.m.len() && gradient.len() == self.m.len(),
+            "Adam: another number of weights"
+        );
         self.steps += 1;
         let AdamSettings { beta1, beta2, eps, weight_decay } = self.settings;
         // Both means begin at zero, and so are too small at first: by the factors 1 - βᵗ, which are divided out.

@@ -1,26 +1,25 @@
 //! The graph of an expression as a picture, in the way micrograd's README made familiar: a box
-//! `label | data | grad` for every value, and before every computed value a small round node with
-//! the sign of its operation.
+//! `label | data | grad` for every value, and before every computed value a round node with the sign of
+//! its operation.
 //!
 //! [`Diagram::to_dot`] leaves the drawing to Graphviz. [`Diagram::to_svg`] draws by itself, with a
-//! miniature of the layered layout of Sugiyama, Tagawa and Toda ("Methods for Visual Understanding
-//! of Hierarchical System Structures", IEEE Transactions on Systems, Man, and Cybernetics 11(2),
-//! 1981):
+//! miniature of the layered layout of Sugiyama, Tagawa and Toda ("Methods for Visual Understanding of
+//! Hierarchical System Structures", IEEE Transactions on Systems, Man, and Cybernetics 11(2), 1981):
 //!
-//! 1. *Columns.* Every result stands to the right of all its operands, a leaf beside its first user.
-//! 2. *Lanes.* Where a line passes a column it gets a point of its own, which is then treated like
-//!    a very flat box: so no line runs through a box. All lines that leave one value share its lane
-//!    and branch off, as wires do.
-//! 3. *Order.* Again and again, from right to left and back, each column is sorted by the mean
-//!    height (the barycentre) of what its members are connected to on the side we come from. The
-//!    order with the fewest crossings is kept.
-//! 4. *Heights.* With the order fixed, everything moves to the mean height of its neighbours, as
-//!    far as the boxes above and below allow; at last, lines that are nearly straight are made so.
+//! 1. *Columns.* A value stands to the right of its operands (how far, the longest path from the leaves
+//!    says), then moves on to the right until it is next to its first user.
+//! 2. *Lanes.* Where a line passes a column it gets a point of its own, from then on treated as a very
+//!    flat box: so no line runs through a box. All lines from one value share its lane and branch off.
+//! 3. *Order.* Again and again, from right to left and back, each column is sorted by the mean height
+//!    (the barycentre) of what it is connected to on the side we come from. The order with the fewest
+//!    crossings is kept.
+//! 4. *Heights.* Everything moves to the mean height of its neighbours, as far as the boxes above and
+//!    below allow. At last lanes are made straight, and what is nearly level with its operands, or in
+//!    the middle of them, is put there exactly.
 //!
-//! All of it is loops over the creation order or over columns: nothing recurses, and the same
-//! diagram always gives the same text.
+//! It is all loops: nothing recurses, and the same diagram always gives the same text.
 
-use std::fmt::Write;
+use std::{cmp::Reverse, ops::Range};
 
 /// One value of the drawing, in creation order: every operand comes before its result.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,35 +44,22 @@ pub struct Diagram {
 }
 
 const MARGIN: f64 = 16.0;
-const HALF_BOX: f64 = 15.0;
 const RADIUS: f64 = 13.0;
 const PAD: f64 = 9.0;
-/// The width of a letter at 12 pixels: common fixed-width fonts have 0.6 of their size.
-const LETTER: f64 = 7.25;
-
+const LETTER: f64 = 7.25; // at 12 pixels: the letters of fixed-width fonts are 0.6 of their size wide
+const ARROW: &str = "marker-end='url(#gradus-arrow)'";
 const HEAD: &str = "<style>
-.gradus text{font:12px monospace;fill:#1f2328}
-.gradus .key{fill:#656d76}
-.gradus .end{text-anchor:end}
-.gradus .bold{font-weight:bold}
-.gradus .line{fill:none;stroke:#848d97;stroke-width:1.4;stroke-linecap:round}
-.gradus .head{fill:#848d97}
-.gradus .box{fill:#fff;stroke:#848d97}
-.gradus .leaf .box{fill:#ddf4ff;stroke:#4493d8}
+.gradus text{font:12px monospace;fill:#1f2328}.gradus .key{fill:#656d76}
+.gradus .end{text-anchor:end}.gradus .sign{text-anchor:middle}.gradus .sign,.gradus .name{font-weight:bold}
+.gradus .line{fill:none;stroke:#848d97;stroke-width:1.4;stroke-linecap:round}.gradus .head{fill:#848d97}
+.gradus .box{fill:#fff;stroke:#848d97}.gradus .leaf .box{fill:#ddf4ff;stroke:#4493d8}
 .gradus .op{fill:#fff3c4;stroke:#c69026}
-@media (prefers-color-scheme:dark){
-.gradus text{fill:#e6edf3}
-.gradus .key{fill:#9198a1}
-.gradus .line{stroke:#7d8590}
-.gradus .head{fill:#7d8590}
-.gradus .box{fill:#1c2128;stroke:#7d8590}
-.gradus .leaf .box{fill:#12304f;stroke:#4493f8}
-.gradus .op{fill:#453208;stroke:#c69026}
-}
+@media (prefers-color-scheme:dark){.gradus text{fill:#e6edf3}.gradus .key{fill:#9198a1}
+.gradus .line{stroke:#7d8590}.gradus .head{fill:#7d8590}.gradus .box{fill:#1c2128;stroke:#7d8590}
+.gradus .leaf .box{fill:#12304f;stroke:#4493f8}.gradus .op{fill:#453208;stroke:#c69026}}
 </style>
-<defs><marker id='gradus-arrow' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' \
-markerHeight='8' markerUnits='userSpaceOnUse' orient='auto'>\
-<path class='head' d='M0 .5 8 4 0 7.5 1.5 4z'/></marker></defs>\n";
+<defs><marker id='gradus-arrow' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' markerHeight='8' \
+markerUnits='userSpaceOnUse' orient='auto'><path class='head' d='M0 .5 8 4 0 7.5 1.5 4z'/></marker></defs>\n";
 
 impl Diagram {
     /// The drawing as Graphviz text: `dot -Tsvg` makes a picture of it.
@@ -81,92 +67,86 @@ impl Diagram {
         let mut out = String::from("digraph {\n  rankdir=LR; bgcolor=transparent;\n");
         for (i, node) in self.nodes.iter().enumerate() {
             let label = node.label.as_ref().map_or(String::new(), |l| escape(l, false) + " | ");
-            let cells = format!("{label}data {} | grad {}", short(node.data), short(node.grad));
-            out += &format!("  v{i} [shape=record, label=\"{{{cells}}}\"];\n");
+            let (data, grad) = (short(node.data), short(node.grad));
+            out += &format!("  v{i} [shape=record, label=\"{{{label}data {data} | grad {grad}}}\"];\n");
             if let Some(op) = &node.op {
                 out += &format!("  o{i} [label=\"{}\"];\n  o{i} -> v{i};\n", escape(op, false));
             }
         }
-        for (from, to) in &self.edges {
-            out += &format!("  v{from} -> o{to};\n");
-        }
+        self.edges.iter().for_each(|(from, to)| out += &format!("  v{from} -> o{to};\n"));
         out + "}\n"
     }
 
-    /// The drawing as a stand-alone SVG, for light and dark pages alike. Resting the pointer on a
-    /// box shows its data and gradient in full precision.
+    /// The drawing as a stand-alone SVG, for light and dark pages alike. Resting the pointer on a box
+    /// shows its data and gradient in full precision.
     ///
     /// # Panics
     /// If an edge does not lead from an earlier node to a later one that has an `op`.
     pub fn to_svg(&self) -> String {
         let Layout { points, columns, cell, width, height } = &Layout::new(self);
+        let n = self.nodes.len();
         let mut out = format!(
             "<svg xmlns='http://www.w3.org/2000/svg' class='gradus' role='img' width='{width:.0}' \
              height='{height:.0}' viewBox='0 0 {width:.0} {height:.0}'>\n\
-             <title>Expression graph of {} values</title>\n{HEAD}",
-            self.nodes.len()
+             <title>Expression graph of {n} values</title>\n{HEAD}"
         );
         for (p, to) in points.iter().enumerate() {
             // The arrows of one operation end side by side, in the order in which they come in.
             let mut sources = to.links[0].clone();
             sources.sort_by(|&a, &b| points[a].y.total_cmp(&points[b].y));
-            let step = f64::min(8.0, 20.0 / (sources.len() - 1.min(sources.len())) as f64);
-            let slack = if sources.len() == 2 { step / 2.0 } else { 0.0 };
-            for (k, &source) in sources.iter().enumerate() {
-                let (x, y) = (columns[points[source].column].right, points[source].y);
+            let last = sources.len().saturating_sub(1) as f64;
+            let (step, slack) = (f64::min(8.0, 20.0 / last), if last == 1.0 { 4.0 } else { 0.0 });
+            for (k, &from) in sources.iter().enumerate() {
                 // Two lines from the same value to the same operation bend apart.
-                let bend = match (sources.get(k + 1), k > 0 && sources[k - 1] == source) {
-                    (Some(&next), _) if next == source => -20.0,
-                    (_, again) => if again { 20.0 } else { 0.0 },
-                };
-                let port = step * (k as f64 - (sources.len() - 1) as f64 / 2.0);
+                let (above, below) = (k > 0 && sources[k - 1] == from, sources.get(k + 1) == Some(&from));
+                let bend = 20.0 * (above as i8 - below as i8) as f64;
+                let port = step * (k as f64 - last / 2.0);
+                let (x, y, column) =
+                    (columns[points[from].column].right, points[from].y, &columns[to.column]);
                 let port = (y - to.y + bend).clamp(port - slack, port + slack);
-                let (column, end_y) = (&columns[to.column], to.y + port);
-                let rim = RADIUS - (RADIUS * RADIUS - port * port).sqrt();
-                let (end, tail) = if p < self.nodes.len() {
-                    (column.left + rim, "' marker-end='url(#gradus-arrow)'/>".to_string())
-                } else {
-                    (column.left, format!("H{:.1}'/>", column.right))
-                };
-                let (middle, y1, y2) = ((x + end) / 2.0, y + bend, end_y + bend / 2.0);
-                _ = writeln!(out, "<path class='line' d='M{x:.1} {y:.1}C{middle:.1} {y1:.1} {middle:.1} {y2:.1} {end:.1} {end_y:.1}{tail}");
+                let (middle, y1, y2) = ((x + column.left) / 2.0, y + bend, to.y + port);
+                out += &format!("<path class='line' d='M{x:.1} {y:.1}C{middle:.1} {y1:.1} {middle:.1} ");
+                let end =
+                    column.left + if p < n { RADIUS - (RADIUS.powi(2) - port.powi(2)).sqrt() } else { 0.0 };
+                out += &format!("{:.1} {end:.1} {y2:.1}", y2 + bend / 2.0);
+                out += &if p < n { format!("' {ARROW}/>\n") } else { format!("H{:.1}'/>\n", column.right) };
             }
         }
         for (node, point) in self.nodes.iter().zip(points) {
-            let column = &columns[point.column];
-            node.draw(&mut out, column.right - column.left, *cell, (column.right, point.y));
+            let (Column { left, right, .. }, y) = (&columns[point.column], point.y);
+            out += &format!(
+                "<g transform='translate({right:.1} {y:.1})'{}</g>\n",
+                node.draw(left - right, *cell)
+            );
         }
         out + "</svg>\n"
     }
 }
 
 impl DiagramNode {
-    fn name(&self) -> (String, f64) {
-        self.label.as_ref().map_or((String::new(), 0.0), |l| clipped(l))
-    }
-
-    /// The box, its sign and the short arrow between them; the origin is the right end of the box.
-    fn draw(&self, out: &mut String, column: f64, cell: f64, (x, y): (f64, f64)) {
-        let (name, w) = self.name();
-        let box_x = -w - 2.0 * cell;
-        let class = if self.op.is_none() { "leaf" } else { "node" };
-        _ = write!(out, "<g class='{class}' transform='translate({x:.1} {y:.1})'><title>{}\ndata {:?}\ngrad {:?}</title>", escape(self.label.as_deref().unwrap_or(""), true), self.data, self.grad);
-        if let Some(op) = &self.op {
-            let (op, w) = clipped(op);
-            let (w, x) = (w.max(2.0 * RADIUS), -column);
-            _ = write!(out, "<path class='line' d='M{x:.1} 0H{box_x:.1}' marker-end='url(#gradus-arrow)'/>\
-                <rect class='op' x='{x:.1}' y='-{RADIUS}' width='{w:.1}' height='26' rx='{RADIUS}'/>\
-                <text class='bold' x='{:.1}' y='4' text-anchor='middle'>{op}</text>", x + w / 2.0);
+    /// The box, its sign and the short arrow between them. The box ends at 0, its column begins at `left`.
+    fn draw(&self, left: f64, cell: f64) -> String {
+        let text = |class, x, text: &str| format!("<text class='{class}' x='{x:.1}' y='4'>{text}</text>");
+        let title = escape(self.label.as_deref().unwrap_or("value"), true);
+        let mut out = String::from(if self.op.is_none() { " class='leaf'>" } else { ">" });
+        out += &format!("<title>{title}\ndata {:?}\ngrad {:?}</title>", self.data, self.grad);
+        let ((name, width), (op, round)) = (shown(&self.label), shown(&self.op));
+        let start = -width - 2.0 * cell;
+        if self.op.is_some() {
+            out += &format!("<path class='line' d='M{left:.1} 0H{start:.1}' {ARROW}/><rect class='op' ");
+            out += &format!("x='{left:.1}' y='-{RADIUS}' width='{round:.1}' height='26' rx='{RADIUS}'/>");
+            out += &text("sign", left + round / 2.0, &op);
         }
-        _ = write!(out, "<rect class='box' x='{box_x:.1}' y='-{HALF_BOX}' width='{:.1}' height='30' rx='5'/>", -box_x);
-        if w > 0.0 {
-            _ = write!(out, "<path class='box' d='M{:.1} -{HALF_BOX}v30'/><text class='bold' x='{:.1}' y='4'>{name}</text>", -2.0 * cell, box_x + PAD);
+        out +=
+            &format!("<rect class='box' x='{start:.1}' y='-15' width='{:.1}' height='30' rx='5'/>", -start);
+        if self.label.is_some() {
+            out += &format!("<path class='box' d='M{:.1} -15v30'/>", start + width);
         }
-        _ = write!(out, "<path class='box' d='M{:.1} -{HALF_BOX}v30'/>", -cell);
+        out += &text("name", start + PAD, &name);
         for (x, key, number) in [(-2.0 * cell, "data", self.data), (-cell, "grad", self.grad)] {
-            _ = write!(out, "<text class='key' x='{:.1}' y='4'>{key}</text><text class='end' x='{:.1}' y='4'>{}</text>", x + PAD, x + cell - PAD, short(number));
+            out += &(text("key", x + PAD, key) + &text("end", x + cell - PAD, &short(number)));
         }
-        *out += "</g>\n";
+        out + &format!("<path class='box' d='M{:.1} -15v30'/>", -cell)
     }
 }
 
@@ -175,121 +155,89 @@ impl DiagramNode {
 struct Point {
     column: usize,
     y: f64,
-    half: f64,
-    /// What it is connected to on the left and on the right.
-    links: [Vec<usize>; 2],
+    half: f64,              // of its height: zero in a lane
+    links: [Vec<usize>; 2], // what it is connected to on the left and on the right
 }
 
 #[derive(Clone, Default)]
 struct Column {
-    /// From top to bottom.
-    members: Vec<usize>,
+    members: Vec<usize>, // from top to bottom
     left: f64,
     right: f64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Layout {
     points: Vec<Point>,
     columns: Vec<Column>,
-    cell: f64,
+    cell: f64, // the width of a cell with a number
     width: f64,
     height: f64,
 }
 
+/// So many walks over the columns sort them; then heights settle, and at last lanes are made straight.
+const SORTED: usize = 24;
+const SETTLED: usize = 84;
+const STRAIGHT: usize = 90;
+
 impl Layout {
     fn new(diagram: &Diagram) -> Self {
-        let n = diagram.nodes.len();
-        // Step 1. An edge that goes to an earlier node would break the only loop there is.
-        let (mut rank, mut first, mut last) = (vec![0; n], vec![usize::MAX; n], vec![0; n]);
-        let mut edges = diagram.edges.clone();
-        edges.sort_by_key(|&(_, to)| to);
+        let (n, mut edges) = (diagram.nodes.len(), diagram.edges.clone());
+        let (mut rank, mut last, mut lane) = (vec![0; n], vec![0; n], vec![0; n]);
+        edges.sort_by_key(|e| e.1);
         for &(a, b) in &edges {
-            assert!(a < b && diagram.nodes[b].op.is_some(), "edge {a} -> {b}: an operand comes before its result");
+            let valid = a < b && diagram.nodes.get(b).is_some_and(|v| v.op.is_some());
+            assert!(valid, "edge {a} -> {b}: an operand comes before its result, and a result has an op");
             rank[b] = rank[b].max(rank[a] + 1);
         }
-        if std::env::var("ALAP").is_ok() {
-        for &(a, b) in edges.iter().rev() {
-            first[a] = first[a].min(if first[b] == usize::MAX {rank[b]} else {rank[b] = first[b] - 1; rank[b]});
-        }
-        for v in 0..n { if first[v] != usize::MAX {rank[v] = first[v] - 1} }
-        } else {
-        for &(a, b) in &edges {
-            first[a] = first[a].min(rank[b]);
-        }
-        for v in 0..n { if diagram.nodes[v].op.is_none() && first[v] != usize::MAX { rank[v] = first[v] - 1; } }
-        }
-        for &(a, b) in &edges {
-            last[a] = last[a].max(rank[b]);
+        edges.sort_by_key(|e| Reverse(e.0));
+        for users in edges.chunk_by(|e, f| e.0 == f.0) {
+            let (v, ranks) = (users[0].0, users.iter().map(|e| rank[e.1]));
+            last[v] = ranks.clone().fold(0, usize::max);
+            rank[v] = ranks.fold(usize::MAX, usize::min) - 1;
         }
 
-        // Step 2. A thousand values that are used a thousand columns later would need half a
-        // million points: beyond a limit, lines go straight through.
-        let point = |column, half| Point { column, y: 0.0, half, links: [Vec::new(), Vec::new()] };
-        let mut points: Vec<Point> = rank.iter().map(|&r| point(r, HALF_BOX)).collect();
-        let mut lanes = vec![0..0; n];
+        let point = |column, half| Point { column, y: 0.0, half, links: Default::default() };
+        let mut points: Vec<Point> = rank.iter().map(|&r| point(r, 15.0)).collect();
         for v in 0..n {
+            // A thousand values that are all used a thousand columns later would need half a million
+            // points: beyond a limit, lines go the direct way.
             if last[v] > rank[v] + 1 && points.len() < 1000 + 20 * n {
-                lanes[v] = points.len()..points.len() + last[v] - rank[v] - 1;
+                lane[v] = points.len();
                 points.extend((rank[v] + 1..last[v]).map(|column| point(column, 0.0)));
-                edges.push((v, lanes[v].start));
-                edges.extend(lanes[v].clone().skip(1).map(|p| (p - 1, p)));
+                edges.push((v, lane[v]));
+                edges.extend((lane[v] + 1..points.len()).map(|p| (p - 1, p)));
             }
         }
         for (a, b) in edges {
-            let lane = lanes.get(a).filter(|lane| b < n && !lane.is_empty() && rank[b] > rank[a] + 1);
-            let a = lane.map_or(a, |lane| lane.start + rank[b] - rank[a] - 2);
+            let passed = points[b].column - points[a].column - 1;
+            let a = if passed > 0 && lane[a] > 0 { lane[a] + passed - 1 } else { a };
             points[a].links[1].push(b);
             points[b].links[0].push(a);
         }
         let mut columns = vec![Column::default(); rank.iter().max().map_or(0, |r| r + 1)];
-        for (p, point) in points.iter().enumerate() {
-            columns[point.column].members.push(p);
-        }
+        points.iter().enumerate().for_each(|(p, point)| columns[point.column].members.push(p));
 
-        let mut layout = Layout { points, columns, cell: 0.0, width: 0.0, height: 0.0 };
-        let mut best = (usize::MAX, layout.clone());
-        for round in 0..24 {
-            layout.sweep(round, Step::Order);
+        let mut layout = Layout { points, columns, ..Layout::default() };
+        let mut best = (usize::MAX, Layout::default());
+        for round in 0..SORTED {
+            layout.sweep(round);
             let crossings = layout.crossings();
             if crossings < best.0 {
                 best = (crossings, layout.clone());
             }
         }
-        let mut layout = best.1;
-        (0..60).for_each(|round| layout.sweep(round, Step::Heights));
-        (0..4).for_each(|round| layout.sweep(round, Step::Straighten));
-        layout.measure(&diagram.nodes);
-        layout
+        (SORTED..STRAIGHT).for_each(|round| best.1.sweep(round));
+        best.1.measure(&diagram.nodes);
+        best.1
     }
 
-    /// Steps 3 and 4: one walk over the columns, from right to left or back.
-    fn sweep(&mut self, round: usize, step: Step) {
-        let n = self.columns.len();
-        for i in 0..n {
-            let c = if round % 2 == 0 { n - 1 - i } else { i };
-            let side = 1 - round % 2;
-            let sides = if step == Step::Order { side..side + 1 } else { 0..2 };
-            let wish = |&p: &usize| {
-                let point = &self.points[p];
-                let (mut sum, mut weight) = (1e-6 * point.y, 1e-6);
-                for &q in point.links[sides.clone()].iter().flatten() {
-                    // Lanes should be straight above all.
-                    let other = &self.points[q];
-                    let w = [1.0, 2.0, 8.0][(point.half == 0.0) as usize + (other.half == 0.0) as usize];
-                    sum += w * other.y;
-                    weight += w;
-                }
-                let wish = sum / weight;
-                let ys = point.links[side].iter().map(|&q| self.points[q].y);
-                let near = ys.min_by(|a, b| (a - wish).abs().total_cmp(&(b - wish).abs()));
-                match near {
-                    Some(y) if step == Step::Straighten && (point.half == 0.0 || point.links[side].len() == 1 && (y - wish).abs() < 12.0) => (y, 1e3, p),
-                    _ => (wish, weight, p),
-                }
-            };
-            let mut wishes: Vec<_> = self.columns[c].members.iter().map(wish).collect();
-            if step == Step::Order {
+    /// One walk over the columns, from right to left in even rounds and back in odd ones.
+    fn sweep(&mut self, round: usize) {
+        for i in 0..self.columns.len() {
+            let c = if round % 2 == 0 { self.columns.len() - 1 - i } else { i };
+            let mut wishes: Vec<_> = self.columns[c].members.iter().map(|&p| self.wish(round, p)).collect();
+            if round < SORTED {
                 wishes.sort_by(|a, b| a.0.total_cmp(&b.0));
                 self.columns[c].members = wishes.iter().map(|w| w.2).collect();
             }
@@ -297,17 +245,36 @@ impl Layout {
         }
     }
 
-    /// Puts the members of a column where they wish to be (height and weight), as nearly as their
-    /// order and their sizes allow: the least sum of weighted squares. Members that would overlap
-    /// join to a block that settles at its mean wish ("pool adjacent violators").
+    /// The height at which a point would like to be, how much, and the point.
+    fn wish(&self, round: usize, p: usize) -> (f64, f64, usize) {
+        let (point, side) = (&self.points[p], 1 - round % 2);
+        // The mean height of the neighbours; a piece of a lane counts as `lane` lines.
+        let mean = |sides: Range<usize>, lane: f64| {
+            let (mut sum, mut weight) = (1e-6 * point.y, 1e-6); // without neighbours: stay
+            for other in point.links[sides].iter().flatten().map(|&q| &self.points[q]) {
+                let w = if point.half + other.half == 0.0 { lane } else { 1.0 };
+                (sum, weight) = (sum + w * other.y, weight + w);
+            }
+            (sum / weight, weight, p)
+        };
+        if round < SORTED {
+            return mean(side..side + 1, if round < SORTED / 2 { 1.0 } else { 8.0 }); // found by trial
+        }
+        let (balanced, level) = (mean(0..2, 8.0), mean(side..side + 1, 1e6));
+        let near = level.1 > 1e5 || level.1 > 0.5 && (level.0 - balanced.0).abs() < 24.0;
+        if round >= SETTLED && near { level } else { balanced }
+    }
+
+    /// Puts the members of a column as near to their wishes as their order and sizes allow: the least
+    /// sum of weighted squares. Members that would overlap join to a block that settles at the mean of
+    /// its wishes ("pool adjacent violators").
     fn place(&mut self, wishes: &[(f64, f64, usize)]) {
         let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
-        let (mut below, mut offset) = (0.0, 0.0);
-        let mut offsets = Vec::new();
+        let (mut offset, mut above) = (0.0, 0.0);
         for &(wish, weight, p) in wishes {
-            offset += below + self.points[p].half;
-            below = self.points[p].half + 16.0;
-            offsets.push(offset);
+            let point = &mut self.points[p];
+            offset += above + point.half;
+            (point.y, above) = (offset, point.half + 16.0);
             let mut block = (wish - offset, weight, 1);
             while let Some((y, w, count)) = blocks.pop_if(|b| b.0 >= block.0) {
                 let weight = w + block.1;
@@ -316,21 +283,19 @@ impl Layout {
             blocks.push(block);
         }
         let settled = blocks.iter().flat_map(|b| std::iter::repeat_n(b.0, b.2));
-        for ((y, offset), &(_, _, p)) in settled.zip(offsets).zip(wishes) {
-            self.points[p].y = y + offset;
-        }
+        settled.zip(wishes).for_each(|(y, &(_, _, p))| self.points[p].y += y);
     }
 
     /// The pairs of lines whose left ends are in one order and whose right ends are in the other.
     fn crossings(&self) -> usize {
         let mut count = 0;
         for column in &self.columns {
-            let mut ends: Vec<f64> = Vec::new();
+            let mut ends: Vec<f64> = Vec::new(); // of the lines so far, sorted
             for &p in &column.members {
                 let mut own: Vec<f64> = self.points[p].links[1].iter().map(|&q| self.points[q].y).collect();
                 own.sort_by(f64::total_cmp);
                 for y in own {
-                    let at = ends.partition_point(|&e| e <= y);
+                    let at = ends.partition_point(|&end| end <= y);
                     count += ends.len() - at;
                     ends.insert(at, y);
                 }
@@ -344,66 +309,118 @@ impl Layout {
         let top = self.points.iter().map(|p| p.y - p.half).fold(f64::INFINITY, f64::min);
         self.points.iter_mut().for_each(|p| p.y += MARGIN - top);
         self.height = self.points.iter().map(|p| p.y + p.half).fold(0.0, f64::max) + MARGIN;
-        let digits = nodes.iter().flat_map(|v| [v.data, v.grad]).map(|x| short(x).len()).max();
-        self.cell = LETTER * (5 + digits.unwrap_or(0)) as f64 + 2.0 * PAD;
-        self.width = MARGIN;
+        let letters = nodes.iter().flat_map(|v| [v.data, v.grad]).map(|x| short(x).len() + 5);
+        self.cell = LETTER * letters.fold(0, usize::max) as f64 + 2.0 * PAD;
+        let mut x = MARGIN;
         for column in &mut self.columns {
-            let (mut name, mut sign, mut drop) = (0.0, 0.0, 0.0);
+            let (mut name, mut sign, mut drop): (f64, f64, f64) = (0.0, 0.0, 0.0);
             for &p in &column.members {
-                name = f64::max(name, nodes.get(p).map_or(0.0, |v| v.name().1));
-                let op = nodes.get(p).and_then(|v| v.op.as_ref());
-                sign = f64::max(sign, op.map_or(0.0, |op| clipped(op).1.max(2.0 * RADIUS) + 20.0));
-                for &q in &self.points[p].links[1] {
-                    drop = f64::max(drop, (self.points[p].y - self.points[q].y).abs());
+                if let Some(node) = nodes.get(p) {
+                    name = name.max(shown(&node.label).1);
+                    sign = sign.max(if node.op.is_some() { shown(&node.op).1 + 20.0 } else { 0.0 });
                 }
+                let ends = self.points[p].links[1].iter().map(|&q| self.points[q].y);
+                drop = ends.fold(drop, |drop, y| drop.max((y - self.points[p].y).abs()));
             }
-            column.left = self.width;
-            column.right = self.width + sign + name + 2.0 * self.cell;
-            // Steep lines need room to turn.
-            self.width = column.right + (32.0 + 0.15 * drop).min(120.0);
+            (column.left, column.right) = (x, x + sign + name + 2.0 * self.cell);
+            self.width = column.right + MARGIN;
+            x = column.right + (32.0 + 0.15 * drop).min(120.0); // steep lines need room to turn
         }
-        self.width = self.columns.last().map_or(0.0, |c| c.right) + MARGIN;
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Step {
-    Order,
-    Heights,
-    Straighten,
 }
 
 /// Four decimals as in micrograd, or powers of ten where those would say little.
 fn short(x: f64) -> String {
-    if x == 0.0 {
-        "0.0000".into() // and not "-0.0000"
-    } else if !x.is_finite() || (1e-3..1e6).contains(&x.abs()) {
-        format!("{x:.4}")
-    } else {
-        format!("{x:.4e}")
+    match x.abs() {
+        0.0 => "0.0000".into(), // and not "-0.0000"
+        size if x.is_finite() && !(1e-3..1e6).contains(&size) => format!("{x:.4e}"),
+        _ => format!("{x:.4}"),
     }
 }
 
-/// A label as a cell shows it, cut if it is long, and the width of the cell.
-fn clipped(label: &str) -> (String, f64) {
-    let mut text: String = label.chars().take(24).collect();
-    if text.len() < label.len() {
-        text.push('…');
-    }
-    let letters: f64 = text.chars().map(|c| if c < '\u{1100}' { 1.0 } else { 2.0 }).sum();
-    (escape(&text, true), LETTER * letters + 2.0 * PAD)
+/// A label or sign as XML, cut if it is long, and the width of its cell; without one, nothing.
+fn shown(label: &Option<String>) -> (String, f64) {
+    let Some(label) = label else { return (String::new(), 0.0) };
+    let cut = label.char_indices().nth(24).map_or(label.clone(), |(end, _)| format!("{}…", &label[..end]));
+    let letters: f64 = cut.chars().map(|c| if c < '\u{1100}' { 1.0 } else { 2.0 }).sum();
+    (escape(&cut, true), (LETTER * letters + 2.0 * PAD).max(2.0 * RADIUS))
 }
 
 /// Text for XML, or for a record of Graphviz, to which bars, braces and entities mean something.
 fn escape(text: &str, xml: bool) -> String {
-    let one = |c| match c {
+    let one = |c: char| match c {
         '&' => "&amp;".into(),
         '<' if xml => "&lt;".into(),
         '>' if xml => "&gt;".into(),
         '"' | '\\' | '|' | '{' | '}' | '<' | '>' if !xml => format!("\\{c}"),
-        '\u{fffe}' | '\u{ffff}' => "\u{fffd}".into(),
-        c if c.is_control() => "\u{fffd}".into(),
-        c => String::from(c),
+        c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => "\u{fffd}".into(),
+        c => c.into(),
     };
     text.chars().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A graph of binary operations on pseudo-random earlier values, sometimes on one value twice.
+    fn random(n: usize) -> Diagram {
+        let (mut diagram, mut state) = (Diagram::default(), 1u64);
+        for v in 0..n {
+            let (label, op) = ((v % 5 == 0).then(|| format!("a{v}")), (v % 3 != 0).then(|| "+".into()));
+            for _ in 0..if op.is_some() { 2 } else { 0 } {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                diagram.edges.push(((state >> 33) as usize % v, v));
+            }
+            diagram.nodes.push(DiagramNode { label, op, data: v as f64 / 7.0, grad: -1.0 });
+        }
+        diagram
+    }
+
+    fn assert_well_formed(svg: &str) {
+        let mut open = Vec::new();
+        for tag in svg.split('<').skip(1).map(|t| t.split_once('>').expect("a tag ends").0) {
+            assert_eq!(tag.matches('\'').count() % 2, 0, "{tag}");
+            match tag.strip_prefix('/') {
+                Some(name) => assert_eq!(open.pop(), Some(name)),
+                None if tag.ends_with('/') => {}
+                None => open.push(tag.split(' ').next().unwrap_or(tag)),
+            }
+        }
+        assert!(open.is_empty());
+    }
+
+    #[test]
+    fn boxes_do_not_overlap_and_lines_go_right_from_column_to_column() {
+        let Layout { points, columns, .. } = Layout::new(&random(200));
+        for pair in columns.iter().flat_map(|column| column.members.windows(2)) {
+            let (above, below) = (&points[pair[0]], &points[pair[1]]);
+            assert!(above.y + above.half + 15.99 < below.y - below.half);
+        }
+        for (point, &q) in points.iter().flat_map(|p| p.links[1].iter().map(move |q| (p, q))) {
+            assert_eq!(points[q].column, point.column + 1);
+            assert!(columns[point.column].right < columns[points[q].column].left);
+        }
+    }
+
+    #[test]
+    fn drawings_are_well_formed_and_always_the_same() {
+        for n in [0, 1, 2, 50, 2000] {
+            assert_well_formed(&random(n).to_svg());
+            assert_eq!(random(n).to_svg(), random(n).to_svg());
+        }
+    }
+
+    #[test]
+    fn labels_and_numbers_read_as_they_are() {
+        let mut diagram = random(2);
+        diagram.nodes[0].label = Some("<\"a\"|&\\{b}>\u{1}".into());
+        (diagram.nodes[0].data, diagram.nodes[1].data) = (1.0 / 3.0, f64::NAN);
+        let (svg, dot) = (diagram.to_svg(), diagram.to_dot());
+        assert_well_formed(&svg);
+        assert!(svg.contains("&lt;\"a\"|&amp;\\{b}&gt;\u{fffd}\ndata 0.3333333333333333\n"));
+        assert!(dot.contains(r#"{\<\"a\"\|&amp;\\\{b\}\>"#) && dot.contains("data NaN | grad -1.0000"));
+        let numbers = [-4.0, -0.0, 1e-9, -2.5e12, f64::NEG_INFINITY].map(short);
+        assert_eq!(numbers, ["-4.0000", "0.0000", "1.0000e-9", "-2.5000e12", "-inf"]);
+    }
 }

@@ -220,7 +220,11 @@ impl<'g> Tensor for Matrix<'g> {
     fn slice_cols(self, cols: Range<usize>) -> Self {
         assert!(cols.end <= self.cols, "slice_cols: {cols:?} of {:?}", self.shape());
         let slice = |row: usize| Run { start: self.rows[row].start + cols.start as u32, ..self.rows[row] };
-        Matrix { rows: self.graph.bump().alloc_slice_fill_with(self.rows.len(), slice), cols: cols.len(), ..self }
+        Matrix {
+            rows: self.graph.bump().alloc_slice_fill_with(self.rows.len(), slice),
+            cols: cols.len(),
+            ..self
+        }
     }
 
     fn concat_cols(parts: &[Self]) -> Self {

@@ -1,5 +1,6 @@
 //! How a number was made, and how its gradient is handed down to what it was made from.
 
+use std::array::from_fn;
 use std::cell::Cell;
 
 use super::value::{Block, Run, Value};
@@ -29,7 +30,10 @@ pub(super) enum Op<'g> {
 
 /// How many numbers the inner loops of dot products take at a time: eight `f64` fill the widest vector
 /// register there is at present, and narrower machines use several.
-pub(super) const LANES: usize = 8;
+const LANES: usize = 8;
+
+/// How many of the backward pass: twice that, since there the loop over dot products is the outer one.
+const WIDE: usize = 2 * LANES;
 
 impl<'g> Op<'g> {
     /// Hands the gradients of all numbers of a block down to their operands, which lie in earlier blocks.
@@ -141,12 +145,11 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
+        sums = from_fn(|lane| sums[lane] + a[lane] * b[lane]);
     }
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
-    let mut total = ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7));
+    let halves: [f64; 4] = from_fn(|lane| sums[lane] + sums[lane + 4]);
+    let quarters: [f64; 2] = from_fn(|lane| halves[lane] + halves[lane + 2]);
+    let mut total = quarters[0] + quarters[1];
     for (a, b) in a_rest.iter().zip(b_rest) {
         total += a * b;
     }
@@ -157,52 +160,46 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// many there were.
 ///
 /// The gradient of dot product n toward `a` is `gₙ·bₙ`, and toward `bₙ` it is `gₙ·a`. Since all of them add to the
-/// gradient of the same `a`, it is kept in registers, [`LANES`] numbers of it at a time, while the dot products
-/// pass by, instead of being loaded and stored for each.
-fn backward_dots<'g>(
-    block: &'g Block<'g>,
-    first: usize,
-    shared: Run<'g>,
-    len: u32,
-    generation: u64,
-) -> usize {
-    let same = |op: &Op<'g>| match *op {
-        Op::DotRun { a, i, len: l, .. } => std::ptr::eq(a, shared.block) && i == shared.start && l == len,
+/// gradient of the same `a`, its sum is kept in registers, [`WIDE`] numbers of it at a time, while the dot
+/// products pass by, instead of being loaded and stored for each.
+fn backward_dots<'g>(block: &'g Block<'g>, first: usize, a: Run<'g>, len: u32, generation: u64) -> usize {
+    let shared = |op: &Op<'g>| match *op {
+        Op::DotRun { a: b, i, len: l, .. } => std::ptr::eq(a.block, b) && i == a.start && l == len,
         _ => false,
     };
-    let count = block.ops[first..].iter().take_while(|op| same(op)).count();
-    let (ops, grads) = (&block.ops[first..][..count], &block.grad[first..][..count]);
+    let count = block.ops[first..].iter().take_while(|op| shared(op)).count();
+    let dots = block.ops[first..][..count].iter().zip(&block.grad[first..]).filter_map(|(op, g)| match *op {
+        Op::DotRun { b, j, .. } if g.get() != 0.0 => Some((b, j as usize, g.get())),
+        _ => None,
+    });
     let len = len as usize;
-    let dots = || {
-        ops.iter().zip(grads).filter_map(|(op, g)| match *op {
-            Op::DotRun { b, j, .. } if g.get() != 0.0 => Some((b, j as usize, g.get())),
-            _ => None,
-        })
-    };
-    let to_a = &shared.block.reach(generation)[shared.range(len)];
-    let a = shared.data(len);
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    for (c, a) in a_chunks.iter().enumerate() {
-        let mut sum = [0.0; LANES];
-        for (b, j, g) in dots() {
-            let j = j + c * LANES;
-            let to_b = &b.reach(generation)[j..][..LANES];
-            let b = &b.data[j..][..LANES];
-            for lane in 0..LANES {
-                sum[lane] += g * b[lane];
-                to_b[lane].set(to_b[lane].get() + g * a[lane]);
+    let to_a = &a.block.reach(generation)[a.range(len)];
+    let (a_chunks, a_rest) = a.data(len).as_chunks::<WIDE>();
+    let (to_a_chunks, to_a_rest) = to_a.as_chunks::<WIDE>();
+    let mut from = 0;
+    for (a, to_a) in a_chunks.iter().zip(to_a_chunks) {
+        let mut sum = [0.0; WIDE];
+        for (b, j, g) in dots.clone() {
+            let Some(to_b) = b.reach(generation)[j + from..].first_chunk::<WIDE>() else { unreachable!() };
+            let Some(b) = b.data[j + from..].first_chunk::<WIDE>() else { unreachable!() };
+            // All is read before anything is written, so that the compiler may do it in one go.
+            let grad: [f64; WIDE] = from_fn(|k| to_b[k].get() + g * a[k]);
+            sum = from_fn(|k| sum[k] + g * b[k]);
+            for (to_b, grad) in to_b.iter().zip(grad) {
+                to_b.set(grad);
             }
         }
-        for (to_a, sum) in to_a[c * LANES..].iter().zip(sum) {
-            add(to_a, sum); // only now: `b` may be `a` itself
+        for (to_a, sum) in to_a.iter().zip(sum) {
+            add(to_a, sum); // only now, since `b` may be `a` itself
         }
+        from += WIDE;
     }
-    let done = len - a_rest.len();
-    if done < len {
-        for (b, j, g) in dots() {
-            let to_b = &b.reach(generation)[j + done..][..a_rest.len()];
-            for (k, (to_b, a)) in to_b.iter().zip(a_rest).enumerate() {
-                add(&to_a[done + k], g * b.data[j + done + k]);
+    if !a_rest.is_empty() {
+        for (b, j, g) in dots {
+            let to_b = &b.reach(generation)[j + from..][..a_rest.len()];
+            let b = &b.data[j + from..][..a_rest.len()];
+            for (((to_a, a), to_b), b) in to_a_rest.iter().zip(a_rest).zip(to_b).zip(b) {
+                add(to_a, g * b);
                 add(to_b, g * a);
             }
         }

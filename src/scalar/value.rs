@@ -15,11 +15,13 @@
 //! of memory from left to right, which is what processors are good at.
 
 use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 
 use bumpalo::Bump;
 
+use super::diagram::{Diagram, DiagramNode};
 use super::op::Op;
 use crate::function::{Binary, Function};
 
@@ -168,7 +170,7 @@ impl<'g> Graph<'g> {
     pub(super) fn label(&self, value: Value<'g>) -> Option<&'g str> {
         let mut next = self.labels.get();
         while let Some(label) = next {
-            if label.value.same(value) {
+            if label.value.place() == value.place() {
                 return Some(label.text);
             }
             next = label.earlier;
@@ -345,14 +347,56 @@ impl<'g> Value<'g> {
         }
     }
 
+    /// The calculation behind this value, to be drawn. All values it was made from are in it, in the order of their
+    /// creation; any others of the graph are not.
+    pub fn diagram(self) -> Diagram {
+        let mut needed = HashSet::from([self.place()]);
+        let mut values = Vec::new();
+        let mut next = Some(self.block);
+        while let Some(block) = next {
+            for index in (0..block.data.len() as u32).rev() {
+                let value = Value { block, index };
+                if needed.contains(&value.place()) {
+                    values.push(value);
+                    value.operands(|operand| _ = needed.insert(operand.place()));
+                }
+            }
+            next = block.earlier;
+        }
+        values.reverse();
+        let numbers: HashMap<_, _> = values.iter().enumerate().map(|(n, value)| (value.place(), n)).collect();
+        let mut edges = Vec::new();
+        let mut nodes = Vec::new();
+        for (result, value) in values.iter().enumerate() {
+            value.operands(|operand| edges.push((numbers[&operand.place()], result)));
+            nodes.push(DiagramNode {
+                label: self.graph().label(*value).map(str::to_owned),
+                op: value.op().map(Op::sign),
+                data: value.data(),
+                grad: value.grad(),
+            });
+        }
+        Diagram { nodes, edges }
+    }
+
+    fn op(self) -> Option<&'g Op<'g>> {
+        self.block.ops.get(self.index as usize)
+    }
+
+    fn operands(self, visit: impl FnMut(Value<'g>)) {
+        if let Some(op) = self.op() {
+            op.operands(visit);
+        }
+    }
+
+    /// What tells this node from every other, however equal their numbers.
+    fn place(self) -> (*const Block<'g>, u32) {
+        (self.block, self.index)
+    }
+
     #[inline]
     pub(super) fn graph(self) -> &'g Graph<'g> {
         self.block.graph
-    }
-
-    /// Whether both are the same node, not only equal numbers.
-    pub(super) fn same(self, other: Self) -> bool {
-        std::ptr::eq(self.block, other.block) && self.index == other.index
     }
 }
 

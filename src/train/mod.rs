@@ -74,7 +74,8 @@ impl<M: Model, E: Engine> Trainer<M, E> {
 
     /// Learns from one batch.
     pub fn step(&mut self, batch: &Batch) -> Step {
-        let loss = self.engine.gradient(&self.model, &self.weights, batch, Pass::default(), &mut self.gradient);
+        let loss =
+            self.engine.gradient(&self.model, &self.weights, batch, Pass::default(), &mut self.gradient);
         let share = self.settings.schedule.share(self.done, self.settings.steps);
         let learning_rate = self.settings.learning_rate * share;
         self.adam.update(&mut self.weights, &self.gradient, learning_rate);

@@ -1,0 +1,279 @@
+//! The names GPT: reads a file of names, learns how they are spelled, and invents new ones.
+//!
+//! ```text
+//! cargo run --example names
+//! cargo run --example names -- korean.txt
+//! cargo run --example names -- --help
+//! ```
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use gradus::checkpoint::Checkpoint;
+use gradus::data::{self, Batch, Names};
+use gradus::generate::{Sampler, Sampling, generate};
+use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::random::Random;
+use gradus::scalar::Scalar;
+use gradus::train::{Settings, Trainer};
+
+#[path = "support/exit.rs"]
+mod exit;
+#[path = "support/plot.rs"]
+mod plot;
+#[path = "support/progress.rs"]
+mod progress;
+
+use exit::{Interrupt, Usage};
+use progress::Progress;
+
+/// How many of the last losses the figure shown is the mean of.
+const RUNNING: usize = 100;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo run --example names                              the names in datasets/names.txt
+  cargo run --example names -- korean.txt                a bare name is looked for here, then in datasets/
+  cargo run --example names -- ~/cities.txt --steps 5000 any file with one name on each line
+  cargo run --example names -- --save my-model           keep what was learned
+  cargo run --example names -- --load my-model --steps 0 only invent, with what was learned before
+  cargo run --example names -- --plot loss.svg           a picture of how it learned";
+
+/// A GPT that learns to invent names, on an autograd engine of single numbers.
+#[derive(Parser)]
+#[command(after_help = EXAMPLES)]
+struct Args {
+    /// A file with one name on each line
+    #[arg(default_value = "names.txt")]
+    file: String,
+    /// Steps of training, one name each
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    steps: usize,
+    /// What all randomness follows from
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    seed: u64,
+    /// Names to invent
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    samples: usize,
+    /// Below 1 the names become more ordinary, above 1 wilder; 0 is always the likeliest letter
+    #[arg(long, value_name = "T", default_value_t = 0.5, value_parser = not_negative)]
+    temperature: f64,
+    /// The learning rate of the first step, from which it falls to zero
+    #[arg(long, value_name = "R", default_value_t = 0.01, value_parser = not_negative)]
+    learning_rate: f64,
+    /// Blocks of the transformer [default: 1]
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// Its width [default: 16]
+    #[arg(long, value_name = "N")]
+    embd: Option<usize>,
+    /// Heads of attention, which must divide the width [default: 4]
+    #[arg(long, value_name = "N")]
+    heads: Option<usize>,
+    /// The longest sequence it can read [default: 16]
+    #[arg(long, value_name = "N")]
+    block: Option<usize>,
+    /// Draw the loss of every step into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Write a JSON object for every step into this file
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
+    /// Save the trained model into this folder
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Begin with the model in this folder
+    #[arg(long, value_name = "DIR")]
+    load: Option<PathBuf>,
+    /// Draw random numbers as Python does, and so repeat microgpt.py to the last digit
+    #[arg(long)]
+    python_random: bool,
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x >= 0.0 && x.is_finite() => Ok(x),
+        _ => Err("it must be a number, and not below 0".to_owned()),
+    }
+}
+
+fn main() -> ExitCode {
+    exit::with(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Result<()> {
+    if args.steps == 0 && args.load.is_none() {
+        bail!(Usage(
+            "--steps 0 trains nothing: give at least 1, or --load a trained model to sample from".to_owned()
+        ));
+    }
+    for file in [&args.plot, &args.metrics].into_iter().flatten() {
+        check_folder(file)?;
+    }
+    let mut random = if args.python_random { Random::python(args.seed) } else { Random::new(args.seed) };
+    let mut names = Names::read(&data::find(&args.file)?)?;
+    names.shuffle(&mut random);
+    println!("num docs: {}", names.len());
+    println!("vocab size: {}", names.vocab_size());
+
+    let settings = Settings { steps: args.steps, learning_rate: args.learning_rate, ..Settings::default() };
+    let mut trainer = match &args.load {
+        Some(folder) => {
+            let Checkpoint { model, weights, .. } = load(folder, args, &names)?;
+            Trainer::from_weights(model, Scalar::new(), settings, weights)
+        }
+        None => {
+            let config = configure(args, DecoderConfig::microgpt(names.vocab_size()));
+            let model = Decoder::new(config).map_err(|error| Usage(error.to_string()))?;
+            Trainer::new(model, Scalar::new(), settings, &mut random)
+        }
+    };
+    println!("num params: {}", trainer.weights().len());
+    let block_size = trainer.model().context();
+    let cut = names.cut_at(block_size);
+    if cut > 0 {
+        println!("note: {cut} names are too long for a block of {block_size} and are cut (--block)");
+    }
+
+    let losses = train(&mut trainer, &names, args)?;
+    if let Some(path) = &args.plot {
+        plot::losses(path, &[("loss", &losses)])
+            .with_context(|| format!("{} cannot be drawn", path.display()))?;
+    }
+    if let Some(folder) = &args.save {
+        let (_, model, weights) = trainer.parts();
+        let tokenizer = names.tokenizer().clone();
+        Checkpoint { model: model.clone(), weights: weights.to_vec(), tokenizer }.save(folder)?;
+        println!("saved to {}", folder.display());
+    }
+    invent(&mut trainer, &names, args, &mut random);
+    Ok(())
+}
+
+/// Trains for the steps that were asked for, or until Ctrl-C. Returns the loss of each.
+fn train(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args) -> Result<Vec<f64>> {
+    let interrupt = Interrupt::watch();
+    let mut metrics = match &args.metrics {
+        Some(path) => {
+            let file = File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
+            Some(BufWriter::new(file))
+        }
+        None => None,
+    };
+    let mut losses = Vec::with_capacity(args.steps);
+    let mut batch = Batch::new();
+    let progress = Progress::new(args.steps);
+    for step in 0..args.steps {
+        if interrupt.came() {
+            break;
+        }
+        names.fill(&mut batch, step, 1, trainer.model().context());
+        let done = trainer.step(&batch);
+        ensure!(
+            done.loss.is_finite(),
+            "the loss is {} at step {}: training ran away. Give a smaller --learning-rate than {}",
+            done.loss,
+            done.number,
+            args.learning_rate
+        );
+        losses.push(done.loss);
+        if let Some(metrics) = &mut metrics {
+            let line = serde_json::json!({
+                "step": done.number, "loss": done.loss, "learning_rate": done.learning_rate,
+            });
+            writeln!(metrics, "{line}").context("the metrics cannot be written")?;
+        }
+        progress.step(done.number, || format!("loss {:.4}", mean_of_last(&losses)));
+    }
+    if let Some(mut metrics) = metrics {
+        metrics.flush().context("the metrics cannot be written")?;
+    }
+    progress.finish();
+    if losses.len() < args.steps {
+        println!("stopped after step {} of {}", losses.len(), args.steps);
+    }
+    if !losses.is_empty() {
+        println!("mean loss of the last {} steps: {:.4}", losses.len().min(RUNNING), mean_of_last(&losses));
+    }
+    Ok(losses)
+}
+
+/// The mean of the last [`RUNNING`] losses: a single name's loss says little.
+fn mean_of_last(losses: &[f64]) -> f64 {
+    let last = &losses[losses.len().saturating_sub(RUNNING)..];
+    last.iter().sum::<f64>() / last.len() as f64
+}
+
+/// Lets the model invent names and prints them.
+fn invent(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args, random: &mut Random) {
+    let mut sampler = Sampler::new(Sampling { temperature: args.temperature });
+    let bos = names.tokenizer().bos();
+    let (engine, model, weights) = trainer.parts();
+    for number in 1..=args.samples {
+        let tokens = generate(engine, model, weights, &[bos], bos, &mut sampler, random);
+        println!("sample {number:2}: {}", names.tokenizer().text(&tokens));
+    }
+}
+
+/// A model's sizes, with those that were asked for.
+fn configure(args: &Args, config: DecoderConfig) -> DecoderConfig {
+    let n_embd = args.embd.unwrap_or(config.n_embd);
+    let n_head = args.heads.unwrap_or(config.n_head);
+    DecoderConfig {
+        n_layer: args.layers.unwrap_or(config.n_layer),
+        n_embd,
+        n_head,
+        n_kv_head: n_head,
+        n_ffn: n_embd.saturating_mul(4),
+        block_size: args.block.unwrap_or(config.block_size),
+        ..config
+    }
+}
+
+/// The model in a folder, if it is one for these names and of the sizes that were asked for.
+fn load(folder: &Path, args: &Args, names: &Names) -> Result<Checkpoint<f64>> {
+    let checkpoint = Checkpoint::load(folder)?;
+    let (own, theirs) = (names.tokenizer().chars(), checkpoint.tokenizer.chars());
+    ensure!(
+        own == theirs,
+        "the model in {} knows the {} characters {:?}, but {} has {} others or fewer: {:?}. \
+         Load it with the file it was trained on",
+        folder.display(),
+        theirs.len(),
+        theirs.iter().collect::<String>(),
+        args.file,
+        own.len(),
+        own.iter().collect::<String>(),
+    );
+    let config = checkpoint.model.config();
+    let asked = [
+        ("--layers", args.layers, config.n_layer),
+        ("--embd", args.embd, config.n_embd),
+        ("--heads", args.heads, config.n_head),
+        ("--block", args.block, config.block_size),
+    ];
+    for (option, asked, has) in asked {
+        if asked.is_some_and(|asked| asked != has) {
+            bail!(Usage(format!("the model in {} has {option} {has}: leave {option} out", folder.display())));
+        }
+    }
+    Ok(checkpoint)
+}
+
+/// Fails now, rather than after the training, if a file could not be written then.
+fn check_folder(file: &Path) -> Result<()> {
+    ensure!(!file.is_dir(), "{} is a folder: give the name of a file to write", file.display());
+    if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
+        ensure!(
+            folder.is_dir(),
+            "{} cannot be written: there is no folder {}",
+            file.display(),
+            folder.display()
+        );
+    }
+    Ok(())
+}

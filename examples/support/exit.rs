@@ -1,0 +1,52 @@
+//! How an example ends: with 0, with 1 and a paragraph that says what was wrong, or with 2 if it was the command line.
+//! And Ctrl-C, which ends the work but not the program.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A mistake in how the program was called.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Reports an error, if there is one, and chooses the exit code.
+pub fn with(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error:#}");
+    if error.is::<Usage>() {
+        eprintln!("\nFor all options and examples of use, try --help.");
+        return ExitCode::from(2);
+    }
+    ExitCode::from(1)
+}
+
+static CAME: AtomicBool = AtomicBool::new(false);
+
+/// Whether Ctrl-C was pressed.
+pub struct Interrupt;
+
+impl Interrupt {
+    /// From now on the first Ctrl-C only asks the work to end. A second one kills, as usual.
+    pub fn watch() -> Self {
+        let handler = || {
+            if CAME.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+        };
+        // Where no handler can be set, Ctrl-C does what it always did.
+        ctrlc::set_handler(handler).ok();
+        Interrupt
+    }
+
+    /// Whether it is time to end.
+    pub fn came(&self) -> bool {
+        CAME.load(Ordering::Relaxed)
+    }
+}
