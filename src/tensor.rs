@@ -252,7 +252,9 @@ impl<'a> AttentionShape<'a> {
         let d = width / self.n_head;
         assert_eq!(k.shape(), v.shape(), "attention: keys and values differ in shape");
         assert!(
-            d * self.n_head == width && d * self.n_kv_head == kv_width && self.n_head % self.n_kv_head == 0,
+            d * self.n_head == width
+                && d * self.n_kv_head == kv_width
+                && self.n_head.is_multiple_of(self.n_kv_head),
             "attention: queries of {width} columns and keys of {kv_width} do not divide into {} and {} heads",
             self.n_head,
             self.n_kv_head,

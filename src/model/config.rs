@@ -123,9 +123,14 @@ impl DecoderConfig {
                 return err(format!("{name} is 0, but a model needs at least one"));
             }
         }
-        if self.n_embd % self.n_head != 0 {
+        if self.parameters().is_none_or(|count| count > u32::MAX as usize) {
+            return err(
+                "a model of this size has more parameters than the 2³² that one buffer holds".to_owned()
+            );
+        }
+        if !self.n_embd.is_multiple_of(self.n_head) {
             let fits: Vec<String> =
-                (1..=self.n_embd).filter(|n| self.n_embd % n == 0).map(|n| n.to_string()).collect();
+                (1..=self.n_embd).filter(|n| self.n_embd.is_multiple_of(*n)).map(|n| n.to_string()).collect();
             return err(format!(
                 "{} heads do not divide a width of {}: choose one of {}",
                 self.n_head,
@@ -133,21 +138,16 @@ impl DecoderConfig {
                 fits.join(", ")
             ));
         }
-        if self.n_head % self.n_kv_head != 0 {
+        if !self.n_head.is_multiple_of(self.n_kv_head) {
             return err(format!("{} key heads do not divide {} query heads", self.n_kv_head, self.n_head));
         }
-        if matches!(self.position, Position::Rope { .. }) && self.head_dim() % 2 != 0 {
+        if matches!(self.position, Position::Rope { .. }) && !self.head_dim().is_multiple_of(2) {
             return err(format!("rotary positions need heads of even width, not {}", self.head_dim()));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return err(format!("a dropout of {} is no probability below 1", self.dropout));
         }
-        match self.parameters() {
-            Some(count) if count <= u32::MAX as usize => Ok(()),
-            _ => {
-                err("a model of this size has more parameters than the 2³² that one buffer holds".to_owned())
-            }
-        }
+        Ok(())
     }
 
     /// How many parameters the matrices have together, or `None` if the number is too large to say.

@@ -83,8 +83,8 @@ impl Diagram {
     /// # Panics
     /// If an edge does not lead from an earlier node to a later one that has an `op`.
     pub fn to_svg(&self) -> String {
-        let Layout { points, columns, cell, width, height } = &Layout::new(self);
-        let n = self.nodes.len();
+        let Layout { points, spans, cell, height, .. } = &Layout::new(self);
+        let (n, width) = (self.nodes.len(), MARGIN + spans.last().map_or(0.0, |span| span.1));
         let mut out = format!(
             "<svg xmlns='http://www.w3.org/2000/svg' class='gradus' role='img' width='{width:.0}' \
              height='{height:.0}' viewBox='0 0 {width:.0} {height:.0}'>\n\
@@ -101,52 +101,46 @@ impl Diagram {
                 let (above, below) = (k > 0 && sources[k - 1] == from, sources.get(k + 1) == Some(&from));
                 let bend = 20.0 * (above as i8 - below as i8) as f64;
                 let port = step * (k as f64 - last / 2.0);
-                let (x, y, column) =
-                    (columns[points[from].column].right, points[from].y, &columns[to.column]);
+                let ((_, x), y) = (spans[points[from].column], points[from].y);
                 let port = (y - to.y + bend).clamp(port - slack, port + slack);
-                let (middle, y1, y2) = ((x + column.left) / 2.0, y + bend, to.y + port);
-                out += &format!("<path class='line' d='M{x:.1} {y:.1}C{middle:.1} {y1:.1} {middle:.1} ");
-                let end =
-                    column.left + if p < n { RADIUS - (RADIUS.powi(2) - port.powi(2)).sqrt() } else { 0.0 };
-                out += &format!("{:.1} {end:.1} {y2:.1}", y2 + bend / 2.0);
-                out += &if p < n { format!("' {ARROW}/>\n") } else { format!("H{:.1}'/>\n", column.right) };
+                let ((left, right), end_y) = (spans[to.column], to.y + port);
+                let end = left + RADIUS - (RADIUS.powi(2) - port.powi(2)).sqrt();
+                let (middle, y1, y2) = ((x + left) / 2.0, y + bend, end_y + bend / 2.0);
+                out +=
+                    &format!("<path class='line' d='M{x:.1} {y:.1}C{middle:.1} {y1:.1} {middle:.1} {y2:.1} ");
+                out += &format!("{end:.1} {end_y:.1}");
+                out += &if p < n { format!("' {ARROW}/>\n") } else { format!("H{right:.1}'/>\n") };
             }
         }
         for (node, point) in self.nodes.iter().zip(points) {
-            let (Column { left, right, .. }, y) = (&columns[point.column], point.y);
-            out += &format!(
-                "<g transform='translate({right:.1} {y:.1})'{}</g>\n",
-                node.draw(left - right, *cell)
-            );
+            let ((left, right), y) = (spans[point.column], point.y);
+            out += &format!("<g transform='translate({right:.1} {y:.1})'");
+            out += &node.draw(left - right, *cell);
         }
         out + "</svg>\n"
     }
 }
 
 impl DiagramNode {
-    /// The box, its sign and the short arrow between them. The box ends at 0, its column begins at `left`.
+    /// The box, its sign and the short arrow between them, in a group that has been opened: the box ends
+    /// at its origin, the column begins at `left`.
     fn draw(&self, left: f64, cell: f64) -> String {
-        let text = |class, x, text: &str| format!("<text class='{class}' x='{x:.1}' y='4'>{text}</text>");
-        let title = escape(self.label.as_deref().unwrap_or("value"), true);
-        let mut out = String::from(if self.op.is_none() { " class='leaf'>" } else { ">" });
-        out += &format!("<title>{title}\ndata {:?}\ngrad {:?}</title>", self.data, self.grad);
         let ((name, width), (op, round)) = (shown(&self.label), shown(&self.op));
-        let start = -width - 2.0 * cell;
+        let (title, start) = (escape(self.label.as_deref().unwrap_or("value"), true), -width - 2.0 * cell);
+        let class = if self.op.is_none() { " class='leaf'" } else { "" };
+        let mut out = format!("{class}><title>{title}\ndata {:?}\ngrad {:?}</title>", self.data, self.grad);
+        let text = |class, x, text: &str| format!("<text class='{class}' x='{x:.1}' y='4'>{text}</text>");
         if self.op.is_some() {
             out += &format!("<path class='line' d='M{left:.1} 0H{start:.1}' {ARROW}/><rect class='op' ");
             out += &format!("x='{left:.1}' y='-{RADIUS}' width='{round:.1}' height='26' rx='{RADIUS}'/>");
             out += &text("sign", left + round / 2.0, &op);
         }
-        out +=
-            &format!("<rect class='box' x='{start:.1}' y='-15' width='{:.1}' height='30' rx='5'/>", -start);
-        if self.label.is_some() {
-            out += &format!("<path class='box' d='M{:.1} -15v30'/>", start + width);
-        }
-        out += &text("name", start + PAD, &name);
-        for (x, key, number) in [(-2.0 * cell, "data", self.data), (-cell, "grad", self.grad)] {
-            out += &(text("key", x + PAD, key) + &text("end", x + cell - PAD, &short(number)));
-        }
-        out + &format!("<path class='box' d='M{:.1} -15v30'/>", -cell)
+        out += &format!("<rect class='box' x='{start:.1}' y='-15' width='{:.1}' ", -start);
+        let first = if self.label.is_some() { -2.0 * cell } else { -cell };
+        out += &format!("height='30' rx='5'/><path class='box' d='M{first:.1} -15v30M{:.1} -15v30'/>", -cell);
+        out += &(text("name", start + PAD, &name) + &text("key", PAD - 2.0 * cell, "data"));
+        out += &(text("end", -cell - PAD, &short(self.data)) + &text("key", PAD - cell, "grad"));
+        out + &text("end", -PAD, &short(self.grad)) + "</g>\n"
     }
 }
 
@@ -160,18 +154,11 @@ struct Point {
 }
 
 #[derive(Clone, Default)]
-struct Column {
-    members: Vec<usize>, // from top to bottom
-    left: f64,
-    right: f64,
-}
-
-#[derive(Clone, Default)]
 struct Layout {
     points: Vec<Point>,
-    columns: Vec<Column>,
-    cell: f64, // the width of a cell with a number
-    width: f64,
+    columns: Vec<Vec<usize>>, // the points of each from top to bottom
+    spans: Vec<(f64, f64)>,   // where each begins and ends
+    cell: f64,                // the width of a cell with a number
     height: f64,
 }
 
@@ -215,31 +202,28 @@ impl Layout {
             points[a].links[1].push(b);
             points[b].links[0].push(a);
         }
-        let mut columns = vec![Column::default(); rank.iter().max().map_or(0, |r| r + 1)];
-        points.iter().enumerate().for_each(|(p, point)| columns[point.column].members.push(p));
+        let mut columns = vec![Vec::new(); rank.iter().max().map_or(0, |r| r + 1)];
+        points.iter().enumerate().for_each(|(p, point)| columns[point.column].push(p));
 
         let mut layout = Layout { points, columns, ..Layout::default() };
-        let mut best = (usize::MAX, Layout::default());
-        for round in 0..SORTED {
+        let sorted = (0..SORTED).map(|round| {
             layout.sweep(round);
-            let crossings = layout.crossings();
-            if crossings < best.0 {
-                best = (crossings, layout.clone());
-            }
-        }
-        (SORTED..STRAIGHT).for_each(|round| best.1.sweep(round));
-        best.1.measure(&diagram.nodes);
-        best.1
+            layout.clone()
+        });
+        let mut best = sorted.min_by_key(Layout::crossings).unwrap_or_default();
+        (SORTED..STRAIGHT).for_each(|round| best.sweep(round));
+        best.measure(&diagram.nodes);
+        best
     }
 
     /// One walk over the columns, from right to left in even rounds and back in odd ones.
     fn sweep(&mut self, round: usize) {
         for i in 0..self.columns.len() {
-            let c = if round % 2 == 0 { self.columns.len() - 1 - i } else { i };
-            let mut wishes: Vec<_> = self.columns[c].members.iter().map(|&p| self.wish(round, p)).collect();
+            let c = if round.is_multiple_of(2) { self.columns.len() - 1 - i } else { i };
+            let mut wishes: Vec<_> = self.columns[c].iter().map(|&p| self.wish(round, p)).collect();
             if round < SORTED {
                 wishes.sort_by(|a, b| a.0.total_cmp(&b.0));
-                self.columns[c].members = wishes.iter().map(|w| w.2).collect();
+                self.columns[c] = wishes.iter().map(|w| w.2).collect();
             }
             self.place(&wishes);
         }
@@ -286,19 +270,22 @@ impl Layout {
         settled.zip(wishes).for_each(|(y, &(_, _, p))| self.points[p].y += y);
     }
 
-    /// The pairs of lines whose left ends are in one order and whose right ends are in the other.
+    /// The heights at which the lines to the right of a column begin and end.
+    fn lines(&self, column: &[usize]) -> impl Iterator<Item = (f64, f64)> {
+        let line = |p: &Point, q: usize| (p.y, self.points[q].y);
+        column.iter().map(|&p| &self.points[p]).flat_map(move |p| p.links[1].iter().map(move |&q| line(p, q)))
+    }
+
+    /// The pairs of lines that begin in one order and end in the other.
     fn crossings(&self) -> usize {
         let mut count = 0;
         for column in &self.columns {
-            let mut ends: Vec<f64> = Vec::new(); // of the lines so far, sorted
-            for &p in &column.members {
-                let mut own: Vec<f64> = self.points[p].links[1].iter().map(|&q| self.points[q].y).collect();
-                own.sort_by(f64::total_cmp);
-                for y in own {
-                    let at = ends.partition_point(|&end| end <= y);
-                    count += ends.len() - at;
-                    ends.insert(at, y);
-                }
+            let (mut lines, mut ends): (Vec<_>, Vec<f64>) = (self.lines(column).collect(), Vec::new());
+            lines.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+            for (_, y) in lines {
+                let at = ends.partition_point(|&end| end <= y);
+                count += ends.len() - at;
+                ends.insert(at, y);
             }
         }
         count
@@ -312,19 +299,14 @@ impl Layout {
         let letters = nodes.iter().flat_map(|v| [v.data, v.grad]).map(|x| short(x).len() + 5);
         self.cell = LETTER * letters.fold(0, usize::max) as f64 + 2.0 * PAD;
         let mut x = MARGIN;
-        for column in &mut self.columns {
-            let (mut name, mut sign, mut drop): (f64, f64, f64) = (0.0, 0.0, 0.0);
-            for &p in &column.members {
-                if let Some(node) = nodes.get(p) {
-                    name = name.max(shown(&node.label).1);
-                    sign = sign.max(if node.op.is_some() { shown(&node.op).1 + 20.0 } else { 0.0 });
-                }
-                let ends = self.points[p].links[1].iter().map(|&q| self.points[q].y);
-                drop = ends.fold(drop, |drop, y| drop.max((y - self.points[p].y).abs()));
-            }
-            (column.left, column.right) = (x, x + sign + name + 2.0 * self.cell);
-            self.width = column.right + MARGIN;
-            x = column.right + (32.0 + 0.15 * drop).min(120.0); // steep lines need room to turn
+        for column in &self.columns {
+            let nodes = || column.iter().filter_map(|&p| nodes.get(p));
+            let name = nodes().map(|v| shown(&v.label).1).fold(0.0, f64::max);
+            let sign = nodes().map(|v| shown(&v.op).1).fold(0.0, f64::max);
+            let right = x + sign + if sign > 0.0 { 20.0 } else { 0.0 } + name + 2.0 * self.cell;
+            self.spans.push((x, right));
+            let drop = self.lines(column).map(|(y, end)| (y - end).abs()).fold(0.0, f64::max);
+            x = right + (32.0 + 0.15 * drop).min(120.0); // steep lines need room to turn
         }
     }
 }
@@ -377,37 +359,33 @@ mod tests {
         diagram
     }
 
-    fn assert_well_formed(svg: &str) {
-        let mut open = Vec::new();
-        for tag in svg.split('<').skip(1).map(|t| t.split_once('>').expect("a tag ends").0) {
-            assert_eq!(tag.matches('\'').count() % 2, 0, "{tag}");
-            match tag.strip_prefix('/') {
-                Some(name) => assert_eq!(open.pop(), Some(name)),
-                None if tag.ends_with('/') => {}
-                None => open.push(tag.split(' ').next().unwrap_or(tag)),
-            }
-        }
-        assert!(open.is_empty());
-    }
-
     #[test]
     fn boxes_do_not_overlap_and_lines_go_right_from_column_to_column() {
-        let Layout { points, columns, .. } = Layout::new(&random(200));
-        for pair in columns.iter().flat_map(|column| column.members.windows(2)) {
+        let Layout { points, columns, spans, .. } = Layout::new(&random(200));
+        for pair in columns.iter().flat_map(|column| column.windows(2)) {
             let (above, below) = (&points[pair[0]], &points[pair[1]]);
             assert!(above.y + above.half + 15.99 < below.y - below.half);
         }
         for (point, &q) in points.iter().flat_map(|p| p.links[1].iter().map(move |q| (p, q))) {
             assert_eq!(points[q].column, point.column + 1);
-            assert!(columns[point.column].right < columns[points[q].column].left);
+            assert!(spans[point.column].1 < spans[points[q].column].0);
         }
     }
 
     #[test]
     fn drawings_are_well_formed_and_always_the_same() {
         for n in [0, 1, 2, 50, 2000] {
-            assert_well_formed(&random(n).to_svg());
-            assert_eq!(random(n).to_svg(), random(n).to_svg());
+            let (svg, mut open) = (random(n).to_svg(), Vec::new());
+            assert_eq!(svg, random(n).to_svg());
+            for tag in svg.split('<').skip(1).map(|t| t.split_once('>').expect("a tag ends").0) {
+                assert_eq!(tag.matches('\'').count() % 2, 0, "{tag}");
+                match tag.strip_prefix('/') {
+                    Some(name) => assert_eq!(open.pop(), Some(name)),
+                    None if tag.ends_with('/') => {}
+                    None => open.push(tag.split(' ').next().unwrap_or(tag)),
+                }
+            }
+            assert!(open.is_empty());
         }
     }
 
@@ -417,7 +395,6 @@ mod tests {
         diagram.nodes[0].label = Some("<\"a\"|&\\{b}>\u{1}".into());
         (diagram.nodes[0].data, diagram.nodes[1].data) = (1.0 / 3.0, f64::NAN);
         let (svg, dot) = (diagram.to_svg(), diagram.to_dot());
-        assert_well_formed(&svg);
         assert!(svg.contains("&lt;\"a\"|&amp;\\{b}&gt;\u{fffd}\ndata 0.3333333333333333\n"));
         assert!(dot.contains(r#"{\<\"a\"\|&amp;\\\{b\}\>"#) && dot.contains("data NaN | grad -1.0000"));
         let numbers = [-4.0, -0.0, 1e-9, -2.5e12, f64::NEG_INFINITY].map(short);

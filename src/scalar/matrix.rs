@@ -1,14 +1,14 @@
 //! Rows of values: the scalar engine's [`Tensor`].
 //!
-//! A matrix is a list of its rows, each a stretch of some block. So to take rows, or columns, or to put rows one
-//! below another copies no number: it writes a new list. Every other operation makes a new block of numbers, each
-//! with an operation of its own.
+//! A matrix is a list of its rows, and a row is the first of some values that lie side by side in a block. So to take
+//! rows, or columns, or to put rows one below another copies no number: it writes a new list. Every other
+//! operation makes a new block of numbers, each of them a node with operands of its own.
 
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::op::{Op, dot};
-use super::value::{Block, Graph, Run, Value};
+use super::made::{Column, Made, dot};
+use super::value::{Block, Graph, Value};
 use crate::function::{Binary, Function};
 use crate::params::{Layout, Weights};
 use crate::tensor::{Tensor, broadcast};
@@ -17,7 +17,7 @@ use crate::tensor::{Tensor, broadcast};
 #[derive(Clone, Copy)]
 pub struct Matrix<'g> {
     graph: &'g Graph<'g>,
-    rows: &'g [Run<'g>],
+    rows: &'g [Value<'g>],
     cols: usize,
 }
 
@@ -62,57 +62,56 @@ impl<'g> Matrix<'g> {
     /// `rows` rows that lie one after another in a block, from `start` on.
     fn of(block: &'g Block<'g>, start: usize, rows: usize, cols: usize) -> Self {
         let graph = block.graph;
-        let run = |row| Run { block, start: (start + row * cols) as u32 };
-        Matrix { graph, rows: graph.bump().alloc_slice_fill_with(rows, run), cols }
+        let first = |row| Value { block, index: (start + row * cols) as u32 };
+        Matrix { graph, rows: graph.bump().alloc_slice_fill_with(rows, first), cols }
     }
 
     /// The number in one place.
     pub fn value(self, row: usize, col: usize) -> Value<'g> {
         assert!(col < self.cols, "value: column {col} of {}", self.cols);
-        let run = self.rows[row];
-        run.block.value(run.start + col as u32)
+        self.rows[row].later(col as u32)
     }
 
     /// All numbers of a row.
     pub fn row(self, row: usize) -> &'g [f64] {
-        self.rows[row].data(self.cols)
+        let first = self.rows[row];
+        &first.block.data[first.run(self.cols)]
     }
 
-    /// New numbers, row by row, each with its operation: `data` fills a row at a time, and `op` tells how the number
-    /// in a row and column was made.
+    /// New numbers: `fill` computes a row of them at a time, `operands` names what the number in a row and column is made
+    /// from, and `made` the operation.
     #[inline]
-    fn compute(
+    fn compute<O: 'g>(
         self,
-        rows: usize,
-        cols: usize,
-        mut data: impl FnMut(usize, &mut [f64]),
-        mut op: impl FnMut(usize, u32) -> Op<'g>,
+        (rows, cols): (usize, usize),
+        mut fill: impl FnMut(usize, &mut [f64]),
+        mut operands: impl FnMut(usize, u32) -> O,
+        made: impl FnOnce(&'g [O]) -> Made<'g>,
     ) -> Self {
         let bump = self.graph.bump();
         let numbers = bump.alloc_slice_fill_copy(rows * cols, 0.0);
         for row in 0..rows {
-            data(row, &mut numbers[row * cols..][..cols]);
+            fill(row, &mut numbers[row * cols..][..cols]);
         }
         let (mut row, mut col) = (0, 0);
-        let ops = bump.alloc_slice_fill_with(rows * cols, |_| {
-            let made = op(row, col);
+        let list = bump.alloc_slice_fill_with(rows * cols, |_| {
+            let operands = operands(row, col);
             col += 1;
             if col as usize == cols {
                 (row, col) = (row + 1, 0);
             }
-            made
+            operands
         });
-        Matrix::of(self.graph.block(numbers, ops), 0, rows, cols)
+        Matrix::of(self.graph.block(numbers, made(list)), 0, rows, cols)
     }
 
     fn combine(self, op: Binary, b: Self) -> Self {
-        let (rows, cols) = broadcast(op.sign(), self.shape(), b.shape());
+        let shape = broadcast(op.sign(), self.shape(), b.shape());
         // Where an operand has a single row or column, its index stays 0.
         let row_of = |m: Self, row: usize| if m.rows.len() == 1 { 0 } else { row };
         let (a_step, b_step) = (u32::from(self.cols > 1), u32::from(b.cols > 1));
         self.compute(
-            rows,
-            cols,
+            shape,
             |row, out| {
                 let (a, b) = (self.row(row_of(self, row)), b.row(row_of(b, row)));
                 match (a.len(), b.len()) {
@@ -123,9 +122,9 @@ impl<'g> Matrix<'g> {
             },
             |row, col| {
                 let (a, b) = (self.rows[row_of(self, row)], b.rows[row_of(b, row)]);
-                let (i, j) = (a.start + col * a_step, b.start + col * b_step);
-                Op::Binary { op, a: a.block, i, b: b.block, j }
+                (a.later(col * a_step), b.later(col * b_step))
             },
+            |pairs| Made::Binary(op, pairs),
         )
     }
 }
@@ -141,59 +140,48 @@ impl<'g> Tensor for Matrix<'g> {
 
     fn apply(self, f: Function) -> Self {
         self.compute(
-            self.rows.len(),
-            self.cols,
+            self.shape(),
             |row, out| out.iter_mut().zip(self.row(row)).for_each(|(y, &x)| *y = f.value(x)),
-            |row, col| Op::Unary { f, x: self.rows[row].block, i: self.rows[row].start + col },
+            |row, col| self.rows[row].later(col),
+            |xs| Made::Unary(f, xs),
         )
     }
 
     fn matmul(self, b: Self) -> Self {
         assert_eq!(self.cols, b.rows.len(), "matmul: {:?} · {:?}", self.shape(), b.shape());
-        let (b_rows, cols) = (&*self.graph.bump().alloc(b.rows), b.cols);
         self.compute(
-            self.rows.len(),
-            cols,
+            (self.rows.len(), b.cols),
             |row, out| {
-                for (&a, b) in self.row(row).iter().zip(b.rows) {
-                    for (y, b) in out.iter_mut().zip(b.data(cols)) {
-                        *y += a * b;
-                    }
+                for (at, a) in self.row(row).iter().enumerate() {
+                    out.iter_mut().zip(b.row(at)).for_each(|(y, b)| *y += a * b);
                 }
             },
-            |row, col| {
-                let a = self.rows[row];
-                Op::DotColumn { a: a.block, i: a.start, b: b_rows, j: col }
-            },
+            |row, col| (self.rows[row], Column { rows: b.rows, offset: col }),
+            Made::DotColumn,
         )
     }
 
     fn matmul_t(self, b: Self) -> Self {
         assert_eq!(self.cols, b.cols, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
-        let len = self.cols as u32;
         self.compute(
-            self.rows.len(),
-            b.rows.len(),
+            (self.rows.len(), b.rows.len()),
             |row, out| {
                 let a = self.row(row);
-                for (y, b) in out.iter_mut().zip(b.rows) {
-                    *y = dot(a, b.data(a.len()));
+                for (at, y) in out.iter_mut().enumerate() {
+                    *y = dot(a, b.row(at));
                 }
             },
-            |row, col| {
-                let (a, b) = (self.rows[row], b.rows[col as usize]);
-                Op::DotRun { a: a.block, i: a.start, b: b.block, j: b.start, len }
-            },
+            |row, col| (self.rows[row], b.rows[col as usize]),
+            |pairs| Made::DotRun(self.cols, pairs),
         )
     }
 
     fn row_sum(self) -> Self {
-        let len = self.cols as u32;
         self.compute(
-            self.rows.len(),
-            1,
+            (self.rows.len(), 1),
             |row, out| out[0] = self.row(row).iter().sum(),
-            |row, _| Op::SumRun { x: self.rows[row].block, i: self.rows[row].start, len },
+            |row, _| self.rows[row],
+            |firsts| Made::SumRun(self.cols, firsts),
         )
     }
 
@@ -212,14 +200,14 @@ impl<'g> Tensor for Matrix<'g> {
         assert_eq!(self.rows.len(), cols.len(), "pick: {:?} with {} columns", self.shape(), cols.len());
         let pick = |row: usize| {
             assert!(cols[row] < self.cols, "pick: column {} of {}", cols[row], self.cols);
-            Run { start: self.rows[row].start + cols[row] as u32, ..self.rows[row] }
+            self.rows[row].later(cols[row] as u32)
         };
         Matrix { rows: self.graph.bump().alloc_slice_fill_with(cols.len(), pick), cols: 1, ..self }
     }
 
     fn slice_cols(self, cols: Range<usize>) -> Self {
         assert!(cols.end <= self.cols, "slice_cols: {cols:?} of {:?}", self.shape());
-        let slice = |row: usize| Run { start: self.rows[row].start + cols.start as u32, ..self.rows[row] };
+        let slice = |row: usize| self.rows[row].later(cols.start as u32);
         Matrix {
             rows: self.graph.bump().alloc_slice_fill_with(self.rows.len(), slice),
             cols: cols.len(),
@@ -233,8 +221,7 @@ impl<'g> Tensor for Matrix<'g> {
         assert!(parts.iter().all(|part| part.rows.len() == first.rows.len()), "concat_cols: unequal heights");
         let part = Cell::new((0, 0)); // where the next column comes from: the part, and the column in it
         first.compute(
-            first.rows.len(),
-            cols,
+            (first.rows.len(), cols),
             |row, out| {
                 let mut rest = out;
                 for part in parts {
@@ -249,9 +236,9 @@ impl<'g> Tensor for Matrix<'g> {
                     (at, from) = (at + 1, from + parts[at].cols);
                 }
                 part.set((at, from));
-                let run = parts[at].rows[row];
-                Op::Unary { f: Function::Identity, x: run.block, i: run.start + (col - from as u32) }
+                parts[at].rows[row].later(col - from as u32)
             },
+            |xs| Made::Unary(Function::Identity, xs),
         )
     }
 
@@ -272,15 +259,11 @@ impl<'g> Tensor for Matrix<'g> {
     /// One dot node a row instead of a product for each element and their sum.
     fn row_dot(self, b: Self) -> Self {
         assert_eq!(self.shape(), b.shape(), "row_dot: {:?} and {:?}", self.shape(), b.shape());
-        let len = self.cols as u32;
         self.compute(
-            self.rows.len(),
-            1,
+            (self.rows.len(), 1),
             |row, out| out[0] = dot(self.row(row), b.row(row)),
-            |row, _| {
-                let (a, b) = (self.rows[row], b.rows[row]);
-                Op::DotRun { a: a.block, i: a.start, b: b.block, j: b.start, len }
-            },
+            |row, _| (self.rows[row], b.rows[row]),
+            |pairs| Made::DotRun(self.cols, pairs),
         )
     }
 }

@@ -3,8 +3,8 @@
 
 mod diagram;
 mod engine;
+mod made;
 mod matrix;
-mod op;
 mod value;
 
 pub use diagram::{Diagram, DiagramNode};

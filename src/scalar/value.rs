@@ -22,7 +22,7 @@ use std::ops::Range;
 use bumpalo::Bump;
 
 use super::diagram::{Diagram, DiagramNode};
-use super::op::Op;
+use super::made::{Made, hand_down};
 use crate::function::{Binary, Function};
 
 /// The memory of a graph, to be used again for the next one.
@@ -96,8 +96,8 @@ pub(super) struct Block<'g> {
     pub(super) earlier: Option<&'g Block<'g>>,
     pub(super) data: &'g [f64],
     pub(super) grad: &'g [Cell<f64>],
-    /// How each number was made; empty if they were given from outside (the leaves of the graph).
-    pub(super) ops: &'g [Op<'g>],
+    /// How they were made.
+    pub(super) made: Made<'g>,
     /// The last backward pass that reached this block.
     reached: Cell<u64>,
 }
@@ -112,7 +112,7 @@ struct Label<'g> {
 impl<'g> Graph<'g> {
     /// A number from outside: a leaf.
     pub fn value(&'g self, data: f64) -> Value<'g> {
-        self.leaves(self.bump.alloc_slice_copy(&[data])).value(0)
+        self.computed(data, Made::Given)
     }
 
     /// How many values the graph holds.
@@ -137,12 +137,11 @@ impl<'g> Graph<'g> {
 
     /// Leaves that read their values where they lie.
     pub(super) fn leaves(&'g self, data: &'g [f64]) -> &'g Block<'g> {
-        self.block(data, &[])
+        self.block(data, Made::Given)
     }
 
-    /// New numbers with their values and operations.
-    pub(super) fn block(&'g self, data: &'g [f64], ops: &'g [Op<'g>]) -> &'g Block<'g> {
-        debug_assert!(ops.is_empty() || ops.len() == data.len());
+    /// New numbers, with how they were made.
+    pub(super) fn block(&'g self, data: &'g [f64], made: Made<'g>) -> &'g Block<'g> {
         assert!(u32::try_from(data.len()).is_ok(), "a block holds at most 2³² - 1 numbers");
         let grad = self.bump.alloc_slice_fill_copy(data.len(), 0.0);
         let block = &*self.bump.alloc(Block {
@@ -150,7 +149,7 @@ impl<'g> Graph<'g> {
             earlier: self.newest.get(),
             data,
             grad: Cell::from_mut(grad).as_slice_of_cells(),
-            ops,
+            made,
             reached: Cell::new(0),
         });
         self.newest.set(Some(block));
@@ -158,19 +157,22 @@ impl<'g> Graph<'g> {
         block
     }
 
-    /// One number with its operation.
+    /// One number, with how it was made.
     #[inline]
-    fn computed(&'g self, data: f64, op: Op<'g>) -> Value<'g> {
-        let data = self.bump.alloc_slice_copy(&[data]);
-        let op = self.bump.alloc(op);
-        self.block(data, std::slice::from_ref(op)).value(0)
+    fn computed(&'g self, data: f64, made: Made<'g>) -> Value<'g> {
+        self.block(self.bump.alloc_slice_copy(&[data]), made).value(0)
+    }
+
+    /// A list of one.
+    fn one<T: Copy>(&self, item: T) -> &'g [T] {
+        self.bump.alloc_slice_copy(&[item])
     }
 
     /// The label of a value, if it has one.
     pub(super) fn label(&self, value: Value<'g>) -> Option<&'g str> {
         let mut next = self.labels.get();
         while let Some(label) = next {
-            if label.value.place() == value.place() {
+            if label.value.is(value) {
                 return Some(label.text);
             }
             next = label.earlier;
@@ -257,15 +259,15 @@ impl<'g> Value<'g> {
     /// Any [`Function`] of one number.
     #[inline]
     pub fn apply(self, f: Function) -> Self {
-        let data = f.value(self.data());
-        self.graph().computed(data, Op::Unary { f, x: self.block, i: self.index })
+        let graph = self.graph();
+        graph.computed(f.value(self.data()), Made::Unary(f, graph.one(self)))
     }
 
     #[inline]
     fn combine(self, op: Binary, other: Self) -> Self {
+        let graph = self.graph();
         let data = op.value(self.data(), other.data());
-        let op = Op::Binary { op, a: self.block, i: self.index, b: other.block, j: other.index };
-        self.graph().computed(data, op)
+        graph.computed(data, Made::Binary(op, graph.one((self, other))))
     }
 
     /// `xᵖ`.
@@ -311,7 +313,7 @@ impl<'g> Value<'g> {
         let first = terms.first().expect("Value::sum of no terms: use graph.value(0.0)");
         let graph = first.graph();
         let terms = &*graph.bump.alloc_slice_copy(terms);
-        graph.computed(terms.iter().map(|x| x.data()).sum(), Op::Sum { terms })
+        graph.computed(terms.iter().map(|x| x.data()).sum(), Made::Sum(terms))
     }
 
     /// The dot product `a₀·b₀ + a₁·b₁ + …` as one node.
@@ -323,7 +325,7 @@ impl<'g> Value<'g> {
         let graph = a.first().expect("Value::dot of no terms: use graph.value(0.0)").graph();
         let pairs = &*graph.bump.alloc_slice_fill_iter(a.iter().copied().zip(b.iter().copied()));
         let data = pairs.iter().map(|(a, b)| a.data() * b.data()).sum();
-        graph.computed(data, Op::DotPairs { pairs })
+        graph.computed(data, Made::Dot(pairs))
     }
 
     /// Finds the gradient of this value with respect to every value it was made from, to be read with
@@ -341,7 +343,7 @@ impl<'g> Value<'g> {
         let mut next = Some(self.block);
         while let Some(block) = next {
             if block.reached.get() == generation {
-                Op::backward(block, generation);
+                hand_down(block, generation);
             }
             next = block.earlier;
         }
@@ -371,7 +373,7 @@ impl<'g> Value<'g> {
             value.operands(|operand| edges.push((numbers[&operand.place()], result)));
             nodes.push(DiagramNode {
                 label: self.graph().label(*value).map(str::to_owned),
-                op: value.op().map(Op::sign),
+                op: value.block.made.sign(),
                 data: value.data(),
                 grad: value.grad(),
             });
@@ -379,14 +381,26 @@ impl<'g> Value<'g> {
         Diagram { nodes, edges }
     }
 
-    fn op(self) -> Option<&'g Op<'g>> {
-        self.block.ops.get(self.index as usize)
+    fn operands(self, visit: impl FnMut(Value<'g>)) {
+        self.block.made.operands(self.index as usize, visit);
     }
 
-    fn operands(self, visit: impl FnMut(Value<'g>)) {
-        if let Some(op) = self.op() {
-            op.operands(visit);
-        }
+    /// The `n`-th value after this one in its block.
+    #[inline]
+    pub(super) fn later(self, n: u32) -> Self {
+        Value { index: self.index + n, ..self }
+    }
+
+    /// The places in its block of the `len` numbers side by side from this one on.
+    #[inline]
+    pub(super) fn run(self, len: usize) -> Range<usize> {
+        self.index as usize..self.index as usize + len
+    }
+
+    /// Whether both are the same node, not only equal numbers.
+    #[inline]
+    pub(super) fn is(self, other: Self) -> bool {
+        self.place() == other.place()
     }
 
     /// What tells this node from every other, however equal their numbers.
@@ -403,25 +417,6 @@ impl<'g> Value<'g> {
 impl fmt::Debug for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Value(data={}, grad={})", self.data(), self.grad())
-    }
-}
-
-/// A stretch of one block: `len` numbers side by side are what most operations work on.
-#[derive(Clone, Copy)]
-pub(super) struct Run<'g> {
-    pub(super) block: &'g Block<'g>,
-    pub(super) start: u32,
-}
-
-impl<'g> Run<'g> {
-    #[inline]
-    pub(super) fn data(self, len: usize) -> &'g [f64] {
-        &self.block.data[self.range(len)]
-    }
-
-    #[inline]
-    pub(super) fn range(self, len: usize) -> Range<usize> {
-        self.start as usize..self.start as usize + len
     }
 }
 
