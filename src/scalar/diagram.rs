@@ -136,8 +136,8 @@ impl DiagramNode {
             out += &text("sign", left + round / 2.0, &op);
         }
         out += &format!("<rect class='box' x='{start:.1}' y='-15' width='{:.1}' ", -start);
-        let first = if self.label.is_some() { -2.0 * cell } else { -cell };
-        out += &format!("height='30' rx='5'/><path class='box' d='M{first:.1} -15v30M{:.1} -15v30'/>", -cell);
+        let name_cut = self.label.as_ref().map_or(String::new(), |_| format!("M{:.1} -15v30", -2.0 * cell));
+        out += &format!("height='30' rx='5'/><path class='box' d='{name_cut}M{:.1} -15v30'/>", -cell);
         out += &(text("name", start + PAD, &name) + &text("key", PAD - 2.0 * cell, "data"));
         out += &(text("end", -cell - PAD, &short(self.data)) + &text("key", PAD - cell, "grad"));
         out + &text("end", -PAD, &short(self.grad)) + "</g>\n"

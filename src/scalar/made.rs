@@ -124,11 +124,12 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        sums = from_fn(|lane| sums[lane] + a[lane] * b[lane]);
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
     }
-    let halves: [f64; 4] = from_fn(|lane| sums[lane] + sums[lane + 4]);
     let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    (halves[0] + halves[2]) + (halves[1] + halves[3]) + rest
+    sums.iter().sum::<f64>() + rest
 }
 
 /// Hands down the gradients of the first dot products of a list: all that share their stretch `a`, as those in a row of
