@@ -6,23 +6,34 @@
 
 /// The key of a stream of random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hash(u32);
+pub struct Hash {
+    key: u32,
+    /// The place at which the stream begins.
+    start: u32,
+}
 
 impl Hash {
     /// The stream with this number.
     pub fn new(seed: u64) -> Self {
-        Hash(mix(seed as u32 ^ mix((seed >> 32) as u32 ^ 0x9e37_79b9)))
+        Hash { key: mix(seed as u32 ^ mix((seed >> 32) as u32 ^ 0x9e37_79b9)), start: 0 }
     }
 
     /// A stream that depends on this one and on `part`: one for each step, layer and place of use.
     pub fn fork(self, part: u32) -> Self {
-        Hash(mix(self.0.wrapping_add(0x9e37_79b9) ^ mix(part.wrapping_mul(0x85eb_ca6b).wrapping_add(1))))
+        let key =
+            mix(self.key.wrapping_add(0x9e37_79b9) ^ mix(part.wrapping_mul(0x85eb_ca6b).wrapping_add(1)));
+        Hash { key, start: 0 }
+    }
+
+    /// The same stream without its first `count` places.
+    pub fn skip(self, count: u32) -> Self {
+        Hash { start: self.start.wrapping_add(count), ..self }
     }
 
     /// The 32 random bits at `index`.
     #[inline]
     pub fn bits(self, index: u32) -> u32 {
-        mix(index.wrapping_mul(0x9e37_79b9) ^ self.0)
+        mix(index.wrapping_add(self.start).wrapping_mul(0x9e37_79b9) ^ self.key)
     }
 
     /// Whether the element at `index` is dropped, which happens with probability `rate`.

@@ -42,6 +42,7 @@
 pub mod checkpoint;
 pub mod data;
 pub mod engine;
+pub mod fast;
 pub mod function;
 pub mod generate;
 pub mod hash;

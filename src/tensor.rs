@@ -94,13 +94,16 @@ pub trait Tensor:
         self.matmul_t(weight)
     }
 
+    // ANCHOR: softmax
     /// Each row as probabilities: `eˣ / Σ eˣ`. To subtract the greatest first changes nothing but keeps `eˣ` from
     /// overflowing.
     fn softmax(self) -> Self {
         let exp = (self - self.row_max()).apply(Function::Exp);
         exp / exp.row_sum()
     }
+    // ANCHOR_END: softmax
 
+    // ANCHOR: rms_norm
     /// Root mean square normalisation (Zhang & Sennrich 2019): each row divided by `√(mean(x²) + eps)`, then, where
     /// there is a `gain` `[1, m]`, multiplied by it column by column.
     fn rms_norm(self, gain: Option<Self>, eps: f64) -> Self {
@@ -112,6 +115,7 @@ pub trait Tensor:
             None => normal,
         }
     }
+    // ANCHOR_END: rms_norm
 
     /// [`rms_norm`](Tensor::rms_norm) of each of several heads side by side, which share a gain `[1, m / heads]`.
     fn rms_norm_heads(self, gain: Option<Self>, heads: usize, eps: f64) -> Self {
@@ -153,6 +157,7 @@ pub trait Tensor:
         self.apply(Function::Silu) * up
     }
 
+    // ANCHOR: attention
     /// Scaled dot-product attention (Vaswani et al. 2017, section 3.2), many heads at once, over packed sequences.
     ///
     /// `self` holds the queries `[q, n_head · d]`, `k` and `v` the keys and values `[s, n_kv_head · d]`. Each query looks at
@@ -182,7 +187,9 @@ pub trait Tensor:
         }
         Self::concat_cols(&heads) // [q, n_head · d]
     }
+    // ANCHOR_END: attention
 
+    // ANCHOR: cross_entropy
     /// The cross entropy of each row of logits with its target, in nats: `[n, vocab] → [n, 1]`.
     ///
     /// Without smoothing it is `-ln softmax(row)[target]`. With label smoothing `s` (Szegedy et al. 2016, section 7) the
@@ -198,12 +205,17 @@ pub trait Tensor:
         let spread = log_total - logits.row_sum() * (1.0 / vocab as f64);
         loss * (1.0 - smoothing) + spread * smoothing
     }
+    // ANCHOR_END: cross_entropy
+
+    /// The weighted sum of a column: `[n, 1] → [1, 1]`.
+    fn weighted_sum(self, weights: &[f64]) -> Self {
+        self.constant(1, weights.len(), weights).matmul(self)
+    }
 
     /// The weighted mean of a column: `[n, 1] → [1, 1]`.
     fn weighted_mean(self, weights: &[f64]) -> Self {
         let total: f64 = weights.iter().sum();
-        let shares: SmallVec<[f64; 32]> = weights.iter().map(|w| w / total).collect();
-        self.constant(1, weights.len(), &shares).matmul(self)
+        self.weighted_sum(&weights.iter().map(|w| w / total).collect::<SmallVec<[f64; 32]>>())
     }
 
     /// Dropout (Srivastava et al. 2014): each element becomes zero with probability `rate`, and the others grow by
@@ -284,3 +296,39 @@ pub fn broadcast(op: &str, a: (usize, usize), b: (usize, usize)) -> (usize, usiz
     );
     (a.0.max(b.0), a.1.max(b.1))
 }
+
+/// The operators of the contract for an engine's matrix, each in terms of what the engine writes once: its method `combine`
+/// for two matrices, and [`Tensor::apply`] for a matrix and a number.
+macro_rules! operators {
+    ($matrix:ident<$life:lifetime>) => {
+        $crate::tensor::operators! {@each $matrix, $life,
+            Add add $crate::Function::Shift;
+            Sub sub |c: f64| $crate::Function::Shift(-c);
+            Mul mul $crate::Function::Scale;
+            Div div |c: f64| $crate::Function::Scale(1.0 / c);
+        }
+
+        impl<$life> std::ops::Neg for $matrix<$life> {
+            type Output = Self;
+            fn neg(self) -> Self {
+                $crate::Tensor::apply(self, $crate::Function::Neg)
+            }
+        }
+    };
+    (@each $matrix:ident, $life:lifetime, $($trait:ident $method:ident $with_number:expr;)*) => {$(
+        impl<$life> std::ops::$trait for $matrix<$life> {
+            type Output = Self;
+            fn $method(self, b: Self) -> Self {
+                self.combine(b, $crate::Binary::$trait)
+            }
+        }
+
+        impl<$life> std::ops::$trait<f64> for $matrix<$life> {
+            type Output = Self;
+            fn $method(self, c: f64) -> Self {
+                $crate::Tensor::apply(self, $with_number(c))
+            }
+        }
+    )*};
+}
+pub(crate) use operators;

@@ -1,5 +1,7 @@
 //! A batch: sequences of tokens with what should follow each of them, packed one after another.
 
+use std::ops::Range;
+
 use crate::model::Sequences;
 
 /// Sequences for one training step. Its memory is kept when it is filled again.
@@ -44,6 +46,19 @@ impl Batch {
         if length > 0 {
             self.lengths.push(length);
         }
+    }
+
+    /// Makes this batch a part of another: some of its sequences, which begin at token `start`, with weights multiplied by
+    /// `share`. Returns the token after the last.
+    pub fn copy_part(&mut self, whole: &Batch, sequences: Range<usize>, start: usize, share: f64) -> usize {
+        self.clear();
+        self.lengths.extend_from_slice(&whole.lengths[sequences]);
+        let end = start + self.lengths.iter().sum::<usize>();
+        self.tokens.extend_from_slice(&whole.tokens[start..end]);
+        self.positions.extend_from_slice(&whole.positions[start..end]);
+        self.targets.extend_from_slice(&whole.targets[start..end]);
+        self.weights.extend(whole.weights[start..end].iter().map(|weight| weight * share));
+        end
     }
 
     /// How many tokens are to be read.

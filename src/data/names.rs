@@ -82,6 +82,7 @@ impl Names {
         self.iter().filter(|name| name.chars().count() >= block_size).count()
     }
 
+    // ANCHOR: fill
     /// Fills a batch with the `size` names whose turn it is at `step`, each between two marks and cut
     /// after `block_size` tokens. After the last name comes the first.
     pub fn fill(&self, batch: &mut Batch, step: usize, size: usize, block_size: usize) {
@@ -94,4 +95,5 @@ impl Names {
             batch.push(mark.clone().chain(tokens).chain(mark).take(block_size + 1));
         }
     }
+    // ANCHOR_END: fill
 }

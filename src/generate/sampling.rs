@@ -22,6 +22,7 @@ impl Sampler {
         Sampler { sampling, weights: Vec::new() }
     }
 
+    // ANCHOR: choose
     /// A token, given the logits of all and the tokens so far.
     pub fn choose(&mut self, logits: &[f64], _before: &[usize], random: &mut Random) -> usize {
         let likeliest = || (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or(0);
@@ -36,4 +37,5 @@ impl Sampler {
         self.weights.iter_mut().for_each(|w| *w /= total);
         if total.is_finite() { random.choice(&self.weights) } else { likeliest() }
     }
+    // ANCHOR_END: choose
 }

@@ -98,6 +98,29 @@ impl DecoderConfig {
         }
     }
 
+    /// The dialog model, after nn.zig: 3 layers, 128 wide, a single head, 64 characters of context; RoPE, QK-norm, SwiGLU of
+    /// 512, dropout of 0.1, RMSNorm with gains, no biases.
+    pub fn dialog(vocab_size: usize) -> Self {
+        DecoderConfig {
+            vocab_size,
+            block_size: 64,
+            n_layer: 3,
+            n_embd: 128,
+            n_head: 1,
+            n_kv_head: 1,
+            n_ffn: 512,
+            activation: Activation::Swiglu,
+            position: Position::Rope { base: 10_000.0 },
+            norm_eps: 1e-6,
+            norm_gain: true,
+            embedding_norm: false,
+            final_norm: true,
+            qk_norm: true,
+            dropout: 0.1,
+            init_std: 0.05,
+        }
+    }
+
     /// The width of one head.
     pub fn head_dim(&self) -> usize {
         self.n_embd / self.n_head

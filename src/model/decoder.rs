@@ -76,6 +76,7 @@ impl Decoder {
         pass: Pass,
         mut cache: Option<&mut Cache<T>>,
     ) -> T {
+        // ANCHOR: forward
         let mut x = w[self.tokens].gather_rows(sequences.tokens); // [n, n_embd]
         if let Some(positions) = self.positions {
             x = x + w[positions].gather_rows(sequences.positions);
@@ -90,6 +91,7 @@ impl Decoder {
             x = norm.forward(w, x);
         }
         x.linear(w[self.head]) // [n, vocab_size]
+        // ANCHOR_END: forward
     }
 }
 
@@ -116,10 +118,12 @@ impl Block {
         pass: Pass,
         cache: Option<&mut Cache<T>>,
     ) -> T {
+        // ANCHOR: block
         let attended = self.attention.forward(w, self.attention_norm.forward(w, x), sequences, cache);
         let x = x + pass.dropout(attended, self.dropout, 2 * self.layer);
         let thought = self.feed_forward.forward(w, self.feed_forward_norm.forward(w, x));
         x + pass.dropout(thought, self.dropout, 2 * self.layer + 1)
+        // ANCHOR_END: block
     }
 }
 

@@ -28,7 +28,7 @@ use crate::params::{Layout, Weights};
 use crate::tensor::Tensor;
 
 /// What training and generation ask of a model.
-pub trait Model {
+pub trait Model: Sync {
     /// Where its weights lie.
     fn layout(&self) -> &Layout;
 
@@ -50,13 +50,18 @@ pub struct Pass {
     pub dropout: Option<Hash>,
     /// Label smoothing of the loss.
     pub smoothing: f64,
+    /// How many rows of the batch come before these, where it is split: so that a part of it drops what the whole would.
+    pub first_row: usize,
 }
 
 impl Pass {
     /// Dropout in one place of the model, told apart from all others by its number.
     fn dropout<T: Tensor>(self, x: T, rate: f64, place: usize) -> T {
         match self.dropout {
-            Some(hash) if rate > 0.0 => x.dropout(rate, hash.fork(place as u32)),
+            Some(hash) if rate > 0.0 => {
+                let before = self.first_row * x.shape().1;
+                x.dropout(rate, hash.fork(place as u32).skip(before as u32))
+            }
             _ => x,
         }
     }
@@ -93,6 +98,7 @@ impl<T: Tensor> Cache<T> {
         self.length
     }
 
+    // ANCHOR: append
     /// Adds the keys and values of new tokens to a layer, and returns those of all tokens.
     fn append(&mut self, layer: usize, k: T, v: T) -> (T, T) {
         if layer == self.layers.len() {
@@ -103,4 +109,5 @@ impl<T: Tensor> Cache<T> {
         }
         self.layers[layer]
     }
+    // ANCHOR_END: append
 }

@@ -50,6 +50,7 @@ impl<R: Real> Adam<R> {
         );
         self.steps += 1;
         let AdamSettings { beta1, beta2, eps, weight_decay } = self.settings;
+        // ANCHOR: update
         // Both means begin at zero, and so are too small at first: by the factors 1 - βᵗ, which are divided out.
         let unbias1 = 1.0 - beta1.powi(self.steps as i32);
         let unbias2 = 1.0 - beta2.powi(self.steps as i32);
@@ -63,5 +64,6 @@ impl<R: Real> Adam<R> {
             *v = b2 * *v + a2 * (g * g);
             *w = *w * keep - step * *m / ((*v * unbias2).sqrt() + eps);
         }
+        // ANCHOR_END: update
     }
 }

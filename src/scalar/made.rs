@@ -50,6 +50,7 @@ pub(super) fn hand_down<'g>(block: &'g Block<'g>, generation: u64) {
     let grads = || block.grad.iter().map(Cell::get);
     match block.made {
         Made::Given => {}
+        // ANCHOR: hand_down
         Made::Unary(f, xs) => {
             for ((&x, y), g) in xs.iter().zip(block.data).zip(grads()) {
                 if g != 0.0 {
@@ -66,6 +67,7 @@ pub(super) fn hand_down<'g>(block: &'g Block<'g>, generation: u64) {
                 }
             }
         }
+        // ANCHOR_END: hand_down
         Made::SumRun(len, firsts) => {
             for (first, g) in firsts.iter().zip(grads()) {
                 for grad in &first.block.reach(generation)[first.run(len)] {
@@ -116,6 +118,7 @@ const LANES: usize = 8;
 /// How many that of the backward pass takes: twice as many, since there the loop over dot products is the outer one.
 const WIDE: usize = 2 * LANES;
 
+// ANCHOR: dot
 /// The dot product of two stretches, in [`LANES`] running sums that are added up at the end. The order of the
 /// additions is fixed, so the result is the same on every machine.
 #[inline]
@@ -131,6 +134,7 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
     sums.iter().sum::<f64>() + rest
 }
+// ANCHOR_END: dot
 
 /// Hands down the gradients of the first dot products of a list: all that share their stretch `a`, as those in a row of
 /// a matrix product do. Returns how many these were.

@@ -105,7 +105,7 @@ impl<'g> Matrix<'g> {
         Matrix::of(self.graph.block(numbers, made(list)), 0, rows, cols)
     }
 
-    fn combine(self, op: Binary, b: Self) -> Self {
+    fn combine(self, b: Self, op: Binary) -> Self {
         let shape = broadcast(op.sign(), self.shape(), b.shape());
         // Where an operand has a single row or column, its index stays 0.
         let row_of = |m: Self, row: usize| if m.rows.len() == 1 { 0 } else { row };
@@ -268,35 +268,4 @@ impl<'g> Tensor for Matrix<'g> {
     }
 }
 
-/// The operators of the contract, each in terms of what an engine implements once: `combine` for two tensors and
-/// [`Tensor::apply`] for a tensor and a number.
-macro_rules! operators {
-    ($($trait:ident $method:ident $with_number:expr;)*) => {$(
-        impl<'g> std::ops::$trait for Matrix<'g> {
-            type Output = Self;
-            fn $method(self, b: Self) -> Self {
-                self.combine(Binary::$trait, b)
-            }
-        }
-        impl<'g> std::ops::$trait<f64> for Matrix<'g> {
-            type Output = Self;
-            fn $method(self, c: f64) -> Self {
-                self.apply($with_number(c))
-            }
-        }
-    )*};
-}
-
-operators! {
-    Add add Function::Shift;
-    Sub sub |c: f64| Function::Shift(-c);
-    Mul mul Function::Scale;
-    Div div |c: f64| Function::Scale(1.0 / c);
-}
-
-impl std::ops::Neg for Matrix<'_> {
-    type Output = Self;
-    fn neg(self) -> Self {
-        self.apply(Function::Neg)
-    }
-}
+crate::tensor::operators!(Matrix<'g>);

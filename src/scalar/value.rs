@@ -61,6 +61,7 @@ impl Arena {
         Self::default()
     }
 
+    // ANCHOR: arena
     /// Forgets the last graph and starts an empty one in the same memory.
     pub fn graph(&mut self) -> &Graph<'_> {
         self.bump.reset();
@@ -73,6 +74,7 @@ impl Arena {
             labels: Cell::new(None),
         })
     }
+    // ANCHOR_END: arena
 
     /// The bytes that the arena holds at present.
     pub fn bytes(&self) -> usize {
@@ -89,6 +91,7 @@ pub struct Graph<'g> {
     labels: Cell<Option<&'g Label<'g>>>,
 }
 
+// ANCHOR: block
 /// Numbers that were made together. Their values never change; their gradients do.
 pub(super) struct Block<'g> {
     pub(super) graph: &'g Graph<'g>,
@@ -101,6 +104,7 @@ pub(super) struct Block<'g> {
     /// The last backward pass that reached this block.
     reached: Cell<u64>,
 }
+// ANCHOR_END: block
 
 /// A name that somebody gave to a value.
 struct Label<'g> {
@@ -187,6 +191,7 @@ impl<'g> Block<'g> {
         Value { block: self, index }
     }
 
+    // ANCHOR: reach
     /// The gradients from `range` on, ready to be added to in this backward pass.
     ///
     /// The generation is the visited mark. A block not yet marked with it is reached for the first time, so
@@ -202,6 +207,7 @@ impl<'g> Block<'g> {
         }
         self.grad
     }
+    // ANCHOR_END: reach
 }
 
 /// One number of a calculation. `Copy`: only a handle to where the number lies in its graph.
@@ -263,12 +269,14 @@ impl<'g> Value<'g> {
         graph.computed(f.value(self.data()), Made::Unary(f, graph.one(self)))
     }
 
+    // ANCHOR: combine
     #[inline]
     fn combine(self, op: Binary, other: Self) -> Self {
         let graph = self.graph();
         let data = op.value(self.data(), other.data());
         graph.computed(data, Made::Binary(op, graph.one((self, other))))
     }
+    // ANCHOR_END: combine
 
     /// `xᵖ`.
     pub fn pow(self, p: f64) -> Self {
@@ -328,6 +336,7 @@ impl<'g> Value<'g> {
         graph.computed(data, Made::Dot(pairs))
     }
 
+    // ANCHOR: backward
     /// Finds the gradient of this value with respect to every value it was made from, to be read with
     /// [`Value::grad`].
     ///
@@ -348,6 +357,7 @@ impl<'g> Value<'g> {
             next = block.earlier;
         }
     }
+    // ANCHOR_END: backward
 
     /// The calculation behind this value, to be drawn. All values it was made from are in it, in the order of their
     /// creation; any others of the graph are not.

@@ -72,6 +72,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         Trainer { model, engine, settings, weights, gradient, adam, done: 0 }
     }
 
+    // ANCHOR: step
     /// Learns from one batch.
     pub fn step(&mut self, batch: &Batch) -> Step {
         let loss =
@@ -82,6 +83,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         self.done += 1;
         Step { number: self.done, loss, learning_rate }
     }
+    // ANCHOR_END: step
 
     /// The model.
     pub fn model(&self) -> &M {

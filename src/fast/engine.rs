@@ -1,0 +1,210 @@
+//! The fast engine at work: a batch is cut into shards, each with a tape of its own, and their gradients are added up in
+//! order. How a batch is cut depends on nothing but the batch, so the result is the same to the last bit on any
+//! number of threads.
+
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use smallvec::SmallVec;
+
+use super::backward::backward;
+use super::tape::{Matrix, Pass as TapePass, Tape};
+use crate::data::Batch;
+use crate::engine::Engine;
+use crate::model::{Cache, Model, Pass};
+use crate::params::Weights;
+use crate::tensor::Tensor;
+
+/// The most shards of a batch, and so the most threads that can work on it.
+const SHARDS: usize = 8;
+
+/// A batch is cut only into shards of about so many tokens or more: below that, cutting costs more than it gains.
+const SHARD_TOKENS: usize = 256;
+
+/// The gradients of shards are added up in blocks of so many weights, each by one thread.
+const BLOCK: usize = 1 << 14;
+
+/// The [`Engine`] of whole matrices.
+pub struct Fast {
+    /// None for a single thread, which is the caller's own.
+    pool: Option<ThreadPool>,
+    shards: Vec<Shard>,
+    /// How many of them the last batch was cut into.
+    active: usize,
+    losses: Vec<f64>,
+}
+
+/// A part of a batch with all that is needed to work on it alone.
+#[derive(Default)]
+struct Shard {
+    tape: Tape,
+    batch: Batch,
+    first_row: usize,
+    gradient: Vec<f32>,
+    losses: Vec<f64>,
+    loss: f64,
+}
+
+impl Fast {
+    /// An engine that works with so many threads; 0 is as many as the machine has.
+    pub fn new(threads: usize) -> Self {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let build = |threads| ThreadPoolBuilder::new().num_threads(threads).build().ok();
+        let pool = if threads > 1 { build(threads.min(SHARDS)) } else { None };
+        Fast { pool, shards: Vec::new(), active: 0, losses: Vec::new() }
+    }
+
+    /// How many results the tapes hold.
+    pub fn nodes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.tape.len()).sum()
+    }
+
+    /// Cuts a batch. The weights of the tokens become their shares in the mean loss of the whole.
+    fn cut(&mut self, batch: &Batch) -> &mut [Shard] {
+        let lengths = batch.sequences().lengths;
+        let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(lengths.len().max(1));
+        if self.shards.len() < count {
+            self.shards.resize_with(count, Shard::default);
+        }
+        let share = 1.0 / batch.weights().iter().sum::<f64>();
+        let (mut sequence, mut token) = (0, 0);
+        for (at, shard) in self.shards[..count].iter_mut().enumerate() {
+            let (first, aim) = (sequence, batch.len() * (at + 1) / count);
+            let mut end = token;
+            while sequence < lengths.len() && end < aim {
+                end += lengths[sequence];
+                sequence += 1;
+            }
+            shard.first_row = token;
+            token = shard.batch.copy_part(batch, first..sequence, token, share);
+        }
+        self.active = count;
+        &mut self.shards[..count]
+    }
+
+    /// Lets all threads work on the shards of a batch, and collects their losses in order.
+    fn each_shard(&mut self, batch: &Batch, work: impl Fn(&mut Shard) + Send + Sync) -> f64 {
+        let pool = self.pool.take();
+        let shards = self.cut(batch);
+        match &pool {
+            Some(pool) if shards.len() > 1 => {
+                pool.install(|| shards.par_iter_mut().with_max_len(1).for_each(work))
+            }
+            _ => shards.iter_mut().for_each(work),
+        }
+        let loss = shards.iter().map(|shard| shard.loss).sum();
+        self.losses.clear();
+        self.losses.extend(self.shards[..self.active].iter().flat_map(|shard| &shard.losses));
+        self.pool = pool;
+        loss
+    }
+}
+
+impl Shard {
+    /// The loss of this shard, and on `tape` all that it was made of.
+    fn forward<M: Model>(&mut self, model: &M, weights: &[f32], pass: Pass) {
+        self.losses.clear();
+        self.loss = 0.0;
+        if self.batch.is_empty() {
+            return;
+        }
+        self.tape.rewind();
+        let on = TapePass { tape: &self.tape, weights };
+        let mut matrices = SmallVec::<[Matrix<'_>; 64]>::new();
+        on.bind(model.layout(), &mut matrices);
+        let pass = Pass { first_row: self.first_row, ..pass };
+        let losses = model.losses(Weights::new(&matrices), &self.batch, pass);
+        let loss = losses.weighted_sum(self.batch.weights());
+        self.tape.read(weights, |tape| {
+            self.loss = f64::from(tape.data(loss.id)[0]);
+            self.losses.extend(tape.data(losses.id).iter().map(|&loss| f64::from(loss)));
+        });
+    }
+
+    /// Its gradient, after `forward`.
+    fn backward(&self, weights: &[f32], gradient: &mut [f32]) {
+        if self.batch.is_empty() {
+            gradient.fill(0.0);
+        } else {
+            self.tape.read(weights, |tape| backward(tape, &mut self.tape.pool.borrow_mut(), gradient));
+        }
+    }
+}
+
+impl Engine for Fast {
+    type Real = f32;
+
+    fn gradient<M: Model>(
+        &mut self,
+        model: &M,
+        weights: &[f32],
+        batch: &Batch,
+        pass: Pass,
+        gradient: &mut [f32],
+    ) -> f64 {
+        let loss = self.each_shard(batch, |shard| {
+            shard.forward(model, weights, pass);
+            let mut own = std::mem::take(&mut shard.gradient);
+            own.resize(weights.len(), 0.0);
+            shard.backward(weights, &mut own);
+            shard.gradient = own;
+        });
+        let parts: SmallVec<[&[f32]; SHARDS]> =
+            self.shards[..self.active].iter().map(|shard| shard.gradient.as_slice()).collect();
+        let add_up = |(block, sum): (usize, &mut [f32])| {
+            let range = block * BLOCK..block * BLOCK + sum.len();
+            sum.copy_from_slice(&parts[0][range.clone()]);
+            for part in &parts[1..] {
+                sum.iter_mut().zip(&part[range.clone()]).for_each(|(sum, g)| *sum += g);
+            }
+        };
+        match &self.pool {
+            Some(pool) if parts.len() > 1 => {
+                pool.install(|| gradient.par_chunks_mut(BLOCK).enumerate().for_each(add_up));
+            }
+            _ => gradient.chunks_mut(BLOCK).enumerate().for_each(add_up),
+        }
+        loss
+    }
+
+    fn loss<M: Model>(&mut self, model: &M, weights: &[f32], batch: &Batch) -> f64 {
+        self.each_shard(batch, |shard| shard.forward(model, weights, Pass::default()))
+    }
+
+    fn token_losses(&self) -> &[f64] {
+        &self.losses
+    }
+
+    fn generate<M: Model>(
+        &mut self,
+        model: &M,
+        weights: &[f32],
+        prompt: &[usize],
+        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
+    ) {
+        let tape = Tape::default();
+        let on = TapePass { tape: &tape, weights };
+        let mut matrices = SmallVec::<[Matrix<'_>; 64]>::new();
+        on.bind(model.layout(), &mut matrices);
+        let weights = Weights::new(&matrices);
+        let mut cache = Cache::default();
+        let mut scores = Vec::new();
+        let mut token = [0];
+        let mut input = prompt;
+        while !input.is_empty() {
+            let logits = model.extend(weights, input, &mut cache);
+            tape.read(on.weights, |tape| {
+                let last = tape.data(logits.id).len() - logits.cols;
+                scores.clear();
+                scores.extend(tape.data(logits.id)[last..].iter().map(|&x| f64::from(x)));
+            });
+            match next(&scores) {
+                Some(chosen) => token[0] = chosen,
+                None => break,
+            }
+            input = &token;
+        }
+    }
+}

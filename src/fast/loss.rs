@@ -1,0 +1,56 @@
+//! Cross entropy, from logits to a loss for each row.
+//!
+//! With `p = softmax(logits)` and `t` the target distribution (all on one token, or with a share spread evenly for label
+//! smoothing), the loss is `-Σ t·ln p`, and since both sum to one its gradient is simply `p - t`.
+
+use super::simd;
+use super::tape::{Gradients, Id, Matrix, Op, Span};
+
+/// The loss of each row. Saves `p`.
+pub(super) fn cross_entropy<'t>(x: Matrix<'t>, targets: &[usize], smoothing: f64) -> Matrix<'t> {
+    assert_eq!(x.rows, targets.len(), "cross_entropy: {} rows but {} targets", x.rows, targets.len());
+    let span = x.pass.span(targets.iter().copied());
+    let op = Op::CrossEntropy { x: x.id, targets: span, smoothing: smoothing as f32 };
+    x.pass.compute(op, (x.rows, 1), |earlier, losses, p| {
+        let x_data = earlier.data(x.id);
+        p.resize(x_data.len(), 0.0);
+        let rows = x_data.chunks_exact(x.cols).zip(p.chunks_exact_mut(x.cols));
+        for ((x, p), (loss, &target)) in rows.zip(losses.iter_mut().zip(targets)) {
+            let max = simd::max(x);
+            p.iter_mut().zip(x).for_each(|(p, x)| *p = simd::exp(x - max));
+            let total = simd::sum(p.len(), |i| p[i]);
+            let log_total = total.ln();
+            *loss = log_total - (x[target] - max);
+            if smoothing > 0.0 {
+                let mean = simd::sum(x.len(), |i| x[i] - max) / x.len() as f32;
+                *loss += smoothing as f32 * (log_total - mean - *loss);
+            }
+            let share = 1.0 / total;
+            p.iter_mut().for_each(|p| *p *= share);
+        }
+    })
+}
+
+/// `dx = dy · (p - t)`.
+pub(super) fn cross_entropy_backward(
+    out: &mut Gradients,
+    id: Id,
+    x: Id,
+    targets: Span,
+    smoothing: f32,
+    dy: &[f32],
+) {
+    let vocab = out.earlier.nodes[x as usize].cols;
+    let p = &out.earlier.nodes[id as usize].saved;
+    out.add(x, |earlier, dx, more| {
+        let even = smoothing / vocab as f32;
+        let rows = dx.chunks_exact_mut(vocab).zip(p.chunks_exact(vocab));
+        for ((dx, p), (dy, &target)) in rows.zip(dy.iter().zip(earlier.indices(targets))) {
+            if !more {
+                dx.fill(0.0);
+            }
+            dx.iter_mut().zip(p).for_each(|(dx, p)| *dx += dy * (p - even));
+            dx[target as usize] -= dy * (1.0 - smoothing);
+        }
+    });
+}

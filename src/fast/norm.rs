@@ -1,0 +1,73 @@
+//! Root mean square normalisation, head by head.
+//!
+//! With `r = 1 / √(mean(x²) + eps)` the result is `y = r·x·gain`. Let `g = dy·gain` be the gradient that reaches `r·x`. A change
+//! of `xᵢ` acts on `yᵢ` directly, and through `r` on all of the row: `∂r/∂xᵢ = -r³·xᵢ/d`. So
+//! `dxᵢ = r·gᵢ - r³·xᵢ·(Σ gⱼxⱼ)/d`, and `dgain = Σ dy·r·x` over all rows.
+
+use super::simd;
+use super::tape::{Gradients, Id, Matrix, Op};
+
+/// Normalises `heads` parts of each row by themselves. Saves `r` of each.
+pub(super) fn rms_norm<'t>(x: Matrix<'t>, gain: Option<Matrix<'t>>, heads: usize, eps: f64) -> Matrix<'t> {
+    let d = x.cols / heads;
+    assert_eq!(d * heads, x.cols, "rms_norm: {} columns do not divide into {heads} heads", x.cols);
+    if let Some(gain) = gain {
+        assert_eq!((gain.rows, gain.cols), (1, d), "rms_norm: a gain of another width than {d}");
+    }
+    let op = Op::RmsNorm { x: x.id, gain: gain.map(|gain| gain.id), heads: heads as u32 };
+    x.pass.compute(op, (x.rows, x.cols), |earlier, y, saved| {
+        let gain = gain.map(|gain| earlier.data(gain.id));
+        saved.clear();
+        for (x, y) in earlier.data(x.id).chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+            let r = 1.0 / (simd::dot(x, x) / d as f32 + eps as f32).sqrt();
+            saved.push(r);
+            match gain {
+                Some(gain) => y.iter_mut().zip(x).zip(gain).for_each(|((y, x), gain)| *y = r * x * gain),
+                None => y.iter_mut().zip(x).for_each(|(y, x)| *y = r * x),
+            }
+        }
+    })
+}
+
+/// See the derivation at the top of this file.
+pub(super) fn rms_norm_backward(
+    out: &mut Gradients,
+    id: Id,
+    x: Id,
+    gain: Option<Id>,
+    heads: usize,
+    dy: &[f32],
+) {
+    let node = &out.earlier.nodes[id as usize];
+    let d = node.cols / heads;
+    let saved = &node.saved;
+    let x_data = out.earlier.data(x);
+    let parts = || x_data.chunks_exact(d).zip(dy.chunks_exact(d)).zip(saved);
+    if let Some(gain) = gain {
+        out.add(gain, |_, dgain, more| {
+            if !more {
+                dgain.fill(0.0);
+            }
+            for ((x, dy), r) in parts() {
+                dgain.iter_mut().zip(dy.iter().zip(x)).for_each(|(dgain, (dy, x))| *dgain += dy * r * x);
+            }
+        });
+    }
+    out.add(x, |earlier, dx, more| {
+        let gain = gain.map(|gain| earlier.data(gain));
+        for (dx, ((x, dy), &r)) in dx.chunks_exact_mut(d).zip(parts()) {
+            let g = |i: usize| gain.map_or(dy[i], |gain| dy[i] * gain[i]);
+            let (x, dx) = (&x[..d], &mut dx[..d]);
+            let shared = match gain {
+                Some(gain) => simd::sum(d, |i| dy[i] * gain[i] * x[i]),
+                None => simd::dot(dy, x),
+            };
+            let c = r * r * r * shared / d as f32;
+            if more {
+                (0..d).for_each(|i| dx[i] += r * g(i) - c * x[i]);
+            } else {
+                (0..d).for_each(|i| dx[i] = r * g(i) - c * x[i]);
+            }
+        }
+    });
+}

@@ -1,0 +1,358 @@
+//! The tape: what was calculated, in order, with all the numbers that the way back needs.
+//!
+//! A [`Matrix`] is a handle to a node of the tape. Each operation appends a node: its result, what it saves for
+//! backward, and an [`Op`] with the numbers of its operands. The buffers stay with their place on the tape: the next
+//! step, which calculates the same things in the same order, finds each of them ready in the right size. So from
+//! the second step on nothing is allocated, and nothing has to be set to zero.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+
+use super::attention::AttentionOp;
+use super::rope::Turns;
+use crate::function::{Binary, Function};
+use crate::hash::Hash;
+use crate::params::Layout;
+
+/// A place on the tape.
+pub(super) type Id = u32;
+
+/// A stretch of the tape's list of indices.
+pub(super) type Span = (u32, u32);
+
+/// How a node was made. Backward matches it without a catch-all, so an operation without a gradient does not compile.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op {
+    /// A matrix of weights: a window of the flat buffer.
+    Weight {
+        offset: usize,
+    },
+    /// Given numbers, without a gradient.
+    Constant,
+    Unary {
+        x: Id,
+        f: Function,
+    },
+    Binary {
+        a: Id,
+        b: Id,
+        op: Binary,
+    },
+    Matmul {
+        a: Id,
+        b: Id,
+    },
+    MatmulT {
+        a: Id,
+        b: Id,
+    },
+    RowSum {
+        x: Id,
+    },
+    Gather {
+        x: Id,
+        rows: Span,
+    },
+    Pick {
+        x: Id,
+        cols: Span,
+    },
+    SliceCols {
+        x: Id,
+        start: u32,
+    },
+    SliceRows {
+        x: Id,
+        start: u32,
+    },
+    ConcatCols {
+        parts: Span,
+    },
+    ConcatRows {
+        parts: Span,
+    },
+    RmsNorm {
+        x: Id,
+        gain: Option<Id>,
+        heads: u32,
+    },
+    Rope {
+        x: Id,
+        heads: u32,
+    },
+    Swiglu {
+        gate: Id,
+        up: Id,
+    },
+    Attention {
+        q: Id,
+        k: Id,
+        v: Id,
+        shape: AttentionOp,
+    },
+    CrossEntropy {
+        x: Id,
+        targets: Span,
+        smoothing: f32,
+    },
+    Dropout {
+        x: Id,
+        rate: f32,
+        hash: Hash,
+    },
+}
+
+/// One result on the tape.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) op: Op,
+    /// The result, row by row. Empty for weights, which are read where they lie.
+    data: Vec<f32>,
+    /// What forward keeps for backward.
+    pub(super) saved: Vec<f32>,
+}
+
+/// The memory of an engine: nodes, whose buffers are used again in each step.
+#[derive(Default)]
+pub struct Tape {
+    nodes: RefCell<Vec<Node>>,
+    used: Cell<usize>,
+    indices: RefCell<Vec<u32>>,
+    pub(super) turns: RefCell<Turns>,
+    pub(super) pool: RefCell<Pool>,
+}
+
+/// One pass over the tape, with the weights it reads.
+pub(super) struct Pass<'t> {
+    pub(super) tape: &'t Tape,
+    pub(super) weights: &'t [f32],
+}
+
+/// A matrix of the fast engine: a handle to a node.
+#[derive(Clone, Copy)]
+pub struct Matrix<'t> {
+    pub(super) pass: &'t Pass<'t>,
+    pub(super) id: Id,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+}
+
+/// All nodes before the one in the making, to be read.
+#[derive(Clone, Copy)]
+pub(super) struct Earlier<'a> {
+    pub(super) nodes: &'a [Node],
+    pub(super) weights: &'a [f32],
+    pub(super) indices: &'a [u32],
+}
+
+impl<'a> Earlier<'a> {
+    /// The numbers of a node.
+    pub(super) fn data(self, id: Id) -> &'a [f32] {
+        let node = &self.nodes[id as usize];
+        match node.op {
+            Op::Weight { offset } => &self.weights[offset..offset + node.rows * node.cols],
+            _ => &node.data,
+        }
+    }
+
+    pub(super) fn indices(self, span: Span) -> &'a [u32] {
+        &self.indices[span.0 as usize..span.1 as usize]
+    }
+}
+
+impl Tape {
+    /// Begins at the start again. The buffers stay.
+    pub(super) fn rewind(&self) {
+        self.used.set(0);
+        self.indices.borrow_mut().clear();
+    }
+
+    /// How many results are on the tape.
+    pub(super) fn len(&self) -> usize {
+        self.used.get()
+    }
+
+    /// Calls `read` with everything on the tape.
+    pub(super) fn read<R>(&self, weights: &[f32], read: impl FnOnce(Earlier<'_>) -> R) -> R {
+        let (nodes, indices) = (self.nodes.borrow(), self.indices.borrow());
+        read(Earlier { nodes: &nodes[..self.used.get()], weights, indices: &indices })
+    }
+}
+
+impl<'t> Pass<'t> {
+    /// Puts all weights of a model on the tape, without copying them.
+    pub(super) fn bind(&'t self, layout: &Layout, matrices: &mut impl Extend<Matrix<'t>>) {
+        for window in layout.windows() {
+            let op = Op::Weight { offset: window.offset };
+            matrices.extend([self.append(op, window.rows, window.cols, 0, |_, _, _| ())]);
+        }
+    }
+
+    /// Remembers indices for as long as the step takes.
+    pub(super) fn span(&self, indices: impl IntoIterator<Item = usize>) -> Span {
+        let mut all = self.tape.indices.borrow_mut();
+        let start = all.len() as u32;
+        all.extend(indices.into_iter().map(|index| index as u32));
+        (start, all.len() as u32)
+    }
+
+    /// A new node: `compute` gets the earlier ones to read, and the buffer of the result and the saved one to write. Both
+    /// hold anything at all beforehand.
+    pub(super) fn compute(
+        &'t self,
+        op: Op,
+        (rows, cols): (usize, usize),
+        compute: impl FnOnce(Earlier<'_>, &mut [f32], &mut Vec<f32>),
+    ) -> Matrix<'t> {
+        self.append(op, rows, cols, rows * cols, compute)
+    }
+
+    fn append(
+        &'t self,
+        op: Op,
+        rows: usize,
+        cols: usize,
+        len: usize,
+        compute: impl FnOnce(Earlier<'_>, &mut [f32], &mut Vec<f32>),
+    ) -> Matrix<'t> {
+        let id = self.tape.used.get();
+        let (mut data, mut saved) = {
+            let mut nodes = self.tape.nodes.borrow_mut();
+            if id == nodes.len() {
+                nodes.push(Node { rows, cols, op, data: Vec::new(), saved: Vec::new() });
+            }
+            let node = &mut nodes[id];
+            (std::mem::take(&mut node.data), std::mem::take(&mut node.saved))
+        };
+        data.resize(len, 0.0);
+        self.tape.read(self.weights, |earlier| compute(earlier, &mut data, &mut saved));
+        self.tape.nodes.borrow_mut()[id] = Node { rows, cols, op, data, saved };
+        self.tape.used.set(id + 1);
+        Matrix { pass: self, id: id as Id, rows, cols }
+    }
+}
+
+/// Buffers for gradients, which come and go while backward walks the tape.
+#[derive(Default)]
+pub(super) struct Pool {
+    /// Free buffers, by the power of two that they can hold.
+    free: Vec<Vec<Vec<f32>>>,
+    /// The gradient of each node, where there is one by now.
+    slots: Vec<Option<Vec<f32>>>,
+    /// Which weights have a gradient by now.
+    reached: Vec<bool>,
+}
+
+impl Pool {
+    fn take(&mut self, len: usize) -> Vec<f32> {
+        let class = len.next_power_of_two().trailing_zeros() as usize;
+        if self.free.len() <= class {
+            self.free.resize_with(class + 1, Vec::new);
+        }
+        let mut buffer = self.free[class].pop().unwrap_or_else(|| Vec::with_capacity(1 << class));
+        buffer.resize(len, 0.0);
+        buffer
+    }
+
+    fn give(&mut self, buffer: Vec<f32>) {
+        let class = (usize::BITS - 1 - buffer.capacity().leading_zeros()) as usize;
+        if let Some(free) = self.free.get_mut(class) {
+            free.push(buffer);
+        }
+    }
+}
+
+/// The gradients in the making, while backward walks the tape from its end.
+pub(super) struct Gradients<'a> {
+    pub(super) earlier: Earlier<'a>,
+    pool: &'a mut Pool,
+    /// The gradient of the weights, window by window.
+    weights: &'a mut [f32],
+}
+
+impl<'a> Gradients<'a> {
+    /// Nothing has a gradient yet.
+    pub(super) fn new(earlier: Earlier<'a>, pool: &'a mut Pool, weights: &'a mut [f32]) -> Self {
+        let count = earlier.nodes.len();
+        pool.slots.clear();
+        pool.slots.resize_with(count, || None);
+        pool.reached.clear();
+        pool.reached.resize(count, false);
+        Gradients { earlier, pool, weights }
+    }
+
+    /// Adds to the gradient of a node. `add` gets the buffer, and whether it is to be added to (`true`) or holds anything
+    /// at all and is to be written over (`false`).
+    pub(super) fn add(&mut self, id: Id, add: impl FnOnce(Earlier<'_>, &mut [f32], bool)) {
+        let node = &self.earlier.nodes[id as usize];
+        let len = node.rows * node.cols;
+        match node.op {
+            Op::Constant => {}
+            Op::Weight { offset } => {
+                let more = std::mem::replace(&mut self.pool.reached[id as usize], true);
+                add(self.earlier, &mut self.weights[offset..offset + len], more);
+            }
+            _ => {
+                let (mut buffer, more) = match self.pool.slots[id as usize].take() {
+                    Some(buffer) => (buffer, true),
+                    None => (self.pool.take(len), false),
+                };
+                add(self.earlier, &mut buffer, more);
+                self.pool.slots[id as usize] = Some(buffer);
+            }
+        }
+    }
+
+    /// Adds a finished gradient to that of a node of the same shape; if that has none yet, the buffer itself becomes it.
+    pub(super) fn pass_on(&mut self, id: Id, gradient: Vec<f32>) {
+        let node = &self.earlier.nodes[id as usize];
+        let fresh = self.pool.slots[id as usize].is_none();
+        if fresh && !matches!(node.op, Op::Weight { .. } | Op::Constant) {
+            self.pool.slots[id as usize] = Some(gradient);
+        } else {
+            self.add(id, |_, to, more| accumulate(to, more, gradient.iter().copied()));
+            self.pool.give(gradient);
+        }
+    }
+
+    /// Takes out the gradient of a node whose turn it is; `None` if nothing depends on it.
+    pub(super) fn take(&mut self, id: Id) -> Option<Vec<f32>> {
+        self.pool.slots[id as usize].take()
+    }
+
+    /// Gives a buffer back.
+    pub(super) fn give(&mut self, buffer: Vec<f32>) {
+        self.pool.give(buffer);
+    }
+
+    /// A buffer for the time being, which holds anything at all.
+    pub(super) fn scratch(&mut self, len: usize) -> Vec<f32> {
+        self.pool.take(len)
+    }
+
+    /// After the walk: the gradients of weights on which nothing depends are zero.
+    pub(super) fn finish(&mut self) {
+        for (node, reached) in self.earlier.nodes.iter().zip(&self.pool.reached) {
+            if let (Op::Weight { offset }, false) = (node.op, reached) {
+                self.weights[offset..offset + node.rows * node.cols].fill(0.0);
+            }
+        }
+    }
+}
+
+/// Writes, or adds, a series of numbers.
+#[inline]
+pub(super) fn accumulate(to: &mut [f32], more: bool, from: impl Iterator<Item = f32>) {
+    if more {
+        to.iter_mut().zip(from).for_each(|(to, x)| *to += x);
+    } else {
+        to.iter_mut().zip(from).for_each(|(to, x)| *to = x);
+    }
+}
+
+/// The rows that some part of a matrix covers, as a range of its numbers.
+pub(super) fn rows_of(rows: Range<usize>, cols: usize) -> Range<usize> {
+    rows.start * cols..rows.end * cols
+}
