@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use gradus::checkpoint::Checkpoint;
 use gradus::data::{self, Batch, Names};
-use gradus::generate::{Sampler, Sampling, generate};
+use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::scalar::Scalar;
@@ -210,11 +210,11 @@ fn mean_of_last(losses: &[f64]) -> f64 {
 
 /// Lets the model invent names and prints them.
 fn invent(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args, random: &mut Random) {
-    let mut sampler = Sampler::new(Sampling { temperature: args.temperature });
+    let mut sampler = Sampler::new(Sampling { temperature: args.temperature, ..Sampling::default() });
     let bos = names.tokenizer().bos();
     let (engine, model, weights) = trainer.parts();
     for number in 1..=args.samples {
-        let tokens = generate(engine, model, weights, &[bos], bos, &mut sampler, random);
+        let tokens = generate(engine, model, weights, &[bos], Stop::At(bos), &mut sampler, random);
         println!("sample {number:2}: {}", names.tokenizer().text(&tokens));
     }
 }

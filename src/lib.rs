@@ -53,6 +53,7 @@ pub mod random;
 pub mod real;
 pub mod scalar;
 pub mod tensor;
+pub mod threads;
 pub mod tokenizer;
 pub mod train;
 

@@ -146,6 +146,7 @@ impl Random {
         }
     }
 
+    // ANCHOR: choice
     /// An index into `weights`, each as likely as its weight; they need not sum to 1. Python's
     /// `choices(range(n), weights)[0]`.
     ///
@@ -168,6 +169,7 @@ impl Random {
         });
         lands_here.unwrap_or(weights.len() - 1) // rounding can put the dart on the very end
     }
+    // ANCHOR_END: choice
 
     /// Where the generator is. [`Random::restore`] makes of it one that goes on alike, bit for bit. As JSON it
     /// takes about 130 bytes, or 7 kB for Python's generator.

@@ -1,11 +1,13 @@
 //! Training data: files of text, and batches of tokens made of them.
 
 mod batch;
+mod dialog;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod names;
 mod text;
 
 pub use batch::Batch;
+pub use dialog::Dialogs;
 pub use names::Names;
 pub use text::{DataError, find, read_text};

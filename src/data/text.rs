@@ -43,6 +43,18 @@ pub enum DataError {
         /// That byte.
         value: u8,
     },
+    /// Not enough text.
+    #[error(
+        "{name} has {have} characters, but training and validation need at least {need}: take a longer text or a smaller --context"
+    )]
+    TooShort {
+        /// The file, or what stands for it.
+        name: String,
+        /// Its characters.
+        have: usize,
+        /// About how many it takes.
+        need: usize,
+    },
     /// Nothing but blank lines.
     #[error("{name} holds no names: a file of names has one of them on each line")]
     Empty {

@@ -2,8 +2,6 @@
 //! order. How a batch is cut depends on nothing but the batch, so the result is the same to the last bit on any
 //! number of threads.
 
-use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use smallvec::SmallVec;
 
 use super::backward::backward;
@@ -13,6 +11,7 @@ use crate::engine::Engine;
 use crate::model::{Cache, Model, Pass};
 use crate::params::Weights;
 use crate::tensor::Tensor;
+use crate::threads::Threads;
 
 /// The most shards of a batch, and so the most threads that can work on it.
 const SHARDS: usize = 8;
@@ -25,8 +24,7 @@ const BLOCK: usize = 1 << 14;
 
 /// The [`Engine`] of whole matrices.
 pub struct Fast {
-    /// None for a single thread, which is the caller's own.
-    pool: Option<ThreadPool>,
+    threads: Threads,
     shards: Vec<Shard>,
     /// How many of them the last batch was cut into.
     active: usize,
@@ -45,15 +43,9 @@ struct Shard {
 }
 
 impl Fast {
-    /// An engine that works with so many threads; 0 is as many as the machine has.
-    pub fn new(threads: usize) -> Self {
-        let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            threads => threads,
-        };
-        let build = |threads| ThreadPoolBuilder::new().num_threads(threads).build().ok();
-        let pool = if threads > 1 { build(threads.min(SHARDS)) } else { None };
-        Fast { pool, shards: Vec::new(), active: 0, losses: Vec::new() }
+    /// An engine that works with these threads.
+    pub fn new(threads: Threads) -> Self {
+        Fast { threads, shards: Vec::new(), active: 0, losses: Vec::new() }
     }
 
     /// How many results the tapes hold.
@@ -86,19 +78,12 @@ impl Fast {
 
     /// Lets all threads work on the shards of a batch, and collects their losses in order.
     fn each_shard(&mut self, batch: &Batch, work: impl Fn(&mut Shard) + Send + Sync) -> f64 {
-        let pool = self.pool.take();
-        let shards = self.cut(batch);
-        match &pool {
-            Some(pool) if shards.len() > 1 => {
-                pool.install(|| shards.par_iter_mut().with_max_len(1).for_each(work))
-            }
-            _ => shards.iter_mut().for_each(work),
-        }
-        let loss = shards.iter().map(|shard| shard.loss).sum();
+        let threads = self.threads.clone();
+        threads.for_each(self.cut(batch), work);
+        let shards = &self.shards[..self.active];
         self.losses.clear();
-        self.losses.extend(self.shards[..self.active].iter().flat_map(|shard| &shard.losses));
-        self.pool = pool;
-        loss
+        self.losses.extend(shards.iter().flat_map(|shard| &shard.losses));
+        shards.iter().map(|shard| shard.loss).sum()
     }
 }
 
@@ -153,19 +138,13 @@ impl Engine for Fast {
         });
         let parts: SmallVec<[&[f32]; SHARDS]> =
             self.shards[..self.active].iter().map(|shard| shard.gradient.as_slice()).collect();
-        let add_up = |(block, sum): (usize, &mut [f32])| {
+        self.threads.for_each_chunk(gradient, BLOCK, |block, sum| {
             let range = block * BLOCK..block * BLOCK + sum.len();
             sum.copy_from_slice(&parts[0][range.clone()]);
             for part in &parts[1..] {
                 sum.iter_mut().zip(&part[range.clone()]).for_each(|(sum, g)| *sum += g);
             }
-        };
-        match &self.pool {
-            Some(pool) if parts.len() > 1 => {
-                pool.install(|| gradient.par_chunks_mut(BLOCK).enumerate().for_each(add_up));
-            }
-            _ => gradient.chunks_mut(BLOCK).enumerate().for_each(add_up),
-        }
+        });
         loss
     }
 

@@ -5,7 +5,7 @@
 //! `dxᵢ = r·gᵢ - r³·xᵢ·(Σ gⱼxⱼ)/d`, and `dgain = Σ dy·r·x` over all rows.
 
 use super::simd;
-use super::tape::{Gradients, Id, Matrix, Op};
+use super::tape::{Gradients, Id, Matrix, Op, accumulate};
 
 /// Normalises `heads` parts of each row by themselves. Saves `r` of each.
 pub(super) fn rms_norm<'t>(x: Matrix<'t>, gain: Option<Matrix<'t>>, heads: usize, eps: f64) -> Matrix<'t> {
@@ -53,21 +53,20 @@ pub(super) fn rms_norm_backward(
             }
         });
     }
+    let mut gained = out.scratch(d); // g: the gradient that reaches r·x
     out.add(x, |earlier, dx, more| {
         let gain = gain.map(|gain| earlier.data(gain));
         for (dx, ((x, dy), &r)) in dx.chunks_exact_mut(d).zip(parts()) {
-            let g = |i: usize| gain.map_or(dy[i], |gain| dy[i] * gain[i]);
-            let (x, dx) = (&x[..d], &mut dx[..d]);
-            let shared = match gain {
-                Some(gain) => simd::sum(d, |i| dy[i] * gain[i] * x[i]),
-                None => simd::dot(dy, x),
+            let g = match gain {
+                Some(gain) => {
+                    gained.iter_mut().zip(dy.iter().zip(gain)).for_each(|(g, (dy, gain))| *g = dy * gain);
+                    &gained
+                }
+                None => dy,
             };
-            let c = r * r * r * shared / d as f32;
-            if more {
-                (0..d).for_each(|i| dx[i] += r * g(i) - c * x[i]);
-            } else {
-                (0..d).for_each(|i| dx[i] = r * g(i) - c * x[i]);
-            }
+            let c = r * r * r * simd::dot(g, x) / d as f32;
+            accumulate(dx, more, g.iter().zip(x).map(|(g, x)| r * g - c * x));
         }
     });
+    out.give(gained);
 }

@@ -155,6 +155,10 @@ impl Model for Decoder {
         logits
     }
 
+    fn vocab_size(&self) -> usize {
+        self.config.vocab_size
+    }
+
     fn context(&self) -> usize {
         self.config.block_size
     }

@@ -39,6 +39,9 @@ pub trait Model: Sync {
     /// each of them: logits `[tokens, vocab]`.
     fn extend<T: Tensor>(&self, weights: Weights<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T;
 
+    /// How many tokens it knows.
+    fn vocab_size(&self) -> usize;
+
     /// The longest sequence it can read.
     fn context(&self) -> usize;
 }

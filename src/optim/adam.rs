@@ -1,5 +1,8 @@
 //! Adam, the optimizer that gives each weight a step size of its own.
 
+use std::ops::Range;
+
+use super::Optimizer;
 use crate::real::Real;
 
 /// The numbers that Adam is told.
@@ -30,7 +33,7 @@ pub struct Adam<R> {
     settings: AdamSettings,
     m: Vec<R>,
     v: Vec<R>,
-    steps: u32,
+    steps: usize,
 }
 
 impl<R: Real> Adam<R> {
@@ -39,31 +42,61 @@ impl<R: Real> Adam<R> {
         Adam { settings, m: vec![R::default(); weights], v: vec![R::default(); weights], steps: 0 }
     }
 
-    /// One step against the gradient.
-    ///
-    /// # Panics
-    /// If the slices are not as long as was announced.
-    pub fn update(&mut self, weights: &mut [R], gradient: &[R], learning_rate: f64) {
+    /// Counts a step, of which `update_part` then makes one part after another.
+    pub(super) fn begin(&mut self) {
+        self.steps += 1;
+    }
+
+    /// Changes some of the weights.
+    pub(super) fn update_part(
+        &mut self,
+        weights: &mut [R],
+        gradient: &[R],
+        part: Range<usize>,
+        learning_rate: f64,
+    ) {
+        let AdamSettings { beta1, beta2, eps, weight_decay } = self.settings;
+        // ANCHOR: update
+        // Both means begin at zero, and so are too small at first: by the factors 1 - βᵗ, which are divided out.
+        let step = R::from_f64(learning_rate / (1.0 - beta1.powi(self.steps as i32)));
+        let unbias = R::from_f64(1.0 / (1.0 - beta2.powi(self.steps as i32)));
+        let keep = R::from_f64(1.0 - learning_rate * weight_decay);
+        let (b1, b2, eps) = (R::from_f64(beta1), R::from_f64(beta2), R::from_f64(eps));
+        let (a1, a2) = (R::from_f64(1.0 - beta1), R::from_f64(1.0 - beta2));
+        let means = self.m[part.clone()].iter_mut().zip(&mut self.v[part.clone()]);
+        for (((w, &g), m), v) in weights[part.clone()]
+            .iter_mut()
+            .zip(&gradient[part])
+            .zip(means)
+            .map(|((w, g), (m, v))| (((w, g), m), v))
+        {
+            *m = b1 * *m + a1 * g;
+            *v = b2 * *v + a2 * (g * g);
+            *w = *w * keep - step * *m / ((*v * unbias).sqrt() + eps);
+        }
+        // ANCHOR_END: update
+    }
+}
+
+impl<R: Real> Optimizer<R> for Adam<R> {
+    fn update(&mut self, weights: &mut [R], gradient: &[R], learning_rate: f64) {
         assert!(
             weights.len() == self.m.len() && gradient.len() == self.m.len(),
             "Adam: another number of weights"
         );
-        self.steps += 1;
-        let AdamSettings { beta1, beta2, eps, weight_decay } = self.settings;
-        // ANCHOR: update
-        // Both means begin at zero, and so are too small at first: by the factors 1 - βᵗ, which are divided out.
-        let unbias1 = 1.0 - beta1.powi(self.steps as i32);
-        let unbias2 = 1.0 - beta2.powi(self.steps as i32);
-        let step = R::from_f64(learning_rate / unbias1);
-        let unbias2 = R::from_f64(1.0 / unbias2);
-        let keep = R::from_f64(1.0 - learning_rate * weight_decay);
-        let (b1, b2, eps) = (R::from_f64(beta1), R::from_f64(beta2), R::from_f64(eps));
-        let (a1, a2) = (R::from_f64(1.0 - beta1), R::from_f64(1.0 - beta2));
-        for (((w, &g), m), v) in weights.iter_mut().zip(gradient).zip(&mut self.m).zip(&mut self.v) {
-            *m = b1 * *m + a1 * g;
-            *v = b2 * *v + a2 * (g * g);
-            *w = *w * keep - step * *m / ((*v * unbias2).sqrt() + eps);
-        }
-        // ANCHOR_END: update
+        self.begin();
+        self.update_part(weights, gradient, 0..gradient.len(), learning_rate);
+    }
+
+    fn memory(&mut self) -> Vec<(&'static str, &mut [R])> {
+        vec![("adam.m", &mut self.m), ("adam.v", &mut self.v)]
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn set_steps(&mut self, steps: usize) {
+        self.steps = steps;
     }
 }

@@ -5,6 +5,13 @@
 pub enum Schedule {
     /// A straight line down to zero, which the step after the last would reach.
     Linear,
+    /// Up in a straight line for some steps, then down to a lowest share along half a cosine (Loshchilov & Hutter 2016).
+    Cosine {
+        /// Steps on the way up.
+        warmup: usize,
+        /// The share that is left at the end.
+        floor: f64,
+    },
 }
 
 impl Schedule {
@@ -12,6 +19,11 @@ impl Schedule {
     pub fn share(self, step: usize, steps: usize) -> f64 {
         match self {
             Schedule::Linear => 1.0 - step as f64 / steps as f64,
+            Schedule::Cosine { warmup, .. } if step < warmup => (step + 1) as f64 / (warmup + 1) as f64,
+            Schedule::Cosine { warmup, floor } => {
+                let way = (step - warmup) as f64 / (steps.saturating_sub(warmup)).max(1) as f64;
+                floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * way.min(1.0)).cos())
+            }
         }
     }
 }

@@ -1,9 +1,18 @@
 //! The loop that learns: a batch, its gradient, a step of the optimizer, again.
 
+mod early_stopping;
+mod state;
+mod weighting;
+
+pub use early_stopping::EarlyStopping;
+pub use state::Progress;
+pub use weighting::Weighting;
+
 use crate::data::Batch;
 use crate::engine::Engine;
+use crate::hash::Hash;
 use crate::model::{Model, Pass};
-use crate::optim::{Adam, AdamSettings, Schedule};
+use crate::optim::{Adam, AdamSettings, Ema, Optimizer, Schedule, clip};
 use crate::random::Random;
 
 /// What a training run is told.
@@ -15,8 +24,16 @@ pub struct Settings {
     pub learning_rate: f64,
     /// How it changes.
     pub schedule: Schedule,
-    /// The optimizer's numbers.
-    pub adam: AdamSettings,
+    /// The greatest length of the gradient, if there is a limit.
+    pub clip: Option<f64>,
+    /// Label smoothing of the loss that is trained on.
+    pub smoothing: f64,
+    /// How much of the average of the weights stays from step to step, if there is to be one.
+    pub ema_decay: Option<f64>,
+    /// What all dropout follows from; without it nothing is dropped.
+    pub dropout_seed: Option<u64>,
+    /// Whether tokens weigh more where they are difficult ([`Weighting`]).
+    pub weighting: bool,
 }
 
 impl Default for Settings {
@@ -26,7 +43,11 @@ impl Default for Settings {
             steps: 1000,
             learning_rate: 0.01,
             schedule: Schedule::Linear,
-            adam: AdamSettings::MICROGPT,
+            clip: None,
+            smoothing: 0.0,
+            ema_decay: None,
+            dropout_seed: None,
+            weighting: false,
         }
     }
 }
@@ -36,7 +57,7 @@ impl Default for Settings {
 pub struct Step {
     /// Its number, from 1.
     pub number: usize,
-    /// The loss of its batch before the weights were changed, in nats a token.
+    /// The loss of its batch before the weights were changed, in nats a token, with smoothing and weights if there are any.
     pub loss: f64,
     /// The learning rate.
     pub learning_rate: f64,
@@ -49,41 +70,107 @@ pub struct Trainer<M: Model, E: Engine> {
     settings: Settings,
     weights: Vec<E::Real>,
     gradient: Vec<E::Real>,
-    adam: Adam<E::Real>,
+    optimizer: Box<dyn Optimizer<E::Real>>,
+    ema: Option<Ema<E::Real>>,
+    weighting: Option<Weighting>,
+    batch: Batch,
     done: usize,
 }
 
 impl<M: Model, E: Engine> Trainer<M, E> {
-    /// Training from fresh weights.
+    /// Training from fresh weights with microgpt's Adam.
     pub fn new(model: M, engine: E, settings: Settings, random: &mut Random) -> Self {
         let weights = model.layout().initial(random);
         Self::from_weights(model, engine, settings, weights)
     }
 
-    /// Training from given weights.
+    /// Training from given weights with microgpt's Adam.
     ///
     /// # Panics
     /// If they are not as many as the model has.
     pub fn from_weights(model: M, engine: E, settings: Settings, weights: Vec<E::Real>) -> Self {
-        let count = model.layout().len();
-        assert_eq!(weights.len(), count, "a model of {count} weights");
-        let adam = Adam::new(count, settings.adam);
-        let gradient = vec![Default::default(); count];
-        Trainer { model, engine, settings, weights, gradient, adam, done: 0 }
+        let adam = Adam::new(weights.len(), AdamSettings::MICROGPT);
+        Self::with_optimizer(model, engine, Box::new(adam), settings, weights)
     }
 
-    // ANCHOR: step
+    /// Training from given weights with any optimizer.
+    ///
+    /// # Panics
+    /// If the weights are not as many as the model has.
+    pub fn with_optimizer(
+        model: M,
+        engine: E,
+        optimizer: Box<dyn Optimizer<E::Real>>,
+        settings: Settings,
+        weights: Vec<E::Real>,
+    ) -> Self {
+        let count = model.layout().len();
+        assert_eq!(weights.len(), count, "a model of {count} weights");
+        Trainer {
+            engine,
+            settings,
+            gradient: vec![Default::default(); count],
+            optimizer,
+            ema: settings.ema_decay.map(|_| Ema::new(&weights)),
+            weighting: settings.weighting.then(|| Weighting::new(model.vocab_size())),
+            batch: Batch::new(),
+            done: 0,
+            model,
+            weights,
+        }
+    }
+
     /// Learns from one batch.
     pub fn step(&mut self, batch: &Batch) -> Step {
-        let loss =
-            self.engine.gradient(&self.model, &self.weights, batch, Pass::default(), &mut self.gradient);
-        let share = self.settings.schedule.share(self.done, self.settings.steps);
-        let learning_rate = self.settings.learning_rate * share;
-        self.adam.update(&mut self.weights, &self.gradient, learning_rate);
+        let Settings { clip: max_norm, smoothing, ema_decay, dropout_seed, .. } = self.settings;
+        let dropout = dropout_seed.map(|seed| Hash::new(seed).fork(self.done as u32));
+        let pass = Pass { dropout, smoothing, first_row: 0 };
+        let batch = match &self.weighting {
+            Some(weighting) => {
+                self.batch.clone_from(batch);
+                weighting.weigh(&mut self.batch);
+                &self.batch
+            }
+            None => batch,
+        };
+        // ANCHOR: step
+        let loss = self.engine.gradient(&self.model, &self.weights, batch, pass, &mut self.gradient);
+        if let Some(weighting) = &mut self.weighting {
+            weighting.learn(batch, self.engine.token_losses());
+        }
+        if let Some(max_norm) = max_norm {
+            clip(&mut self.gradient, max_norm);
+        }
+        let learning_rate =
+            self.settings.learning_rate * self.settings.schedule.share(self.done, self.settings.steps);
+        self.optimizer.update(&mut self.weights, &self.gradient, learning_rate);
+        // ANCHOR_END: step
+        if let (Some(ema), Some(decay)) = (&mut self.ema, ema_decay) {
+            // At first it keeps less, so as not to hang on to the random weights of the beginning.
+            let warm = (1.0 + self.done as f64) / (10.0 + self.done as f64);
+            ema.update(&self.weights, decay.min(warm));
+        }
         self.done += 1;
         Step { number: self.done, loss, learning_rate }
     }
-    // ANCHOR_END: step
+
+    /// The mean cross entropy of batches that are not learned from, in nats a token, without dropout, smoothing or weights;
+    /// with the averaged weights if there are any.
+    pub fn validate(&mut self, batches: &[Batch]) -> f64 {
+        let weights = self.ema.as_ref().map_or(self.weights.as_slice(), Ema::weights);
+        let (mut sum, mut tokens) = (0.0, 0);
+        for batch in batches {
+            self.engine.loss(&self.model, weights, batch);
+            sum += self.engine.token_losses().iter().sum::<f64>();
+            tokens += batch.len();
+        }
+        sum / tokens as f64
+    }
+
+    /// How many steps have been made.
+    pub fn steps_done(&self) -> usize {
+        self.done
+    }
 
     /// The model.
     pub fn model(&self) -> &M {
@@ -95,13 +182,24 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         &self.weights
     }
 
+    /// The weights to use: averaged ones if there are any.
+    pub fn best_weights(&self) -> &[E::Real] {
+        self.ema.as_ref().map_or(&self.weights, Ema::weights)
+    }
+
     /// The gradient of the last step.
     pub fn gradient(&self) -> &[E::Real] {
         &self.gradient
     }
 
-    /// All that generation needs: the engine, the model and its weights.
+    /// The difficulty of bigrams, if tokens are weighed by it.
+    pub fn weighting(&self) -> Option<&Weighting> {
+        self.weighting.as_ref()
+    }
+
+    /// All that generation needs: the engine, the model and the weights to use.
     pub fn parts(&mut self) -> (&mut E, &M, &[E::Real]) {
-        (&mut self.engine, &self.model, &self.weights)
+        let weights = self.ema.as_ref().map_or(self.weights.as_slice(), Ema::weights);
+        (&mut self.engine, &self.model, weights)
     }
 }

@@ -1,0 +1,56 @@
+//! When to give up: no best value for a while.
+
+use serde::{Deserialize, Serialize};
+
+/// Watches the validation loss and says when it has not improved for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EarlyStopping {
+    patience: usize,
+    best: Option<f64>,
+    since: usize,
+}
+
+impl EarlyStopping {
+    /// Stops after so many values in a row that are no better than the best before them.
+    pub fn new(patience: usize) -> Self {
+        EarlyStopping { patience, best: None, since: 0 }
+    }
+
+    /// Takes note of a value. Returns whether it is the best so far.
+    pub fn note(&mut self, loss: f64) -> bool {
+        let better = self.best.is_none_or(|best| loss < best);
+        if better {
+            self.best = Some(loss);
+            self.since = 0;
+        } else {
+            self.since += 1;
+        }
+        better
+    }
+
+    /// The best value so far.
+    pub fn best(&self) -> Option<f64> {
+        self.best
+    }
+
+    /// Whether it is time to stop.
+    pub fn is_over(&self) -> bool {
+        self.since >= self.patience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stops_after_as_many_failures_as_it_has_patience() {
+        let mut stopping = EarlyStopping::new(2);
+        let notes: Vec<_> = [3.0, 2.0, 2.5, 1.9, 2.0].iter().map(|&x| stopping.note(x)).collect();
+        assert_eq!(notes, [true, true, false, true, false]);
+        assert!(!stopping.is_over());
+        assert!(!stopping.note(f64::NAN));
+        assert!(stopping.is_over());
+        assert_eq!(stopping.best(), Some(1.9));
+    }
+}

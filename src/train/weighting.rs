@@ -1,0 +1,90 @@
+//! Adaptive loss weighting: more attention to what is still difficult.
+//!
+//! After nn.zig. For each pair of a token and the one that follows it (a bigram), a running mean of the loss says how difficult
+//! it is at present. In the loss, a token of difficulty `d` weighs `d / 2`, but never less than 0.1 or more than 3.
+
+use crate::data::Batch;
+
+/// How much of the running mean stays from one observation to the next.
+const KEEP: f32 = 0.99;
+
+/// The difficulty of every bigram of a vocabulary.
+#[derive(Clone, Debug)]
+pub struct Weighting {
+    vocab_size: usize,
+    /// The running mean of the loss; 0 where the bigram has not been seen.
+    difficulty: Vec<f32>,
+}
+
+impl Weighting {
+    /// No bigram seen yet.
+    pub fn new(vocab_size: usize) -> Self {
+        Weighting { vocab_size, difficulty: vec![0.0; vocab_size * vocab_size] }
+    }
+
+    fn place(&self, token: usize, target: usize) -> usize {
+        token * self.vocab_size + target
+    }
+
+    /// The weight of a bigram: 1 if it has not been seen yet.
+    pub fn weight(&self, token: usize, target: usize) -> f64 {
+        weight_of(self.difficulty[self.place(token, target)])
+    }
+
+    /// Sets the weights of a batch.
+    pub fn weigh(&self, batch: &mut Batch) {
+        for at in 0..batch.len() {
+            let (token, target) = (batch.sequences().tokens[at], batch.targets()[at]);
+            batch.weights_mut()[at] = self.weight(token, target);
+        }
+    }
+
+    /// Takes note of the losses of a batch.
+    pub fn learn(&mut self, batch: &Batch, losses: &[f64]) {
+        for ((&token, &target), &loss) in batch.sequences().tokens.iter().zip(batch.targets()).zip(losses) {
+            let at = self.place(token, target);
+            let mean = &mut self.difficulty[at];
+            let loss = (loss as f32).max(f32::MIN_POSITIVE);
+            *mean = if *mean == 0.0 { loss } else { KEEP * *mean + (1.0 - KEEP) * loss };
+        }
+    }
+
+    /// The mean weight of all bigrams that have been seen: it falls as they are learned. 1 if there are none.
+    pub fn mean(&self) -> f64 {
+        let seen = || self.difficulty.iter().filter(|d| **d > 0.0);
+        let count = seen().count();
+        if count == 0 { 1.0 } else { seen().map(|d| weight_of(*d)).sum::<f64>() / count as f64 }
+    }
+
+    /// What it remembers, to be saved and restored.
+    pub fn memory(&mut self) -> &mut [f32] {
+        &mut self.difficulty
+    }
+}
+
+fn weight_of(difficulty: f32) -> f64 {
+    if difficulty == 0.0 { 1.0 } else { (f64::from(difficulty) / 2.0).clamp(0.1, 3.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_follow_the_running_mean_of_the_loss() {
+        let mut weighting = Weighting::new(3);
+        let mut batch = Batch::new();
+        batch.push([0, 1, 2, 0]); // the bigrams 01, 12, 20
+        weighting.weigh(&mut batch);
+        assert_eq!(batch.weights(), [1.0, 1.0, 1.0]);
+        assert_eq!(weighting.mean(), 1.0);
+        weighting.learn(&batch, &[3.0, 0.01, 50.0]);
+        weighting.weigh(&mut batch);
+        assert_eq!(batch.weights(), [1.5, 0.1, 3.0]);
+        assert!((weighting.mean() - 4.6 / 3.0).abs() < 1e-12);
+        weighting.learn(&batch, &[1.0, 0.01, 50.0]);
+        // 0.99 · 3 + 0.01 · 1 = 2.98, and half of it is the weight.
+        assert!((weighting.weight(0, 1) - 1.49).abs() < 1e-6);
+        assert_eq!(weighting.weight(2, 2), 1.0);
+    }
+}
