@@ -6,12 +6,10 @@
 //! cargo run --example names -- --help
 //! ```
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use gradus::checkpoint::Checkpoint;
 use gradus::data::{self, Batch, Names};
@@ -23,12 +21,15 @@ use gradus::train::{Settings, Trainer};
 
 #[path = "support/exit.rs"]
 mod exit;
+#[path = "support/metrics.rs"]
+mod metrics;
 #[path = "support/plot.rs"]
 mod plot;
 #[path = "support/progress.rs"]
 mod progress;
 
 use exit::{Interrupt, Usage};
+use metrics::Metrics;
 use progress::Progress;
 
 /// How many of the last losses the figure shown is the mean of.
@@ -141,8 +142,7 @@ fn run(args: &Args) -> Result<()> {
 
     let losses = train(&mut trainer, &names, args)?;
     if let Some(path) = &args.plot {
-        plot::losses(path, &[("loss", &losses)])
-            .with_context(|| format!("{} cannot be drawn", path.display()))?;
+        plot::curves(path, "nats a token", &[("", points(&losses)), ("loss", points(&smooth(&losses)))])?;
     }
     if let Some(folder) = &args.save {
         let (_, model, weights) = trainer.parts();
@@ -157,16 +157,10 @@ fn run(args: &Args) -> Result<()> {
 /// Trains for the steps that were asked for, or until Ctrl-C. Returns the loss of each.
 fn train(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args) -> Result<Vec<f64>> {
     let interrupt = Interrupt::watch();
-    let mut metrics = match &args.metrics {
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
-            Some(BufWriter::new(file))
-        }
-        None => None,
-    };
+    let mut metrics = args.metrics.as_ref().map(|path| Metrics::open(path, false)).transpose()?;
     let mut losses = Vec::with_capacity(args.steps);
     let mut batch = Batch::new();
-    let progress = Progress::new(args.steps);
+    let progress = Progress::new(args.steps, 0);
     for step in 0..args.steps {
         if interrupt.came() {
             break;
@@ -182,15 +176,18 @@ fn train(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args) -> 
         );
         losses.push(done.loss);
         if let Some(metrics) = &mut metrics {
-            let line = serde_json::json!({
+            metrics.write(&serde_json::json!({
                 "step": done.number, "loss": done.loss, "learning_rate": done.learning_rate,
-            });
-            writeln!(metrics, "{line}").context("the metrics cannot be written")?;
+            }))?;
         }
-        progress.step(done.number, || format!("loss {:.4}", mean_of_last(&losses)));
+        let message = || format!("loss {:.4}", mean_of_last(&losses));
+        if done.number.is_multiple_of(args.steps.div_ceil(10)) || done.number == args.steps {
+            progress.line(false, &format!("step {:4} / {} | {}", done.number, args.steps, message()));
+        }
+        progress.step(done.number, message);
     }
     if let Some(mut metrics) = metrics {
-        metrics.flush().context("the metrics cannot be written")?;
+        metrics.flush()?;
     }
     progress.finish();
     if losses.len() < args.steps {
@@ -206,6 +203,22 @@ fn train(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args) -> 
 fn mean_of_last(losses: &[f64]) -> f64 {
     let last = &losses[losses.len().saturating_sub(RUNNING)..];
     last.iter().sum::<f64>() / last.len() as f64
+}
+
+fn points(losses: &[f64]) -> Vec<(f64, f64)> {
+    (1..).map(f64::from).zip(losses.iter().copied()).collect()
+}
+
+/// The running mean, in which a loss of long ago counts ever less.
+fn smooth(losses: &[f64]) -> Vec<f64> {
+    let keep = 1.0 - 1.0 / (losses.len() as f64 / 40.0).max(1.0);
+    let (mut mean, mut weight) = (0.0, 0.0);
+    let mut next = |loss: &f64| {
+        mean = keep * mean + (1.0 - keep) * loss;
+        weight = keep * weight + (1.0 - keep);
+        mean / weight
+    };
+    losses.iter().map(&mut next).collect()
 }
 
 /// Lets the model invent names and prints them.

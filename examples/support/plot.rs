@@ -2,18 +2,30 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use gradus::checkpoint::write_atomically;
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (900, 480);
 
-/// Draws a series of losses, one a step: each pale as it was, and strong as a running mean.
-pub fn losses(path: &Path, series: &[(&str, &[f64])]) -> Result<()> {
-    let steps = series.iter().map(|(_, losses)| losses.len()).max().unwrap_or(0).max(1);
-    let all = || series.iter().flat_map(|(_, losses)| losses.iter().copied());
-    let low = all().fold(f64::INFINITY, f64::min).min(all().next().unwrap_or(0.0));
-    let high = all().fold(low + 0.1, f64::max);
+/// A curve: its name and its points.
+pub type Curve<'a> = (&'a str, Vec<(f64, f64)>);
+
+/// Draws curves over steps into a file, with their names if they are several. The first name's color may be shared: a curve
+/// without a name is drawn pale in the color of the one after it.
+pub fn curves(path: &Path, unit: &str, curves: &[Curve<'_>]) -> Result<()> {
+    let svg = draw(unit, curves).map_err(|error| anyhow!("{error}"));
+    let svg = svg.with_context(|| format!("{} cannot be drawn", path.display()))?;
+    Ok(write_atomically(path, svg.as_bytes())?)
+}
+
+fn draw(unit: &str, curves: &[Curve<'_>]) -> Result<String, Box<dyn std::error::Error>> {
+    let points = || curves.iter().flat_map(|(_, points)| points).filter(|(_, y)| y.is_finite());
+    let range = |value: fn(&(f64, f64)) -> f64, least: f64| {
+        let low = points().map(value).fold(f64::INFINITY, f64::min);
+        let high = points().map(value).fold(f64::NEG_INFINITY, f64::max);
+        if low <= high { low..high.max(low + least) } else { 0.0..least }
+    };
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -22,33 +34,33 @@ pub fn losses(path: &Path, series: &[(&str, &[f64])]) -> Result<()> {
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(60)
-            .build_cartesian_2d(1..steps, low..high)?;
+            .build_cartesian_2d(range(|p| p.0, 1.0), range(|p| p.1, 0.1))?;
         chart
             .configure_mesh()
             .x_desc("step")
-            .y_desc("loss (nats a token)")
+            .y_desc(unit)
+            .x_label_formatter(&|x| format!("{x:.0}"))
             .label_style(("sans-serif", 14))
             .light_line_style(TRANSPARENT)
             .draw()?;
-        for (number, (_, losses)) in series.iter().enumerate() {
-            let color = Palette99::pick(number).to_rgba();
-            let points = |losses: Vec<f64>| (1..).zip(losses).collect::<Vec<_>>();
-            chart.draw_series(LineSeries::new(points(losses.to_vec()), color.mix(0.25)))?;
-            chart.draw_series(LineSeries::new(points(smooth(losses)), color.stroke_width(2)))?;
+        let mut color = 0;
+        for (name, points) in curves {
+            let strong = Palette99::pick(color).to_rgba();
+            let style =
+                if name.is_empty() { strong.mix(0.25).stroke_width(1) } else { strong.stroke_width(2) };
+            let series = chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+            if !name.is_empty() {
+                series.label(*name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+                color += 1;
+            }
         }
+        chart
+            .configure_series_labels()
+            .label_font(("sans-serif", 14))
+            .background_style(WHITE.mix(0.8))
+            .border_style(TRANSPARENT)
+            .draw()?;
         area.present()?;
     }
-    Ok(write_atomically(path, svg.as_bytes())?)
-}
-
-/// The running mean, in which a loss of long ago counts ever less.
-fn smooth(losses: &[f64]) -> Vec<f64> {
-    let keep = 1.0 - 1.0 / (losses.len() as f64 / 40.0).max(1.0);
-    let (mut mean, mut weight) = (0.0, 0.0);
-    let mut next = |loss: &f64| {
-        mean = keep * mean + (1.0 - keep) * loss;
-        weight = keep * weight + (1.0 - keep);
-        mean / weight
-    };
-    losses.iter().map(&mut next).collect()
+    Ok(svg)
 }

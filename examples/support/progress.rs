@@ -1,5 +1,6 @@
 //! How far the work is: a bar on a terminal, a plain line now and then elsewhere.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
@@ -9,32 +10,38 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub struct Progress {
     bar: Option<ProgressBar>,
     steps: usize,
-    shown: std::cell::Cell<Instant>,
+    shown: Cell<Instant>,
 }
 
 impl Progress {
-    /// A bar, if there is a terminal to draw it on.
-    pub fn new(steps: usize) -> Self {
+    /// A bar, if there is a terminal to draw it on, with some steps done already.
+    pub fn new(steps: usize, done: usize) -> Self {
         let style = ProgressStyle::with_template("{bar:30} step {pos:>4} / {len} | {msg} | {eta} left");
         let bar = stderr().is_terminal().then(|| {
             let style = style.expect("the template is well formed");
-            ProgressBar::new(steps as u64).with_style(style)
+            let bar = ProgressBar::new(steps as u64).with_style(style).with_position(done as u64);
+            bar.reset_eta();
+            bar
         });
-        Progress { bar, steps, shown: Instant::now().into() }
+        Progress { bar, steps, shown: Cell::new(Instant::now()) }
     }
 
-    /// After step `number`: moves the bar a few times a second, or prints a line ten times in all.
+    /// Moves the bar a few times a second.
     pub fn step(&self, number: usize, message: impl FnOnce() -> String) {
+        let Some(bar) = &self.bar else { return };
+        if self.shown.get().elapsed() > Duration::from_millis(50) || number == self.steps {
+            self.shown.set(Instant::now());
+            bar.set_message(message());
+            bar.set_position(number as u64);
+        }
+    }
+
+    /// Prints a line; if it says no more than the bar does, then only where there is none.
+    pub fn line(&self, more_than_bar: bool, text: &str) {
         match &self.bar {
-            Some(bar) if self.shown.get().elapsed() > Duration::from_millis(50) || number == self.steps => {
-                self.shown.set(Instant::now());
-                bar.set_message(message());
-                bar.set_position(number as u64);
-            }
-            None if number.is_multiple_of(self.steps.div_ceil(10)) || number == self.steps => {
-                println!("step {number:4} / {} | {}", self.steps, message());
-            }
-            _ => {}
+            Some(bar) if more_than_bar => bar.suspend(|| println!("{text}")),
+            Some(_) => {}
+            None => println!("{text}"),
         }
     }
 

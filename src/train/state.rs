@@ -44,6 +44,14 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         write(&folder.join(FILE), &progress, &entries)
     }
 
+    /// What the caller added to the state in a folder, without restoring anything: enough to build the trainer for it.
+    ///
+    /// # Errors
+    /// If there is none, or it is damaged.
+    pub fn peek_state<C: DeserializeOwned>(folder: &Path) -> Result<C, CheckpointError> {
+        read(&folder.join(FILE), |bytes| Ok(Contents::<Progress<C>>::parse(bytes)?.description.caller))
+    }
+
     /// Restores a state that a run with the same model and settings has saved, and returns what its caller added.
     ///
     /// # Errors
