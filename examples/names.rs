@@ -35,6 +35,9 @@ use progress::Progress;
 /// How many of the last losses the figure shown is the mean of.
 const RUNNING: usize = 100;
 
+/// So many numbers in one matrix are too many for an engine that remembers each of them by itself.
+const MOST_NUMBERS: usize = 1 << 26;
+
 const EXAMPLES: &str = "\
 Examples:
   cargo run --example names                              the names in datasets/names.txt
@@ -90,7 +93,7 @@ struct Args {
     /// Begin with the model in this folder
     #[arg(long, value_name = "DIR")]
     load: Option<PathBuf>,
-    /// Draw random numbers as Python does, and so repeat microgpt.py to the last digit
+    /// Draw random numbers as Python does, and so repeat microgpt.py: the same names, and losses to 14 digits
     #[arg(long)]
     python_random: bool,
 }
@@ -112,6 +115,9 @@ fn run(args: &Args) -> Result<()> {
             "--steps 0 trains nothing: give at least 1, or --load a trained model to sample from".to_owned()
         ));
     }
+    if let Some(folder) = args.save.as_ref().filter(|folder| folder.exists() && !folder.is_dir()) {
+        bail!("{} is a file: --save needs a folder", folder.display());
+    }
     for file in [&args.plot, &args.metrics].into_iter().flatten() {
         check_folder(file)?;
     }
@@ -129,6 +135,10 @@ fn run(args: &Args) -> Result<()> {
         }
         None => {
             let config = configure(args, DecoderConfig::microgpt(names.vocab_size()));
+            ensure!(
+                config.block_size.saturating_mul(config.n_embd) < MOST_NUMBERS,
+                Usage(format!("--block {} is more than this engine can hold", config.block_size))
+            );
             let model = Decoder::new(config).map_err(|error| Usage(error.to_string()))?;
             Trainer::new(model, Scalar::new(), settings, &mut random)
         }
@@ -137,7 +147,7 @@ fn run(args: &Args) -> Result<()> {
     let block_size = trainer.model().context();
     let cut = names.cut_at(block_size);
     if cut > 0 {
-        println!("note: {cut} names are too long for a block of {block_size} and are cut (--block)");
+        println!("note: names too long for a block of {block_size}, which are cut (see --block): {cut}");
     }
 
     let losses = train(&mut trainer, &names, args)?;
@@ -158,7 +168,7 @@ fn run(args: &Args) -> Result<()> {
 fn train(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args) -> Result<Vec<f64>> {
     let interrupt = Interrupt::watch();
     let mut metrics = args.metrics.as_ref().map(|path| Metrics::open(path, false)).transpose()?;
-    let mut losses = Vec::with_capacity(args.steps);
+    let mut losses = Vec::new();
     let mut batch = Batch::new();
     let progress = Progress::new(args.steps, 0);
     for step in 0..args.steps {

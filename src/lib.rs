@@ -25,7 +25,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut random = Random::new(42);
 //! let names = Names::from_text("ada\nbob\neve\n")?;
-//! let config = DecoderConfig { n_embd: 8, n_head: 2, ..DecoderConfig::microgpt(names.vocab_size()) };
+//! let config = DecoderConfig { n_embd: 8, n_head: 2, n_kv_head: 2, ..DecoderConfig::microgpt(names.vocab_size()) };
 //! let model = Decoder::new(config)?;
 //! let mut trainer = Trainer::new(model, Scalar::new(), Settings { steps: 60, ..Settings::default() }, &mut random);
 //! let mut batch = Batch::new();

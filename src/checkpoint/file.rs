@@ -1,13 +1,14 @@
 //! Numbers under names, with a description as JSON, in one safetensors file that is never half written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::CheckpointError;
 use crate::real::Real;
@@ -55,7 +56,9 @@ impl<'a, D: DeserializeOwned> Contents<'a, D> {
     /// # Errors
     /// Says what is wrong with them.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        // The crate would take the last of two matrices with the same name; here neither is trusted.
+        serde_json::from_slice::<DistinctKeys>(&bytes[8..8 + length]).map_err(|error| error.to_string())?;
         let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         let text = text.ok_or("its metadata does not describe anything of gradus")?;
         let description =
@@ -114,6 +117,33 @@ pub fn read<T>(
     understand(&bytes).map_err(|problem| CheckpointError::Damaged { path: path.to_owned(), problem })
 }
 
+/// A JSON object of which nothing is kept, but which must not have the same key twice.
+struct DistinctKeys;
+
+impl<'de> Deserialize<'de> for DistinctKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = DistinctKeys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctKeys, A::Error> {
+                let mut seen = HashSet::new();
+                while let Some((key, IgnoredAny)) = map.next_entry::<String, _>()? {
+                    if let Some(key) = seen.replace(key) {
+                        return Err(serde::de::Error::custom(format!("{key} stands there twice")));
+                    }
+                }
+                Ok(DistinctKeys)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
 fn numbers<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> impl Iterator<Item = f64> {
     bytes.as_chunks::<N>().0.iter().map(move |&bytes| read(bytes))
 }
@@ -150,7 +180,10 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError
         move |source| CheckpointError::Io { doing, path, source }
     };
     fs::create_dir_all(folder).map_err(fail("made", folder))?;
-    let mut beside = tempfile::NamedTempFile::new_in(folder).map_err(fail("written to", folder))?;
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less what the umask forbids
+    let mut beside = builder.tempfile_in(folder).map_err(fail("written to", folder))?;
     beside.write_all(bytes).map_err(fail("written", path))?;
     beside.as_file().sync_all().map_err(fail("synced", path))?;
     beside.persist(path).map_err(|error| fail("replaced", path)(error.error))?;

@@ -43,7 +43,7 @@ struct Description {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The system refused.
-    #[error("{} cannot be {doing}: {source}", path.display())]
+    #[error("{} cannot be {doing}", path.display())]
     Io {
         /// What was to be done.
         doing: &'static str,
@@ -92,6 +92,9 @@ impl<R: Real> Checkpoint<R> {
             let contents = Contents::<Description>::parse(bytes)?;
             let Description { config, characters } = &contents.description;
             let tokenizer = Characters::of(characters.chars());
+            if !tokenizer.chars().iter().copied().eq(characters.chars()) {
+                return Err("its characters are not in order".to_owned());
+            }
             if tokenizer.vocab_size() != config.vocab_size {
                 return Err(format!(
                     "it has {} characters and a mark, but a vocabulary of {}",

@@ -24,7 +24,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// The system could not read it.
-    #[error("{} cannot be read: {source}", path.display())]
+    #[error("{} cannot be read", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -7,7 +7,8 @@
 use std::ops::Range;
 
 use super::gemm::{MatMut, MatRef, gemm};
-use super::simd;
+use super::short::{self, Keys, Rows, RowsMut, by_width};
+use super::simd::{self, LANES};
 use super::tape::{Earlier, Gradients, Id, Matrix, Op, Span};
 use crate::tensor::AttentionShape;
 
@@ -33,8 +34,23 @@ struct Part {
     k_col: usize,
     /// Where its probabilities lie among all that are saved.
     saved: Range<usize>,
-    /// Whether it is the first query head of those that share this key head.
-    first: bool,
+}
+
+/// How far apart rows of probabilities are saved: those of short sequences fill whole vectors.
+fn row_len(keys: usize) -> usize {
+    keys.max(LANES)
+}
+
+impl Part {
+    /// Whether it is done as in `short.rs`.
+    fn is_short(&self, d: usize) -> bool {
+        short::fits(self.keys.len(), d)
+    }
+
+    /// Its probabilities, or gradients of scores, as whole vectors.
+    fn vectors<'a>(&self, saved: &'a [f32]) -> &'a [Keys] {
+        saved[self.saved.clone()].as_chunks().0
+    }
 }
 
 impl AttentionOp {
@@ -46,16 +62,16 @@ impl AttentionOp {
         lengths.flat_map(move |(&queries, &keys)| {
             let (queries, keys) = (queries as usize, keys as usize);
             let (first_q, first_k, first_saved) = (q, k, saved);
-            (q, k, saved) = (q + queries, k + keys, saved + n_head * queries * keys);
+            let size = queries * row_len(keys);
+            (q, k, saved) = (q + queries, k + keys, saved + n_head * size);
             (0..n_head).map(move |head| {
-                let start = first_saved + head * queries * keys;
+                let start = first_saved + head * size;
                 Part {
                     queries: first_q..first_q + queries,
                     keys: first_k..first_k + keys,
                     q_col: head * d,
                     k_col: head / group * d,
-                    saved: start..start + queries * keys,
-                    first: head % group == 0,
+                    saved: start..start + size,
                 }
             })
         })
@@ -64,6 +80,16 @@ impl AttentionOp {
     /// The part of a matrix that belongs to some rows and one head.
     fn view<'a>(&self, data: &'a [f32], rows: &Range<usize>, col: usize, cols: usize) -> MatRef<'a> {
         MatRef::strided(&data[rows.start * cols + col..], rows.len(), self.d as usize, cols)
+    }
+
+    /// The same for `short.rs`.
+    fn rows<'a>(&self, data: &'a [f32], rows: &Range<usize>, col: usize, cols: usize) -> Rows<'a> {
+        Rows { data: &data[rows.start * cols + col..], count: rows.len(), stride: cols }
+    }
+
+    /// The same for `short.rs`, to be written.
+    fn rows_mut<'a>(&self, data: &'a mut [f32], rows: &Range<usize>, col: usize, cols: usize) -> RowsMut<'a> {
+        RowsMut { data: &mut data[rows.start * cols + col..], count: rows.len(), stride: cols }
     }
 
     /// The same, to be written.
@@ -96,25 +122,37 @@ pub(super) fn attention<'t>(
     };
     let tape_op = Op::Attention { q: q.id, k: k.id, v: v.id, shape: op };
     q.pass.compute(tape_op, (q.rows, q.cols), |earlier, y, saved| {
-        let pairs: usize = shape.queries.iter().zip(shape.keys).map(|(q, k)| q * k).sum();
-        saved.resize(shape.n_head * pairs, 0.0);
+        let size: usize = shape.queries.iter().zip(shape.keys).map(|(q, k)| q * row_len(*k)).sum();
+        saved.resize(shape.n_head * size, 0.0);
         let (q_data, k_data, v_data) = (earlier.data(q.id), earlier.data(k.id), earlier.data(v.id));
         for part in op.parts(earlier) {
             let (queries, keys) = (part.queries.len(), part.keys.len());
             let p = &mut saved[part.saved.clone()];
+            if part.is_short(d) {
+                let inputs = [
+                    op.rows(q_data, &part.queries, part.q_col, q.cols),
+                    op.rows(k_data, &part.keys, part.k_col, k.cols),
+                    op.rows(v_data, &part.keys, part.k_col, v.cols),
+                ];
+                let seen = |row| op.seen(&part, row);
+                let (p, _) = p.as_chunks_mut();
+                let out = op.rows_mut(y, &part.queries, part.q_col, q.cols);
+                by_width!(d, D => short::forward::<D>(inputs, op.scale, seen, p, out));
+                continue;
+            }
             let (q_view, k_view) = (
                 op.view(q_data, &part.queries, part.q_col, q.cols),
                 op.view(k_data, &part.keys, part.k_col, k.cols),
             );
-            gemm(op.scale, q_view, k_view.t(), 0.0, MatMut::new(p, queries, keys)); // [queries, keys]
-            for (row, p) in p.chunks_exact_mut(keys).enumerate() {
-                let (seen, later) = p.split_at_mut(op.seen(&part, row));
+            gemm(op.scale, q_view, k_view.t(), 0.0, MatMut::strided(p, queries, keys, row_len(keys))); // [queries, keys]
+            for (row, p) in p.chunks_exact_mut(row_len(keys)).enumerate() {
+                let (seen, later) = p[..keys].split_at_mut(op.seen(&part, row));
                 softmax(seen);
                 later.fill(0.0);
             }
             let v_view = op.view(v_data, &part.keys, part.k_col, v.cols);
             let out = op.view_mut(y, &part.queries, part.q_col, q.cols);
-            gemm(1.0, MatRef::new(p, queries, keys), v_view, 0.0, out); // [queries, d]
+            gemm(1.0, MatRef::strided(p, queries, keys, row_len(keys)), v_view, 0.0, out); // [queries, d]
         }
     })
 }
@@ -136,42 +174,82 @@ pub(super) fn attention_backward(
 ) {
     let earlier = out.earlier;
     let saved = &earlier.nodes[id as usize].saved;
+    let d = op.d as usize;
     let (q_cols, k_cols) = (earlier.nodes[q as usize].cols, earlier.nodes[k as usize].cols);
-    let beta = |more: bool, part: &Part| if more || !part.first { 1.0 } else { 0.0 };
-    let p = |part: &Part| MatRef::new(&saved[part.saved.clone()], part.queries.len(), part.keys.len());
+    let (q_data, k_data, v_data) = (earlier.data(q), earlier.data(k), earlier.data(v));
+    let square = |data, part: &Part| {
+        MatRef::strided(data, part.queries.len(), part.keys.len(), row_len(part.keys.len()))
+    };
 
     out.add(v, |_, dv, more| {
+        start(dv, more);
         for part in op.parts(earlier) {
+            if part.is_short(d) {
+                let dy = op.rows(dy, &part.queries, part.q_col, q_cols);
+                let dv = op.rows_mut(dv, &part.keys, part.k_col, k_cols);
+                by_width!(d, D => short::backward_values::<D>(part.vectors(saved), dy, dv));
+                continue;
+            }
+            let p = square(&saved[part.saved.clone()], &part);
             let dy = op.view(dy, &part.queries, part.q_col, q_cols);
-            gemm(1.0, p(&part).t(), dy, beta(more, &part), op.view_mut(dv, &part.keys, part.k_col, k_cols));
+            gemm(1.0, p.t(), dy, 1.0, op.view_mut(dv, &part.keys, part.k_col, k_cols));
         }
     });
     let mut ds = out.scratch(saved.len());
     for part in op.parts(earlier) {
-        let (queries, keys) = (part.queries.len(), part.keys.len());
         let ds = &mut ds[part.saved.clone()];
+        if part.is_short(d) {
+            let v = op.rows(v_data, &part.keys, part.k_col, k_cols);
+            let dy = op.rows(dy, &part.queries, part.q_col, q_cols);
+            let (ds, _) = ds.as_chunks_mut();
+            by_width!(d, D => short::backward_scores::<D>(part.vectors(saved), dy, v, ds));
+            continue;
+        }
+        let (queries, keys) = (part.queries.len(), part.keys.len());
         let dy = op.view(dy, &part.queries, part.q_col, q_cols);
-        let v = op.view(earlier.data(v), &part.keys, part.k_col, k_cols);
-        gemm(1.0, dy, v.t(), 0.0, MatMut::new(ds, queries, keys));
-        for (ds, p) in ds.chunks_exact_mut(keys).zip(saved[part.saved].chunks_exact(keys)) {
+        let v = op.view(v_data, &part.keys, part.k_col, k_cols);
+        gemm(1.0, dy, v.t(), 0.0, MatMut::strided(ds, queries, keys, row_len(keys)));
+        let rows = ds.chunks_exact_mut(row_len(keys)).zip(saved[part.saved].chunks_exact(row_len(keys)));
+        for (ds, p) in rows {
+            let (ds, p) = (&mut ds[..keys], &p[..keys]);
             let shared = simd::dot(p, ds);
             ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = p * (*ds - shared));
         }
     }
-    let ds_of = |part: &Part| MatRef::new(&ds[part.saved.clone()], part.queries.len(), part.keys.len());
     out.add(q, |_, dq, more| {
+        start(dq, more);
         for part in op.parts(earlier) {
-            let k = op.view(earlier.data(k), &part.keys, part.k_col, k_cols);
-            let beta = if more { 1.0 } else { 0.0 };
-            gemm(op.scale, ds_of(&part), k, beta, op.view_mut(dq, &part.queries, part.q_col, q_cols));
+            if part.is_short(d) {
+                let k = op.rows(k_data, &part.keys, part.k_col, k_cols);
+                let dq = op.rows_mut(dq, &part.queries, part.q_col, q_cols);
+                by_width!(d, D => short::backward_queries::<D>(part.vectors(&ds), k, op.scale, dq));
+                continue;
+            }
+            let k = op.view(k_data, &part.keys, part.k_col, k_cols);
+            let ds = square(&ds[part.saved.clone()], &part);
+            gemm(op.scale, ds, k, 1.0, op.view_mut(dq, &part.queries, part.q_col, q_cols));
         }
     });
     out.add(k, |_, dk, more| {
+        start(dk, more);
         for part in op.parts(earlier) {
-            let q = op.view(earlier.data(q), &part.queries, part.q_col, q_cols);
-            let to = op.view_mut(dk, &part.keys, part.k_col, k_cols);
-            gemm(op.scale, ds_of(&part).t(), q, beta(more, &part), to);
+            if part.is_short(d) {
+                let q = op.rows(q_data, &part.queries, part.q_col, q_cols);
+                let dk = op.rows_mut(dk, &part.keys, part.k_col, k_cols);
+                by_width!(d, D => short::backward_keys::<D>(part.vectors(&ds), q, op.scale, dk));
+                continue;
+            }
+            let q = op.view(q_data, &part.queries, part.q_col, q_cols);
+            let ds = square(&ds[part.saved.clone()], &part);
+            gemm(op.scale, ds.t(), q, 1.0, op.view_mut(dk, &part.keys, part.k_col, k_cols));
         }
     });
     out.give(ds);
+}
+
+/// A gradient that several heads add to begins at zero, unless there is something already.
+fn start(gradient: &mut [f32], more: bool) {
+    if !more {
+        gradient.fill(0.0);
+    }
 }

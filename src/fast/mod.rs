@@ -14,6 +14,7 @@ mod matrix;
 mod norm;
 mod rope;
 mod rows;
+mod short;
 mod simd;
 mod tape;
 

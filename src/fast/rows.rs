@@ -25,6 +25,8 @@ pub(super) fn row_sum_backward(out: &mut Gradients, x: Id, dy: &[f32]) {
 
 /// The named rows.
 pub(super) fn gather<'t>(x: Matrix<'t>, rows: &[usize]) -> Matrix<'t> {
+    let most = rows.iter().max();
+    assert!(most.is_none_or(|&row| row < x.rows), "gather_rows: row {most:?} of {:?}", (x.rows, x.cols));
     let span = x.pass.span(rows.iter().copied());
     x.pass.compute(Op::Gather { x: x.id, rows: span }, (rows.len(), x.cols), |earlier, y, _| {
         let x_data = earlier.data(x.id);
@@ -95,6 +97,7 @@ pub(super) fn slice_cols_backward(out: &mut Gradients, x: Id, start: u32, width:
 
 /// Some neighbouring rows.
 pub(super) fn slice_rows<'t>(x: Matrix<'t>, rows: Range<usize>) -> Matrix<'t> {
+    assert!(rows.end <= x.rows, "slice_rows: {rows:?} of {:?}", (x.rows, x.cols));
     let op = Op::SliceRows { x: x.id, start: rows.start as u32 };
     x.pass.compute(op, (rows.len(), x.cols), |earlier, y, _| {
         y.copy_from_slice(&earlier.data(x.id)[rows_of(rows, x.cols)]);

@@ -69,6 +69,9 @@ pub struct DecoderConfig {
     pub init_std: f64,
 }
 
+/// More than any transformer has had.
+const MOST_LAYERS: usize = 10_000;
+
 /// A configuration that no model can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -146,10 +149,26 @@ impl DecoderConfig {
                 return err(format!("{name} is 0, but a model needs at least one"));
             }
         }
+        let numbers = [("norm_eps", self.norm_eps, 0.0), ("init_std", self.init_std, 0.0)];
+        let base = match self.position {
+            Position::Rope { base } => base,
+            Position::Learned => 1.0,
+        };
+        for (name, x, least) in numbers.into_iter().chain([("the base of the rotary positions", base, 1.0)]) {
+            if !(x >= least && x.is_finite()) {
+                return err(format!("{name} is {x}, but it has to be a number of at least {least}"));
+            }
+        }
         if self.parameters().is_none_or(|count| count > u32::MAX as usize) {
             return err(
                 "a model of this size has more parameters than the 2³² that one buffer holds".to_owned()
             );
+        }
+        if self.n_layer > MOST_LAYERS {
+            return err(format!(
+                "{} layers are more than the {MOST_LAYERS} that a model may have",
+                self.n_layer
+            ));
         }
         if !self.n_embd.is_multiple_of(self.n_head) {
             let fits: Vec<String> =

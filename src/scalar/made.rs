@@ -69,7 +69,7 @@ pub(super) fn hand_down<'g>(block: &'g Block<'g>, generation: u64) {
         }
         // ANCHOR_END: hand_down
         Made::SumRun(len, firsts) => {
-            for (first, g) in firsts.iter().zip(grads()) {
+            for (first, g) in firsts.iter().zip(grads()).filter(|(_, g)| *g != 0.0) {
                 for grad in &first.block.reach(generation)[first.run(len)] {
                     grad.set(grad.get() + g);
                 }
@@ -82,7 +82,7 @@ pub(super) fn hand_down<'g>(block: &'g Block<'g>, generation: u64) {
             }
         }
         Made::DotColumn(pairs) => {
-            for (&(a, column), g) in pairs.iter().zip(grads()) {
+            for (&(a, column), g) in pairs.iter().zip(grads()).filter(|(_, g)| *g != 0.0) {
                 for (k, b) in (0..).zip(column.iter()) {
                     let a = a.later(k);
                     add(a, g * b.data(), generation);

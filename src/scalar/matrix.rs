@@ -192,7 +192,11 @@ impl<'g> Tensor for Matrix<'g> {
     }
 
     fn gather_rows(self, rows: &[usize]) -> Self {
-        let rows = self.graph.bump().alloc_slice_fill_with(rows.len(), |at| self.rows[rows[at]]);
+        let row = |at: usize| {
+            assert!(rows[at] < self.rows.len(), "gather_rows: row {} of {:?}", rows[at], self.shape());
+            self.rows[rows[at]]
+        };
+        let rows = self.graph.bump().alloc_slice_fill_with(rows.len(), row);
         Matrix { rows, ..self }
     }
 
@@ -253,6 +257,7 @@ impl<'g> Tensor for Matrix<'g> {
 
     /// The rows lie in a list already: a part of that list.
     fn slice_rows(self, rows: Range<usize>) -> Self {
+        assert!(rows.end <= self.rows.len(), "slice_rows: {rows:?} of {:?}", self.shape());
         Matrix { rows: &self.rows[rows], ..self }
     }
 

@@ -271,7 +271,7 @@ impl<'g> Value<'g> {
 
     // ANCHOR: combine
     #[inline]
-    fn combine(self, op: Binary, other: Self) -> Self {
+    fn combine(self, other: Self, op: Binary) -> Self {
         let graph = self.graph();
         let data = op.value(self.data(), other.data());
         graph.computed(data, Made::Binary(op, graph.one((self, other))))
@@ -437,7 +437,7 @@ macro_rules! operators {
             type Output = Self;
             #[inline]
             fn $method(self, other: Self) -> Self {
-                self.combine(Binary::$trait, other)
+                self.combine(other, Binary::$trait)
             }
         }
         impl<'g> std::ops::$trait<f64> for Value<'g> {

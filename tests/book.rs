@@ -1,0 +1,250 @@
+//! The README and the book speak the truth: their links, quotations, commands and figures exist, and what a command is
+//! shown to print is what it prints.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "common/dataset.rs"]
+mod dataset;
+#[path = "common/program.rs"]
+mod program;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All files below a folder that end so.
+fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let here = files.into_iter().filter(|path| path.to_string_lossy().ends_with(end));
+    here.chain(folders.iter().flat_map(|folder| self::files(folder, end))).collect()
+}
+
+/// The README, if it is written yet, and every page of the book.
+fn pages() -> Vec<(PathBuf, String)> {
+    let readme = Some(root().join("README.md")).filter(|path| path.exists());
+    let pages = files(&root().join("docs"), ".md").into_iter().chain(readme);
+    pages.map(|path| (path.clone(), read(&path).replace("\\\n", " "))).collect()
+}
+
+/// Every stretch of text between `open` and the next `close`.
+fn between<'a>(text: &'a str, open: &str, close: char) -> impl Iterator<Item = &'a str> {
+    text.split(open).skip(1).filter_map(move |rest| rest.split_once(close)).map(|(inside, _)| inside)
+}
+
+/// The fenced blocks of a page, each with its language, and the text without them.
+fn fences(text: &str) -> (Vec<(&str, Vec<&str>)>, String) {
+    let (mut blocks, mut prose, mut inside) = (Vec::new(), String::new(), false);
+    for line in text.lines() {
+        match line.trim_start().strip_prefix("```") {
+            Some(_) if inside => inside = false,
+            Some(language) => {
+                inside = true;
+                blocks.push((language, Vec::new()));
+            }
+            None if inside => blocks.last_mut().expect("a block was opened").1.push(line),
+            None => prose = prose + line + "\n",
+        }
+    }
+    (blocks, prose)
+}
+
+fn assert_none(problems: Vec<String>) {
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn every_chapter_is_in_the_summary() {
+    let summary = read(&root().join("docs/SUMMARY.md"));
+    for page in files(&root().join("docs"), ".md").iter().filter(|page| !page.ends_with("SUMMARY.md")) {
+        let name = page.strip_prefix(root().join("docs")).expect("it was found there").display();
+        assert!(summary.contains(&format!("({name})")), "{name} is not in SUMMARY.md");
+    }
+}
+
+/// The stretches of a source file that are marked to be quoted.
+fn anchors(source: &Path) -> Vec<(PathBuf, String)> {
+    let code = read(source);
+    let whole = |name: &&str| {
+        let (start, end) = (format!("// ANCHOR: {name}\n"), format!("// ANCHOR_END: {name}\n"));
+        let rest = code.split_once(&start).expect("it was found there").1;
+        rest.split_once(&end).is_some_and(|(lines, _)| !lines.trim().is_empty())
+    };
+    let path = source.canonicalize().expect("it was read");
+    between(&code, "// ANCHOR: ", '\n').filter(whole).map(|name| (path.clone(), name.to_owned())).collect()
+}
+
+#[test]
+fn quotations_resolve_and_anchors_are_quoted() {
+    let sources = ["src", "examples"].iter().flat_map(|folder| files(&root().join(folder), ".rs"));
+    let anchors: BTreeSet<_> = sources.flat_map(|source| anchors(&source)).collect();
+    let mut quoted = BTreeSet::new();
+    for (page, text) in pages() {
+        for quotation in between(&text, "{{#include ", '}') {
+            let (path, anchor) = quotation.split_once(':').unwrap_or((quotation, "(none)"));
+            let path = page.with_file_name(path);
+            quoted.insert((path.canonicalize().unwrap_or(path), anchor.to_owned()));
+        }
+    }
+    let says =
+        |problem: &str, (path, anchor): &(PathBuf, String)| format!("{}:{anchor} {problem}", path.display());
+    let missing = quoted.difference(&anchors).map(|quotation| says("is quoted, and is not there", quotation));
+    let left = anchors.difference(&quoted).map(|anchor| says("is an anchor that nobody quotes", anchor));
+    assert_none(missing.chain(left).collect());
+}
+
+/// The name by which a heading can be linked to.
+fn slug(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn links_and_paths_lead_somewhere() {
+    let mut problems = Vec::new();
+    for (page, text) in pages() {
+        let prose = fences(&text).1;
+        let parts = |first: usize| prose.split('`').skip(first).step_by(2);
+        let (code, prose) = (parts(1), parts(0).collect::<String>());
+        let attributes = ["src=\"", "href=\"", "srcset=\""];
+        let attributes = attributes.into_iter().flat_map(|open| between(&prose, open, '"'));
+        for link in between(&prose, "](", ')').chain(attributes) {
+            let link = link.split(' ').next().unwrap_or(link);
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.with_file_name(path) };
+            let is = |line: &str| line.starts_with('#') && slug(line.trim_matches('#')) == heading;
+            if !target.exists() || !heading.is_empty() && !read(&target).lines().any(is) {
+                problems.push(format!("{}: the link {link} leads nowhere", page.display()));
+            }
+        }
+        let folders = ["src/", "tests/", "examples/", "benches/", "docs/", "datasets/"];
+        for path in code.filter(|path| folders.iter().any(|folder| path.starts_with(folder))) {
+            if !root().join(path).exists() && !path.starts_with("datasets/downloads") {
+                problems.push(format!("{}: there is no {path}", page.display()));
+            }
+        }
+    }
+    assert_none(problems);
+}
+
+/// The words of a `cargo` command before and after its `--`, without comments and pipes.
+fn words(command: &str) -> (Vec<&str>, Vec<&str>) {
+    let end = [" #", "  ", " |", " >", " &&", "`"].iter().filter_map(|mark| command.find(mark)).min();
+    let words: Vec<&str> = command[..end.unwrap_or(command.len())].split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+    (words[..at].to_vec(), words[at..].iter().skip(1).copied().collect())
+}
+
+/// What follows an option.
+fn value<'a>(words: &[&'a str], option: &str) -> Option<&'a str> {
+    words.iter().position(|word| *word == option).and_then(|at| words.get(at + 1)).copied()
+}
+
+#[test]
+fn commands_name_targets_and_options_that_exist() {
+    let mut problems = Vec::new();
+    let manifest = read(&root().join("Cargo.toml"));
+    let pages = pages();
+    let commands = pages.iter().flat_map(|(page, text)| text.split("cargo ").skip(1).map(move |c| (page, c)));
+    for (page, command) in commands.map(|(page, rest)| (page, rest.lines().next().unwrap_or(rest))) {
+        let (cargo, program) = words(command);
+        let mut problem = |what: String| problems.push(format!("{}: {command}: {what}", page.display()));
+        for (option, folder) in [("--example", "examples"), ("--test", "tests"), ("--bench", "benches")] {
+            let Some(target) = value(&cargo, option) else { continue };
+            let path = root().join(folder).join(target);
+            if !path.with_extension("rs").exists() && !path.join("main.rs").exists() {
+                problem(format!("there is no {folder}/{target}.rs"));
+            }
+        }
+        let features = value(&cargo, "--features").into_iter().flat_map(|features| features.split(','));
+        for feature in features.filter(|feature| !manifest.contains(&format!("\n{feature} = ["))) {
+            problem(format!("there is no feature {feature}"));
+        }
+        let Some(example) = value(&cargo, "--example").filter(|_| cargo[0] == "run") else { continue };
+        // What needs a feature is built, and can be asked, only when that feature is on.
+        let built = cfg!(feature = "fetch") || !cargo.contains(&"--features");
+        for option in program.iter().filter(|word| built && word.starts_with("--")) {
+            let said = program::run(Command::new(program::example(example)).arg("--help"));
+            let help = said.stdout + "--help" + &said.stderr;
+            let option = option.split('=').next().unwrap_or(option);
+            if !help.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|word| word == option) {
+                problem(format!("{example} has no option {option}"));
+            }
+        }
+    }
+    assert_none(problems);
+}
+
+/// Whether a line is what was shown: of a line of progress its beginning, of one that tells a time all but the figures.
+fn same(shown: &str, printed: &str) -> bool {
+    let timed = [" s", " ms", " µs", "/s"].iter().any(|unit| shown.ends_with(unit));
+    let text = |line: &str| line.trim_end().replace(|c: char| timed && c.is_ascii_digit(), "");
+    text(shown) == text(printed) || shown.starts_with("step ") && printed.starts_with(shown)
+}
+
+/// Whether lines are what was shown, in which `…` stands for any number of them.
+fn all_same(shown: &[&str], printed: &[&str]) -> bool {
+    match shown.split_first() {
+        None => printed.is_empty(),
+        Some((&"…", rest)) => (0..=printed.len()).any(|skipped| all_same(rest, &printed[skipped..])),
+        Some((line, rest)) => printed.first().is_some_and(|p| same(line, p)) && all_same(rest, &printed[1..]),
+    }
+}
+
+#[test]
+fn commands_print_what_is_shown() {
+    let mut problems = Vec::new();
+    for (page, text) in pages() {
+        let folder = tempfile::tempdir().expect("a folder to work in"); // what one command saves, the next may load
+        for (_, lines) in fences(&text).0.iter().filter(|(language, _)| *language == "console") {
+            for shown in lines.chunk_by(|_, line| !line.starts_with("$ ")) {
+                let (cargo, arguments) = words(shown[0]);
+                // Those that are quick enough to be run again.
+                let Some(example @ ("names" | "value")) = value(&cargo, "--example") else { continue };
+                let found = |argument: &&str| match argument.strip_prefix("datasets/downloads/") {
+                    Some(name) => dataset::dataset(name),
+                    None if argument.starts_with("datasets/") => Some(root().join(argument)),
+                    None => Some(PathBuf::from(argument)),
+                };
+                let Some(arguments) = arguments.iter().map(found).collect::<Option<Vec<_>>>() else {
+                    println!("not compared, for the data is not here: {}", shown[0]);
+                    continue;
+                };
+                let mut command = Command::new(program::example(example));
+                let said =
+                    program::run(command.args(arguments).current_dir(&folder).env_remove("GRADUS_DATASETS"));
+                let stdout = said.stdout.replace('\\', "/"); // Windows writes paths with the other slash
+                let same = all_same(&shown[1..], &stdout.lines().collect::<Vec<_>>());
+                if said.code != Some(0) || !same {
+                    problems.push(format!("{}: {}: now\n{stdout}{}", page.display(), shown[0], said.stderr));
+                }
+            }
+        }
+    }
+    assert_none(problems);
+}
+
+#[test]
+fn drawings_are_those_that_the_example_draws() {
+    let folder = tempfile::tempdir().expect("a folder to work in");
+    program::run(Command::new(program::example("value")).arg("--svg").arg(folder.path()));
+    for name in ["value.svg", "neuron.svg"] {
+        let [old, new] = [&root().join("docs"), folder.path()].map(|folder| read(&folder.join(name)));
+        let ends = [' ', '<', '>', '\n', '\''];
+        let number = |word: &str| word.parse::<f64>().unwrap_or(f64::NAN);
+        let close = |(a, b): (&str, &str)| a == b || (number(a) - number(b)).abs() < 1e-9;
+        let same = old.split(ends).zip(new.split(ends)).all(close)
+            && old.split(ends).count() == new.split(ends).count();
+        assert!(same, "docs/{name} is old: cargo run --example value -- --svg docs");
+    }
+}

@@ -1,0 +1,223 @@
+//! What operations and optimizers compute is what PyTorch computes.
+//!
+//! `golden/ops.json` holds, for each case, the inputs, the output, and the gradients that PyTorch found in `f64`;
+//! `golden/optim.json` holds the weights after each step of its optimizers. The cases run on the scalar engine, through
+//! an expression that any other engine can evaluate as well.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gradus::optim::{Adam, AdamSettings, Optimizer};
+use gradus::tensor::AttentionShape;
+use gradus::{Function, Tensor};
+use serde::Deserialize;
+
+#[path = "common/engines.rs"]
+mod engines;
+
+use engines::{Autograd, Expression, Numbers, OnScalar};
+
+/// How far a number may be from PyTorch's, as a share of it.
+const RELATIVE: f64 = 1e-12;
+
+/// And how far where it is the small difference of two numbers of ordinary size, such as the gradient of a
+/// normalised column: a few of the last digits of 1.
+const ABSOLUTE: f64 = 1e-15;
+
+fn close(ours: f64, theirs: f64) -> bool {
+    (ours - theirs).abs() <= RELATIVE * theirs.abs() + ABSOLUTE
+}
+
+#[derive(Deserialize)]
+struct Golden<C> {
+    cases: Vec<C>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    op: String,
+    name: String,
+    settings: Settings,
+    inputs: BTreeMap<String, Matrix>,
+    output: Matrix,
+    upstream: Matrix,
+    grads: BTreeMap<String, Matrix>,
+}
+
+#[derive(Deserialize)]
+struct Matrix {
+    rows: usize,
+    cols: usize,
+    data: Vec<f64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    eps: f64,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    base: f64,
+    positions: Vec<usize>,
+    q_lengths: Vec<usize>,
+    kv_lengths: Vec<usize>,
+    causal: bool,
+    scale: f64,
+    targets: Vec<usize>,
+    smoothing: f64,
+}
+
+impl Case {
+    /// The names of the inputs in the order in which the expression takes them.
+    fn operands(&self) -> &'static [&'static str] {
+        match self.op.as_str() {
+            "attention" => &["q", "k", "v"],
+            "linear" => &["x", "weight"],
+            "swiglu" => &["gate", "up"],
+            "rms_norm" if self.inputs.contains_key("gain") => &["x", "gain"],
+            _ => &["x"],
+        }
+    }
+}
+
+impl Expression for Case {
+    fn of<T: Tensor>(&self, x: &[T]) -> T {
+        let s = &self.settings;
+        match self.op.as_str() {
+            "silu" => x[0].apply(Function::Silu),
+            "relu" => x[0].apply(Function::Relu),
+            "tanh" => x[0].apply(Function::Tanh),
+            "sigmoid" => x[0].apply(Function::Sigmoid),
+            "swiglu" => x[0].swiglu(x[1]),
+            "softmax" => x[0].softmax(),
+            "rms_norm" => x[0].rms_norm(x.get(1).copied(), s.eps),
+            "linear" => x[0].linear(x[1]),
+            "rope" => x[0].rope(&s.positions, s.heads, s.base),
+            "attention" => {
+                let shape = AttentionShape {
+                    n_head: s.heads,
+                    n_kv_head: s.kv_heads,
+                    scale: s.scale,
+                    causal: s.causal,
+                    queries: &s.q_lengths,
+                    keys: &s.kv_lengths,
+                };
+                assert_eq!(shape.head_dim(x[0], x[1], x[2]), s.head_dim);
+                x[0].attention(x[1], x[2], shape)
+            }
+            "cross_entropy" => {
+                let ones = vec![1.0; s.targets.len()];
+                let weights = self.inputs.get("weights").map_or(&ones, |weights| &weights.data);
+                x[0].cross_entropy(&s.targets, s.smoothing).weighted_mean(weights)
+            }
+            other => panic!("ops.json has a case of {other}, which is no operation here"),
+        }
+    }
+}
+
+/// Adds what differs to a list.
+fn compare(wrong: &mut Vec<String>, what: &str, ours: (usize, usize, &[f64]), theirs: &Matrix) {
+    assert_eq!((ours.0, ours.1), (theirs.rows, theirs.cols), "the shape of {what}");
+    assert_eq!(ours.2.len(), theirs.data.len(), "the size of {what}");
+    for (at, (&a, &b)) in ours.2.iter().zip(&theirs.data).enumerate() {
+        if !close(a, b) {
+            wrong.push(format!("{what}, number {at}: {a} instead of {b}"));
+        }
+    }
+}
+
+fn operations(engine: &mut impl Autograd) {
+    let golden: Golden<Case> =
+        serde_json::from_str(include_str!("golden/ops.json")).expect("ops.json parses");
+    let ops: BTreeSet<&str> = golden.cases.iter().map(|case| case.op.as_str()).collect();
+    let expected = [
+        "attention",
+        "cross_entropy",
+        "linear",
+        "relu",
+        "rms_norm",
+        "rope",
+        "sigmoid",
+        "silu",
+        "softmax",
+        "swiglu",
+        "tanh",
+    ];
+    assert!(ops.into_iter().eq(expected), "the operations in ops.json");
+
+    let mut wrong = Vec::new();
+    for case in &golden.cases {
+        let operand = |name: &&str| {
+            let Matrix { rows, cols, data } = &case.inputs[*name];
+            Numbers { rows: *rows, cols: *cols, data: data.clone() }
+        };
+        let inputs: Vec<Numbers> = case.operands().iter().map(operand).collect();
+        let outcome = engine.evaluate(case, &inputs, &|n| case.upstream.data[n]);
+        let what = |part: &str| format!("{} {}, {part}", case.op, case.name);
+        let output = &outcome.output;
+        compare(&mut wrong, &what("output"), (output.rows, output.cols, &output.data), &case.output);
+        assert_eq!(outcome.gradients.len(), case.grads.len(), "{}", what("the number of gradients"));
+        for (name, gradient) in case.operands().iter().zip(&outcome.gradients) {
+            let ours = (gradient.rows, gradient.cols, gradient.data.as_slice());
+            compare(&mut wrong, &what(&format!("gradient of {name}")), ours, &case.grads[*name]);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn operations_of_the_scalar_engine() {
+    operations(&mut OnScalar::default());
+}
+
+/// One run of an optimizer; other algorithms have other fields and are passed over.
+#[derive(Deserialize)]
+struct Run {
+    settings: AdamRun,
+    initial: BTreeMap<String, Matrix>,
+    gradients: Vec<BTreeMap<String, Matrix>>,
+    params: Vec<BTreeMap<String, Matrix>>,
+}
+
+#[derive(Deserialize)]
+struct AdamRun {
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    weight_decay: f64,
+    lrs: Vec<f64>,
+}
+
+/// All matrices one after another, as in a model's flat buffer.
+fn flat(matrices: &BTreeMap<String, Matrix>) -> Vec<f64> {
+    matrices.values().flat_map(|m| &m.data).copied().collect()
+}
+
+fn adam(algorithm: &str, name: &str) {
+    let golden: Golden<serde_json::Value> =
+        serde_json::from_str(include_str!("golden/optim.json")).expect("optim.json parses");
+    let mut runs = golden.cases.into_iter().filter(|c| c["algorithm"] == algorithm && c["name"] == name);
+    let run: Run = serde_json::from_value(runs.next().expect("the case is there")).expect("a run of Adam");
+
+    let AdamRun { beta1, beta2, eps, weight_decay, lrs } = run.settings;
+    let mut weights = flat(&run.initial);
+    let mut adam = Adam::new(weights.len(), AdamSettings { beta1, beta2, eps, weight_decay });
+    assert!(lrs.len() >= 10 && run.params.len() == lrs.len() && run.gradients.len() == lrs.len());
+    for (step, ((lr, gradient), params)) in lrs.iter().zip(&run.gradients).zip(&run.params).enumerate() {
+        adam.update(&mut weights, &flat(gradient), *lr);
+        for (at, (&ours, theirs)) in weights.iter().zip(flat(params)).enumerate() {
+            let what = || format!("{algorithm} {name}, step {step}, weight {at}: {ours}, not {theirs}");
+            assert!(close(ours, theirs), "{}", what());
+        }
+    }
+}
+
+#[test]
+fn adam_as_microgpt_uses_it() {
+    adam("adam", "microgpt");
+}
+
+#[test]
+fn adam_with_weight_decay() {
+    adam("adamw", "decay");
+}

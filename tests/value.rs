@@ -1,0 +1,349 @@
+//! The number that remembers how it was made: its values, its gradients, and the graph behind it.
+//!
+//! Values and gradients are held against plain `f64` arithmetic, against micrograd's published figures and against
+//! central differences; then come the promises about the graph: backward as often as one likes, depth without
+//! recursion, memory that stays, and a drawing that shows what there is.
+
+use gradus::scalar::{Arena, Graph, Value};
+use gradus::{Binary, Function};
+
+const EPS: f64 = 1e-6;
+const ATOL: f64 = 1e-5;
+const RTOL: f64 = 1e-3;
+
+/// Checks the gradient of a function of values, at one point, against central differences.
+fn check(name: &str, f: impl for<'g> Fn(&[Value<'g>]) -> Value<'g>, point: &[f64]) {
+    let mut arena = Arena::new();
+    let mut at = |point: &[f64]| {
+        let graph = arena.graph();
+        let x: Vec<Value> = point.iter().map(|&x| graph.value(x)).collect();
+        let y = f(&x);
+        y.backward();
+        (y.data(), x.iter().map(|x| x.grad()).collect::<Vec<f64>>())
+    };
+    let (_, gradient) = at(point);
+    for (i, grad) in gradient.into_iter().enumerate() {
+        let mut moved = |by: f64| {
+            let mut point = point.to_vec();
+            point[i] += by;
+            at(&point).0
+        };
+        let numeric = (moved(EPS) - moved(-EPS)) / (2.0 * EPS);
+        let close = (grad - numeric).abs() <= ATOL + RTOL * numeric.abs();
+        assert!(close, "{name} at {point:?}: operand {i} has gradient {grad}, but {numeric} by differences");
+    }
+}
+
+/// The expression in micrograd's README, and the three figures printed there.
+fn micrograd<'g>(a: Value<'g>, b: Value<'g>) -> Value<'g> {
+    let mut c = a + b;
+    let mut d = a * b + b.pow(3.0);
+    c = c + c + 1.0;
+    c = c + 1.0 + c + (-a);
+    d = d + d * 2.0 + (b + a).relu();
+    d = d + 3.0 * d + (b - a).relu();
+    let e = c - d;
+    let f = e.pow(2.0);
+    f / 2.0 + 10.0 / f
+}
+
+#[test]
+fn micrograds_readme() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let (a, b) = (graph.value(-4.0), graph.value(2.0));
+    let g = micrograd(a, b);
+    g.backward();
+    assert_eq!(format!("{:.4}", g.data()), "24.7041");
+    assert_eq!(format!("{:.4}", a.grad()), "138.8338");
+    assert_eq!(format!("{:.4}", b.grad()), "645.5773");
+}
+
+#[test]
+fn every_operation_has_the_value_of_plain_numbers() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let close = |y: Value, expected: f64| {
+        assert!((y.data() - expected).abs() <= 1e-15 * expected.abs(), "{} is not {expected}", y.data());
+    };
+    for (a, c) in [(0.75, 2.0), (-1.25, 3.7), (2.5, -0.3), (1e-9, 1e9)] {
+        let (x, y) = (graph.value(a), graph.value(c));
+        close(x + y, a + c);
+        close(x - y, a - c);
+        close(x * y, a * c);
+        close(x / y, a / c);
+        close(-x, -a);
+        close(x + c, a + c);
+        close(x - c, a - c);
+        close(x * c, a * c);
+        close(x / c, a / c);
+        close(a + y, a + c);
+        close(a - y, a - c);
+        close(a * y, a * c);
+        close(a / y, a / c);
+        close(x.pow(3.0), a.powf(3.0));
+        close(x.exp(), a.exp());
+        close((x * x).ln(), (a * a).ln());
+        close(x.relu(), a.max(0.0));
+        close(x.tanh(), a.tanh());
+        close(x.sigmoid(), 1.0 / (1.0 + (-a).exp()));
+        close(x.silu(), a / (1.0 + (-a).exp()));
+        close(Value::sum(&[x, y, x]), a + c + a);
+        close(Value::dot(&[x, y], &[y, y]), a * c + c * c);
+        for f in Function::EXAMPLES.into_iter().filter(|f| *f != Function::Ln) {
+            close(x.apply(f), f.value(a));
+        }
+    }
+}
+
+#[test]
+fn the_gradient_of_every_function_is_the_limit_of_a_difference() {
+    for f in Function::EXAMPLES {
+        for x in [0.3, 1.7, 4.0, -0.8, -2.5] {
+            if x > 0.0 || f != Function::Ln {
+                check(&format!("{f:?}"), |v| v[0].apply(f), &[x]);
+            }
+        }
+    }
+    type Method = for<'g> fn(Value<'g>) -> Value<'g>;
+    let methods: [(&str, Method); 7] = [
+        ("pow", |x| x.pow(-0.5)),
+        ("exp", |x| x.exp()),
+        ("ln", |x| x.ln()),
+        ("relu", |x| x.relu()),
+        ("tanh", |x| x.tanh()),
+        ("sigmoid", |x| x.sigmoid()),
+        ("silu", |x| x.silu()),
+    ];
+    for (name, method) in methods {
+        check(name, |v| method(v[0]), &[0.6]);
+        check(name, |v| method(v[0]), &[2.2]);
+    }
+}
+
+#[test]
+fn the_gradient_of_every_operator_is_the_limit_of_a_difference() {
+    fn combine<'g>(op: Binary, a: Value<'g>, b: Value<'g>) -> Value<'g> {
+        match op {
+            Binary::Add => a + b,
+            Binary::Sub => a - b,
+            Binary::Mul => a * b,
+            Binary::Div => a / b,
+        }
+    }
+    for op in Binary::ALL {
+        for (a, b) in [(0.3, 1.7), (-0.8, 0.4), (2.0, -1.5)] {
+            check(&format!("{op:?}"), |v| combine(op, v[0], v[1]), &[a, b]);
+            check(&format!("{op:?} of a value and itself"), |v| combine(op, v[0], v[0]), &[a]);
+        }
+    }
+    type Method = for<'g> fn(Value<'g>) -> Value<'g>;
+    let with_number: [(&str, Method); 9] = [
+        ("-x", |x| -x),
+        ("x + c", |x| x + 0.7),
+        ("c + x", |x| 0.7 + x),
+        ("x - c", |x| x - 0.7),
+        ("c - x", |x| 0.7 - x),
+        ("x * c", |x| x * 0.7),
+        ("c * x", |x| 0.7 * x),
+        ("x / c", |x| x / 0.7),
+        ("c / x", |x| 0.7 / x),
+    ];
+    for (name, method) in with_number {
+        check(name, |v| method(v[0]), &[1.3]);
+        check(name, |v| method(v[0]), &[-0.4]);
+    }
+}
+
+#[test]
+fn sums_and_dot_products_of_any_lists() {
+    let point: Vec<f64> = (0..20).map(|i| (i as f64 * 1.3).sin() + 0.1).collect();
+    check("sum", |v| Value::sum(&v[..20]), &point);
+    check("sum of one", |v| Value::sum(&v[..1]), &point[..1]);
+    check("sum with repeats", |v| Value::sum(&[v[0], v[1], v[0], v[0]]), &point[..2]);
+    check("sum of a thousand times the same", |v| Value::sum(&[v[0]; 1000]), &point[..1]);
+    check("dot", |v| Value::dot(&v[..10], &v[10..]), &point);
+    check("dot of a list with itself", |v| Value::dot(v, v), &point);
+    check("dot of lists that overlap", |v| Value::dot(&v[..19], &v[1..]), &point);
+    check("dot of one", |v| Value::dot(&v[..1], &v[1..]), &point[..2]);
+    check("dot of one value with a list", |v| Value::dot(&[v[0]; 19], &v[1..]), &point);
+}
+
+#[test]
+fn a_value_that_is_used_many_times_answers_for_all() {
+    let powers = |v: &[Value<'_>]| -> f64 {
+        let mut y = v[0];
+        for _ in 1..64 {
+            y = y * v[0];
+        }
+        y.backward();
+        v[0].grad()
+    };
+    let mut arena = Arena::new();
+    let x: f64 = 1.02;
+    let expected = 64.0 * x.powi(63);
+    assert!((powers(&[arena.graph().value(x)]) - expected).abs() < 1e-12 * expected);
+
+    check("micrograd's expression", |v| micrograd(v[0], v[1]) * 1e-2 + v[0] * v[1], &[-4.0, 2.0]);
+}
+
+fn gradients<const N: usize>(values: [Value; N]) -> [f64; N] {
+    values.map(Value::grad)
+}
+
+#[test]
+fn backward_twice_gives_the_same_gradients() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let (a, b) = (graph.value(-4.0), graph.value(2.0));
+    let (sum, dot) = (Value::sum(&[a, b, a]), Value::dot(&[a, b], &[b, b]));
+    let y = micrograd(a, b) + sum * dot;
+    y.backward();
+    let once = gradients([a, b, sum, dot, y]);
+    y.backward();
+    assert_eq!(gradients([a, b, sum, dot, y]), once);
+    assert!(once.iter().all(|grad| *grad != 0.0));
+}
+
+#[test]
+fn backward_of_another_result_starts_afresh() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let (a, b, c) = (graph.value(2.0), graph.value(3.0), graph.value(5.0));
+    let product = a * b;
+    let square = c * c;
+    let total = product + square;
+    assert_eq!(gradients([a, b, c, product, square, total]), [0.0; 6], "before any backward");
+    total.backward();
+    assert_eq!(gradients([a, b, c, product, square, total]), [3.0, 2.0, 10.0, 1.0, 1.0, 1.0]);
+    product.backward();
+    assert_eq!(gradients([a, b, c, product, square, total]), [3.0, 2.0, 0.0, 1.0, 0.0, 0.0]);
+    square.backward();
+    assert_eq!(gradients([a, b, c, product, square, total]), [0.0, 0.0, 10.0, 0.0, 1.0, 0.0]);
+    let later = product * c; // the graph may grow between one pass and the next
+    later.backward();
+    assert_eq!(gradients([a, b, c, product, square, total]), [15.0, 10.0, 6.0, 5.0, 0.0, 0.0]);
+    c.backward();
+    assert_eq!(gradients([a, b, c, product, later, total]), [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
+}
+
+/// A recursive backward would need a million frames of stack; this thread has room for some hundreds.
+#[test]
+fn a_million_nodes_deep_is_nothing_special() {
+    let work = || {
+        let mut arena = Arena::new();
+        let graph = arena.graph();
+        let x = graph.value(1.0);
+        let mut y = x;
+        for _ in 0..500_000 {
+            y = (y + x) * 0.5;
+        }
+        y.backward();
+        assert_eq!(graph.len(), 1_000_001);
+        (y.data(), x.grad())
+    };
+    let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(work).expect("a thread starts");
+    let (data, grad) = thread.join().expect("it does not overflow its stack");
+    assert_eq!(data, 1.0);
+    assert_eq!(grad, 1.0);
+}
+
+#[test]
+fn a_graph_of_every_step_takes_the_same_memory() {
+    fn step<'g>(graph: &'g Graph<'g>, x: f64) -> f64 {
+        let (a, b) = (graph.value(x).label("a"), graph.value(2.0));
+        let y = micrograd(a, b) + Value::dot(&[a, b], &[b, a]);
+        y.backward();
+        a.grad()
+    }
+    let mut arena = Arena::new();
+    assert_eq!(arena.bytes(), 0, "an arena that was not used yet");
+    for i in 0..100 {
+        assert!(step(arena.graph(), i as f64 - 50.5).is_finite());
+    }
+    let warm = arena.bytes();
+    assert!(warm > 0);
+    for i in 0..100_000 {
+        assert!(step(arena.graph(), i as f64 * 1e-3 - 50.5).is_finite());
+        assert_eq!(arena.bytes(), warm, "step {i}");
+    }
+}
+
+#[test]
+fn a_graph_counts_its_values() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    assert!(graph.is_empty());
+    let a = graph.value(1.0);
+    let b = a + a;
+    Value::sum(&[a, b, b]);
+    assert_eq!(graph.len(), 3);
+    assert!(!graph.is_empty());
+    assert!(arena.graph().is_empty());
+}
+
+#[test]
+fn the_diagram_shows_what_the_result_was_made_from() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let a = graph.value(2.0).label("first");
+    let b = graph.value(-3.0).label("b");
+    let beside = a + 100.0; // no part of the result
+    let c = (a * b).label("old name").label("c");
+    let d = c + a;
+    d.label("result").backward();
+    let diagram = d.diagram();
+
+    let nodes: Vec<_> = diagram
+        .nodes
+        .iter()
+        .map(|node| (node.label.as_deref(), node.op.as_deref(), node.data, node.grad))
+        .collect();
+    assert_eq!(
+        nodes,
+        [
+            (Some("first"), None, 2.0, -2.0),
+            (Some("b"), None, -3.0, 2.0),
+            (Some("c"), Some("*"), -6.0, 1.0),
+            (Some("result"), Some("+"), -4.0, 1.0),
+        ]
+    );
+    let mut edges = diagram.edges.clone();
+    edges.sort_unstable();
+    assert_eq!(edges, [(0, 2), (0, 3), (1, 2), (2, 3)]);
+
+    for text in [diagram.to_dot(), diagram.to_svg()] {
+        for label in ["first", "b", "c", "result", "-6.0000"] {
+            assert!(text.contains(label), "{label} is not in {text}");
+        }
+        for other in ["old name", "102"] {
+            assert!(!text.contains(other), "{other} is in {text}");
+        }
+    }
+    let dot = diagram.to_dot();
+    assert!(dot.starts_with("digraph") && dot.trim_end().ends_with('}'));
+    assert_eq!(
+        dot.matches(" -> ").count(),
+        4 + 2,
+        "four uses of operands, and two operations to their results"
+    );
+    assert_eq!(beside.grad(), 0.0);
+}
+
+#[test]
+fn the_diagram_counts_every_use_of_an_operand() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let (a, b) = (graph.value(2.0), graph.value(3.0));
+    let sum = Value::sum(&[a, b, a]).diagram();
+    assert_eq!(sum.nodes.len(), 3);
+    assert_eq!(sum.nodes[2].op.as_deref(), Some("sum"));
+    assert_eq!(sum.edges.iter().filter(|edge| **edge == (0, 2)).count(), 2);
+    assert_eq!(sum.edges.iter().filter(|edge| **edge == (1, 2)).count(), 1);
+    let dot = Value::dot(&[a, b], &[b, b]).diagram();
+    assert_eq!(dot.nodes[2].op.as_deref(), Some("dot"));
+    assert_eq!(dot.edges.len(), 4);
+    let leaf = a.diagram();
+    assert_eq!((leaf.nodes.len(), leaf.edges.len()), (1, 0));
+    assert_eq!(leaf.nodes[0].label, None);
+}
