@@ -111,7 +111,7 @@ struct Run {
     #[arg(long, value_name = "N", default_value_t = 512)]
     ffn: usize,
     /// Heads of attention, which must divide the width
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     heads: usize,
     /// Characters that it sees at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_1)]
@@ -141,14 +141,14 @@ struct Run {
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
     clip: f64,
     /// Label smoothing
-    #[arg(long, value_name = "S", default_value_t = 0.1)]
+    #[arg(long, value_name = "S", default_value_t = 0.0)]
     smoothing: f64,
     /// How much of the averaged weights stays from step to step
     #[arg(long, value_name = "D", default_value_t = 0.995)]
     ema: f64,
-    /// Weigh all characters the same, not by how difficult they are
+    /// Weigh characters in the loss by how difficult they are at present
     #[arg(long)]
-    no_weighting: bool,
+    weighting: bool,
     /// Stop when so many validations in a row brought nothing better
     #[arg(long, value_name = "N", default_value_t = 12)]
     patience: usize,
@@ -338,7 +338,7 @@ fn prepare(run: &Run, vocab_size: usize, threads: &Threads, random: &mut Random)
         smoothing: run.smoothing,
         ema_decay: Some(run.ema),
         dropout_seed: Some(run.seed),
-        weighting: !run.no_weighting,
+        weighting: run.weighting,
     };
     let weights = model.layout().initial(random);
     Ok(Trainer::with_optimizer(model, Fast::new(threads.clone()), optimizer, settings, weights))

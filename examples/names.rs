@@ -35,8 +35,8 @@ use progress::Progress;
 /// How many of the last losses the figure shown is the mean of.
 const RUNNING: usize = 100;
 
-/// So many numbers in one matrix are too many for an engine that remembers each of them by itself.
-const MOST_NUMBERS: usize = 1 << 26;
+/// A longer block than this is a slip of the finger.
+const LONGEST: usize = 1 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,8 +115,15 @@ fn run(args: &Args) -> Result<()> {
             "--steps 0 trains nothing: give at least 1, or --load a trained model to sample from".to_owned()
         ));
     }
-    if let Some(folder) = args.save.as_ref().filter(|folder| folder.exists() && !folder.is_dir()) {
-        bail!("{} is a file: --save needs a folder", folder.display());
+    if let Some(folder) = &args.save {
+        let nearest = folder.ancestors().find(|folder| folder.exists());
+        let fits = nearest.is_none_or(Path::is_dir);
+        ensure!(
+            fits,
+            "{} cannot be made: {} is a file",
+            folder.display(),
+            nearest.unwrap_or(folder).display()
+        );
     }
     for file in [&args.plot, &args.metrics].into_iter().flatten() {
         check_folder(file)?;
@@ -136,7 +143,7 @@ fn run(args: &Args) -> Result<()> {
         None => {
             let config = configure(args, DecoderConfig::microgpt(names.vocab_size()));
             ensure!(
-                config.block_size.saturating_mul(config.n_embd) < MOST_NUMBERS,
+                config.block_size < LONGEST,
                 Usage(format!("--block {} is more than this engine can hold", config.block_size))
             );
             let model = Decoder::new(config).map_err(|error| Usage(error.to_string()))?;
@@ -147,7 +154,7 @@ fn run(args: &Args) -> Result<()> {
     let block_size = trainer.model().context();
     let cut = names.cut_at(block_size);
     if cut > 0 {
-        println!("note: names too long for a block of {block_size}, which are cut (see --block): {cut}");
+        println!("note: {cut} of the names do not fit into a block of {block_size} and are cut (--block)");
     }
 
     let losses = train(&mut trainer, &names, args)?;

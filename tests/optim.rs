@@ -1,0 +1,344 @@
+//! Optimizers, clipping, averaging and schedules compute what PyTorch's do, in the 32 bits of the fast engine.
+//!
+//! `golden/optim.json` holds what PyTorch computed in `f64`. Adam in `f64` is held against it to twelve digits in `torch.rs`.
+
+use std::collections::BTreeMap;
+
+use gradus::optim::{
+    Adam, AdamSettings, Ema, Momentum, Muon, MuonSettings, Optimizer, Schedule, clip, orthogonalize,
+};
+use gradus::params::{Init, Kind, Layout};
+use gradus::real::Real;
+use gradus::threads::Threads;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// How far a number of 32 bits may be from PyTorch's: a few of its last bits, after ten steps.
+const NARROW: f64 = 2e-6;
+
+/// The same after Newton-Schulz iterations, each of which multiplies what is wrong in a small singular value by 3.4.
+const ORTHOGONAL: f64 = 2e-5;
+
+/// And how far one of 64 bits.
+const WIDE: f64 = 1e-14;
+
+#[derive(Clone, Deserialize)]
+struct Matrix {
+    rows: usize,
+    cols: usize,
+    data: Vec<f64>,
+}
+
+type Matrices = BTreeMap<String, Matrix>;
+
+/// All cases of an algorithm with their names.
+fn golden<C: DeserializeOwned>(algorithm: &str, count: usize) -> Vec<(String, C)> {
+    #[derive(Deserialize)]
+    struct File {
+        cases: Vec<serde_json::Value>,
+    }
+    let File { cases } = serde_json::from_str(include_str!("golden/optim.json")).expect("optim.json parses");
+    let named = |case: serde_json::Value| {
+        let name = case["name"].as_str().expect("a name").to_owned();
+        (name, serde_json::from_value(case).expect("the fields of its algorithm"))
+    };
+    let cases: Vec<_> = cases.into_iter().filter(|case| case["algorithm"] == algorithm).map(named).collect();
+    assert_eq!(cases.len(), count, "cases of {algorithm}");
+    cases
+}
+
+/// All matrices one after another, as in a model's flat buffer.
+fn flat<R: Real>(matrices: &Matrices) -> Vec<R> {
+    matrices.values().flat_map(|m| &m.data).map(|&x| R::from_f64(x)).collect()
+}
+
+fn layout(matrices: &Matrices, kind: Kind) -> Layout {
+    let mut layout = Layout::default();
+    for (name, m) in matrices {
+        layout.add(name, m.rows, m.cols, kind, Init::Ones);
+    }
+    layout
+}
+
+fn assert_close<R: Real>(what: &str, ours: &[R], theirs: &[f64], tolerance: f64) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
+    for (at, (ours, &theirs)) in ours.iter().zip(theirs).enumerate() {
+        let difference = (ours.to_f64() - theirs).abs();
+        assert!(difference <= tolerance * theirs.abs().max(1.0), "{what}, number {at}: {ours}, not {theirs}");
+    }
+}
+
+#[derive(Deserialize)]
+struct AdamCase {
+    settings: AdamRun,
+    initial: Matrices,
+    gradients: Vec<Matrices>,
+    params: Vec<Matrices>,
+}
+
+#[derive(Deserialize)]
+struct AdamRun {
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    weight_decay: f64,
+    lrs: Vec<f64>,
+}
+
+impl AdamRun {
+    fn adam(&self) -> AdamSettings {
+        let AdamRun { beta1, beta2, eps, weight_decay, .. } = *self;
+        AdamSettings { beta1, beta2, eps, weight_decay }
+    }
+}
+
+impl AdamCase {
+    /// Lets an optimizer take all steps.
+    fn follow(&self, what: &str, optimizer: &mut impl Optimizer<f32>) {
+        let mut weights = flat::<f32>(&self.initial);
+        let steps = self.settings.lrs.iter().zip(&self.gradients).zip(&self.params);
+        for (step, ((lr, gradient), params)) in steps.enumerate() {
+            assert_eq!(optimizer.steps(), step);
+            optimizer.update(&mut weights, &flat::<f32>(gradient), *lr);
+            assert_close(&format!("{what}, step {step}"), &weights, &flat::<f64>(params), NARROW);
+        }
+        assert_eq!(optimizer.steps(), 10);
+    }
+}
+
+fn muon(settings: MuonSettings, layout: &Layout) -> Muon {
+    Muon::new(layout, settings, Threads::new(1))
+}
+
+const MUON: MuonSettings = MuonSettings {
+    momentum: 0.95,
+    order: Momentum::Nesterov,
+    iterations: 5,
+    weight_decay: 0.0,
+    rate: 1.0,
+    adam: AdamSettings::MICROGPT,
+};
+
+#[test]
+fn adam_and_adamw() {
+    let cases = [golden::<AdamCase>("adam", 1), golden("adamw", 1)].concat_all();
+    for (name, case) in cases {
+        let mut adam = Adam::new(flat::<f32>(&case.initial).len(), case.settings.adam());
+        case.follow(&name, &mut adam);
+        // Muon leaves embeddings and gains to it.
+        for kind in [Kind::Embedding, Kind::Gain] {
+            let settings = MuonSettings { adam: case.settings.adam(), rate: 7.0, weight_decay: 0.5, ..MUON };
+            case.follow(&name, &mut muon(settings, &layout(&case.initial, kind)));
+        }
+    }
+}
+
+/// Two lists in one.
+trait ConcatAll<T> {
+    fn concat_all(self) -> Vec<T>;
+}
+
+impl<T, const N: usize> ConcatAll<T> for [Vec<T>; N] {
+    fn concat_all(self) -> Vec<T> {
+        self.into_iter().flatten().collect()
+    }
+}
+
+#[derive(Deserialize)]
+struct MuonCase {
+    initial: Matrices,
+    gradients: Vec<Matrices>,
+    runs: Vec<MuonRun>,
+}
+
+#[derive(Deserialize)]
+struct MuonRun {
+    settings: TorchMuon,
+    params64: Vec<Matrices>,
+}
+
+#[derive(Deserialize)]
+struct TorchMuon {
+    lr: f64,
+    weight_decay: f64,
+    momentum: f64,
+    nesterov: bool,
+    ns_steps: usize,
+    adjust_lr_fn: String,
+    ns_coefficients: [f64; 3],
+}
+
+#[test]
+fn muon_in_both_of_pytorchs_orders() {
+    let (_, case) = golden::<MuonCase>("muon", 1).remove(0);
+    let mut runs = 0;
+    for run in &case.runs {
+        let s = &run.settings;
+        assert_eq!(s.ns_coefficients, [3.4445, -4.775, 2.0315]);
+        // PyTorch's other way to scale a step to the shape of its matrix is not ours.
+        if s.adjust_lr_fn != "original" {
+            continue;
+        }
+        runs += 1;
+        // The learning rate of the others is a third, of which Muon's is three times as much.
+        let settings = MuonSettings {
+            momentum: s.momentum,
+            order: if s.nesterov { Momentum::Nesterov } else { Momentum::Plain },
+            iterations: s.ns_steps,
+            weight_decay: s.weight_decay,
+            rate: 3.0,
+            adam: AdamSettings::MICROGPT,
+        };
+        let mut muon = muon(settings, &layout(&case.initial, Kind::Matrix));
+        let mut weights = flat::<f32>(&case.initial);
+        for (step, (gradient, params)) in case.gradients.iter().zip(&run.params64).enumerate() {
+            muon.update(&mut weights, &flat::<f32>(gradient), s.lr / 3.0);
+            let what = format!("Nesterov: {}, step {step}", s.nesterov);
+            assert_close(&what, &weights, &flat::<f64>(params), ORTHOGONAL);
+        }
+    }
+    assert_eq!(runs, 2, "with Nesterov's look ahead and without");
+}
+
+#[derive(Deserialize)]
+struct Iterated {
+    settings: Iterations,
+    input: Matrix,
+    output64: Matrix,
+}
+
+#[derive(Deserialize)]
+struct Iterations {
+    ns_steps: usize,
+}
+
+#[test]
+fn newton_schulz_iterations() {
+    for (name, case) in golden::<Iterated>("newton_schulz", 5) {
+        let Matrix { rows, cols, data } = &case.input;
+        let mut x: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+        orthogonalize(&mut x, *rows, *cols, case.settings.ns_steps);
+        assert_close(&name, &x, &case.output64.data, ORTHOGONAL);
+        // However long or short the gradient, only its directions count.
+        for factor in [1e-3, 1e6] {
+            let mut x: Vec<f32> = data.iter().map(|&x| (x * factor) as f32).collect();
+            orthogonalize(&mut x, *rows, *cols, case.settings.ns_steps);
+            assert_close(&name, &x, &case.output64.data, ORTHOGONAL);
+        }
+        let mut zero = vec![0.0; data.len()];
+        orthogonalize(&mut zero, *rows, *cols, case.settings.ns_steps);
+        assert!(zero.iter().all(|x| *x == 0.0), "{name}: no gradient, no direction");
+    }
+}
+
+/// nn.zig's order: the running mean of orthogonal gradients. PyTorch does not have it, but it has each of them.
+#[test]
+fn muon_in_the_order_of_nn_zig() {
+    for (name, case) in golden::<Iterated>("newton_schulz", 5) {
+        let Matrix { rows, cols, data } = &case.input;
+        let matrices = BTreeMap::from([(name.clone(), case.input.clone())]);
+        let order = Momentum::OfOrthogonal;
+        let mut muon =
+            muon(MuonSettings { order, weight_decay: 0.1, ..MUON }, &layout(&matrices, Kind::Matrix));
+        let mut weights = vec![1.0_f32; data.len()];
+        let (mut expected, mut mean) = (vec![1.0; data.len()], vec![0.0; data.len()]);
+        let tall = (*rows as f64 / *cols as f64).max(1.0).sqrt();
+        for step in 0..3 {
+            muon.update(&mut weights, &flat::<f32>(&matrices), 0.02);
+            for ((w, m), d) in expected.iter_mut().zip(&mut mean).zip(&case.output64.data) {
+                *m = 0.95 * *m + 0.05 * d;
+                *w = *w * (1.0 - 0.02 * 0.1) - 0.02 * tall * *m;
+            }
+            assert_close(&format!("{name}, step {step}"), &weights, &expected, ORTHOGONAL);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Clipped {
+    settings: MaxNorm,
+    gradients: Matrices,
+    norm: f64,
+    clipped: Matrices,
+}
+
+#[derive(Deserialize)]
+struct MaxNorm {
+    max_norm: f64,
+}
+
+#[test]
+fn clipping_by_the_global_norm() {
+    fn check<R: Real>(name: &str, case: &Clipped, tolerance: f64) {
+        let mut gradient = flat::<R>(&case.gradients);
+        let norm = clip(&mut gradient, case.settings.max_norm);
+        assert_close(name, &[norm], &[case.norm], tolerance);
+        assert_close(name, &gradient, &flat::<f64>(&case.clipped), tolerance);
+    }
+    for (name, case) in golden::<Clipped>("clip_grad_norm", 4) {
+        check::<f64>(&name, &case, WIDE);
+        check::<f32>(&name, &case, NARROW);
+    }
+}
+
+#[derive(Deserialize)]
+struct Averaged {
+    settings: Decay,
+    initial: Matrices,
+    weights: Vec<Matrices>,
+    averages: Vec<Matrices>,
+}
+
+#[derive(Deserialize)]
+struct Decay {
+    decay: f64,
+}
+
+#[test]
+fn averages_of_weights() {
+    fn check<R: Real>(name: &str, case: &Averaged, tolerance: f64) {
+        let mut ema = Ema::new(&flat::<R>(&case.initial));
+        for (weights, average) in case.weights.iter().zip(&case.averages) {
+            ema.update(&flat::<R>(weights), case.settings.decay);
+            assert_close(name, ema.weights(), &flat::<f64>(average), tolerance);
+        }
+    }
+    for (name, case) in golden::<Averaged>("ema", 1) {
+        assert_eq!(case.averages.len(), 10);
+        check::<f64>(&name, &case, WIDE);
+        check::<f32>(&name, &case, NARROW);
+    }
+}
+
+#[derive(Deserialize)]
+struct Scheduled {
+    settings: Cosine,
+    lrs: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Cosine {
+    convention: String,
+    lr: f64,
+    min_lr: f64,
+    warmup_steps: usize,
+    total_steps: usize,
+}
+
+/// The way up is nanoGPT's, and begins above zero; Hugging Face's begins at zero, and the way down is the same.
+#[test]
+fn cosine_schedules() {
+    for (name, Scheduled { settings: s, lrs }) in golden::<Scheduled>("cosine_schedule", 5) {
+        let schedule = Schedule::Cosine { warmup: s.warmup_steps, floor: s.min_lr / s.lr };
+        assert_eq!(lrs.len(), s.total_steps + 3, "three steps after the last");
+        let ours: Vec<f64> = (0..lrs.len()).map(|step| s.lr * schedule.share(step, s.total_steps)).collect();
+        let first = if s.convention == "nanogpt" { 0 } else { s.warmup_steps };
+        assert_close(&name, &ours[first..], &lrs[first..], WIDE);
+    }
+}
+
+#[test]
+fn a_straight_line() {
+    let shares = [0, 1, 2, 3].map(|step| Schedule::Linear.share(step, 4));
+    assert_eq!(shares, [1.0, 0.75, 0.5, 0.25]);
+}

@@ -1,0 +1,136 @@
+//! The result of the fast engine does not depend on the number of threads: losses, gradients, and twenty steps of training
+//! are the same to the last bit on one, two, three and eight of them.
+
+use gradus::Engine;
+use gradus::data::Batch;
+use gradus::fast::Fast;
+use gradus::hash::Hash;
+use gradus::model::{Decoder, DecoderConfig, Model, Pass};
+use gradus::random::Random;
+use gradus::threads::Threads;
+use gradus::train::Weighting;
+
+#[path = "common/learner.rs"]
+mod learner;
+
+use learner::{METHODS, dialogs};
+
+const COUNTS: [usize; 4] = [1, 2, 3, 8];
+
+/// Small, but with more weights than one thread adds up in one go.
+fn config(vocab_size: usize) -> DecoderConfig {
+    DecoderConfig {
+        n_layer: 2,
+        n_embd: 32,
+        n_head: 2,
+        n_kv_head: 2,
+        n_ffn: 64,
+        ..DecoderConfig::dialog(vocab_size)
+    }
+}
+
+/// Sequences of these lengths.
+fn batch(lengths: impl IntoIterator<Item = usize>) -> Batch {
+    let mut batch = Batch::new();
+    for (row, length) in lengths.into_iter().enumerate() {
+        batch.push((0..=length).map(|at| (row * 7 + at * (row % 5 + 1)) % 30));
+    }
+    batch.weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.1 + (at % 7) as f64);
+    batch
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn there_are_as_many_threads_as_asked_for() {
+    assert_eq!(COUNTS.map(|count| Threads::new(count).count()), COUNTS);
+    assert!(Threads::new(0).count() >= 1);
+}
+
+#[test]
+fn loss_and_gradient() {
+    let model = Decoder::new(config(30)).expect("a configuration that fits");
+    let weights: Vec<f32> = model.layout().initial(&mut Random::new(1));
+    assert!(weights.len() > 1 << 14);
+    // Into how many shards each batch is cut is seen by how many results there are on all tapes.
+    let batches = [
+        ("even", batch([64; 20]), Some(5)),
+        ("uneven", batch((0..60).map(|row| 1 + row * 29 % 64)), Some(7)),
+        ("the most", batch([64; 40]), Some(8)),
+        ("less than a shard", batch([10, 3, 10]), Some(1)),
+        ("one token", batch([1]), Some(1)),
+        ("one sequence", batch([600]), Some(1)),
+        ("a giant before dwarfs", batch([900, 1, 1, 2]), None),
+        ("dwarfs before a giant", batch([1, 2, 1, 900]), None),
+    ];
+    for (name, batch, shards) in batches {
+        let pass = Pass { dropout: Some(Hash::new(5)), smoothing: 0.1, ..Pass::default() };
+        let learn = |threads: usize| {
+            let mut engine = Fast::new(Threads::new(threads));
+            let mut gradient = vec![f32::NAN; weights.len()];
+            let loss = engine.gradient(&model, &weights, &batch, pass, &mut gradient);
+            assert!(loss.is_finite() && gradient.iter().all(|g| g.is_finite()), "{name}");
+            let nodes = engine.nodes();
+            let losses = engine.token_losses().to_vec();
+            let evaluated = engine.loss(&model, &weights, &batch);
+            (loss, losses, bits(&gradient), evaluated, engine.token_losses().to_vec(), nodes)
+        };
+        let alone = learn(1);
+        assert_eq!(alone.1.len(), batch.len(), "{name}: a loss for each token");
+        let mut small = Fast::new(Threads::new(1));
+        small.gradient(&model, &weights, &self::batch([3]), pass, &mut vec![0.0; weights.len()]);
+        if let Some(shards) = shards {
+            assert_eq!(alone.5, shards * small.nodes(), "{name}: the number of shards");
+        }
+        for threads in COUNTS {
+            assert!(learn(threads) == alone, "{name}: {threads} threads");
+        }
+    }
+}
+
+/// An engine that has worked on something larger before has more shards than it needs.
+#[test]
+fn what_was_before_leaves_no_trace() {
+    let model = Decoder::new(config(30)).expect("a configuration that fits");
+    let weights: Vec<f32> = model.layout().initial(&mut Random::new(1));
+    let batches = [batch([10, 3, 10]), batch([64; 40]), batch([600]), batch((0..60).map(|row| 1 + row % 50))];
+    for threads in COUNTS {
+        let mut used = Fast::new(Threads::new(threads));
+        for batch in batches.iter().chain(batches.iter().rev()) {
+            let learn = |engine: &mut Fast| {
+                let mut gradient = vec![0.0; weights.len()];
+                let loss = engine.gradient(&model, &weights, batch, Pass::default(), &mut gradient);
+                (loss, bits(&gradient), engine.token_losses().to_vec())
+            };
+            let fresh = learn(&mut Fast::new(Threads::new(threads)));
+            assert!(learn(&mut used) == fresh, "{threads} threads, {} tokens", batch.len());
+        }
+    }
+}
+
+#[test]
+fn twenty_steps_of_training() {
+    let text = dialogs(64);
+    let validation = text.validation(20, 20, 64);
+    for method in METHODS {
+        let train = |threads: usize| {
+            let mut trainer = method.learner(&config(text.tokenizer().vocab_size()), threads, 7);
+            let (mut random, mut batch) = (Random::new(3), Batch::new());
+            let mut losses = Vec::new();
+            for _ in 0..20 {
+                text.fill(&mut batch, &mut random, 20, 64);
+                losses.push(trainer.step(&batch).loss);
+            }
+            let weight = trainer.weighting().map(Weighting::mean);
+            let validated = trainer.validate(&validation);
+            (losses, bits(trainer.weights()), bits(trainer.best_weights()), weight, validated)
+        };
+        let alone = train(1);
+        assert!(alone.0[19] < 0.95 * alone.0[0], "{method:?} learns: {:?}", alone.0);
+        for threads in COUNTS {
+            assert!(train(threads) == alone, "{method:?} on {threads} threads");
+        }
+    }
+}
