@@ -144,7 +144,7 @@ fn run(args: &Args) -> Result<()> {
             let config = configure(args, DecoderConfig::microgpt(names.vocab_size()));
             ensure!(
                 config.block_size < LONGEST,
-                Usage(format!("--block {} is more than this engine can hold", config.block_size))
+                Usage(format!("--block {} makes more parameters than a model can have", config.block_size))
             );
             let model = Decoder::new(config).map_err(|error| Usage(error.to_string()))?;
             Trainer::new(model, Scalar::new(), settings, &mut random)

@@ -1,0 +1,91 @@
+//! A training step of the fast engine, once warm, asks the system for no memory, on one thread.
+
+use gradus::data::{Batch, Names};
+use gradus::fast::Fast;
+use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::random::Random;
+use gradus::threads::Threads;
+use gradus::train::{Settings, Trainer};
+
+#[path = "common/allocator.rs"]
+mod allocator;
+#[path = "common/learner.rs"]
+mod learner;
+
+use allocator::watched;
+use learner::{METHODS, dialogs};
+
+/// How often fifty steps ask for memory, after as many to become warm.
+fn warm(mut step: impl FnMut(usize) -> f64) -> usize {
+    let (_, cold, _) = watched(|| (0..50).map(&mut step).fold(0.0, f64::max));
+    assert!(cold > 0, "the first steps need memory");
+    let (worst, warm, _) = watched(|| (50..100).map(&mut step).fold(0.0, f64::max));
+    assert!(worst.is_finite() && worst > 0.0);
+    warm
+}
+
+#[test]
+fn the_allocator_counts() {
+    let (boxed, count, largest) = watched(|| Box::new([1_u8; 64]));
+    assert_eq!((boxed.len(), count, largest), (64, 1, 64));
+}
+
+#[test]
+fn names_one_by_one_and_in_batches() {
+    // Five names, so that the warm steps meet no name that is new; the longest fills the whole block.
+    let names = Names::from_text("emma\nmaximilianalexander\nio\nbob\nzoe\n").expect("five names");
+    for size in [1, 16] {
+        let model = Decoder::new(DecoderConfig::microgpt(names.vocab_size())).expect("a preset is right");
+        let mut random = Random::new(42);
+        let engine = Fast::new(Threads::new(1));
+        let mut trainer = Trainer::new(model, engine, Settings::default(), &mut random);
+        let mut batch = Batch::new();
+        let count = warm(|step| {
+            names.fill(&mut batch, step, size, 16);
+            trainer.step(&batch).loss
+        });
+        assert_eq!(count, 0, "allocations in fifty warm steps of {size} names");
+    }
+}
+
+#[test]
+fn dialogues_with_everything() {
+    let text = dialogs(32);
+    let config = DecoderConfig {
+        n_layer: 2,
+        n_embd: 32,
+        n_head: 2,
+        n_kv_head: 1,
+        n_ffn: 64,
+        block_size: 32,
+        ..DecoderConfig::dialog(text.tokenizer().vocab_size())
+    };
+    // As one shard, and as several.
+    for size in [2, 20] {
+        for method in METHODS {
+            let mut trainer = method.learner(&config, 1, 3);
+            let (mut batch, mut random) = (Batch::new(), Random::new(9));
+            let count = warm(|_| {
+                text.fill(&mut batch, &mut random, size, 32);
+                trainer.step(&batch).loss
+            });
+            assert_eq!(count, 0, "allocations in fifty warm steps of {size} sequences with {method:?}");
+        }
+    }
+}
+
+#[test]
+fn validation() {
+    let text = dialogs(32);
+    let config = DecoderConfig {
+        n_embd: 16,
+        n_ffn: 32,
+        block_size: 32,
+        ..DecoderConfig::dialog(text.tokenizer().vocab_size())
+    };
+    let model = Decoder::new(config).expect("a configuration that fits");
+    let weights: Vec<f32> = model.layout().initial(&mut Random::new(3));
+    let mut trainer = Trainer::from_weights(model, Fast::new(Threads::new(1)), Settings::default(), weights);
+    let batches = text.validation(40, 8, 32);
+    assert_eq!(warm(|_| trainer.validate(&batches)), 0, "allocations in fifty validations");
+}

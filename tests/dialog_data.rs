@@ -1,0 +1,253 @@
+//! Validation shares no dialogue with training, nothing of a text is lost, and it does not matter in what clothes it comes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use gradus::data::{Batch, DataError, Dialogs};
+use gradus::random::Random;
+
+#[path = "common/dataset.rs"]
+mod dataset;
+
+/// All of the text to learn from, and all of the text to validate with.
+fn parts(dialogs: &Dialogs) -> [String; 2] {
+    let [train, validation] = dialogs.sizes();
+    let text = |batch: &Batch| {
+        let tokens = batch.sequences().tokens.iter().chain(batch.targets().last()).copied();
+        dialogs.tokenizer().text(&tokens.collect::<Vec<_>>())
+    };
+    // A stretch as long as the whole can only be the whole.
+    let mut batch = Batch::new();
+    dialogs.fill(&mut batch, &mut Random::new(1), 1, train - 1);
+    let validated = dialogs.validation(1, 1, validation - 1);
+    assert_eq!(validated.len(), 1);
+    [text(&batch), text(&validated[0])]
+}
+
+/// The paragraphs of a text in order.
+fn paragraphs(text: &str) -> Vec<&str> {
+    text.split("\n\n").map(|p| p.trim_matches('\n')).filter(|p| !p.trim().is_empty()).collect()
+}
+
+fn read(text: &str) -> Dialogs {
+    Dialogs::from_text("a text", text, 16).expect("a text that is long enough")
+}
+
+/// So many dialogues, all different.
+fn talk(count: usize) -> Vec<String> {
+    let say =
+        |n: usize| format!("A: Where is number {n}?\nB: Behind {}, on the left.\nA: Thank you.", n * n % 91);
+    (0..count).map(say).collect()
+}
+
+/// What must hold for every text in paragraphs.
+fn check(text: &str) -> Dialogs {
+    let dialogs = read(text);
+    let [train, validation] = parts(&dialogs);
+    assert_eq!([train.chars().count(), validation.chars().count()], dialogs.sizes());
+    let text = text.replace('\r', "");
+    let [all, train, validation] = [&text, &train, &validation].map(|text| paragraphs(text));
+    let [learned, kept] = [&train, &validation].map(|part| part.iter().copied().collect::<BTreeSet<_>>());
+    let shared: Vec<_> = learned.intersection(&kept).collect();
+    assert!(shared.is_empty(), "in both parts: {shared:?}");
+    assert_eq!(dialogs.paragraphs(), [train.len(), validation.len()]);
+    let mut together = [train.clone(), validation.clone()].concat();
+    together.sort_unstable();
+    let mut sorted = all.clone();
+    sorted.sort_unstable();
+    assert_eq!(together, sorted, "nothing is lost, and nothing comes in addition");
+    // Each part keeps the order of the text.
+    let of_part =
+        |part: &BTreeSet<&str>| all.iter().copied().filter(|p| part.contains(p)).collect::<Vec<_>>();
+    assert_eq!([of_part(&learned), of_part(&kept)], [train, validation]);
+    dialogs
+}
+
+#[test]
+fn the_dialogues_of_the_crate() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/dialog.txt");
+    let text = std::fs::read_to_string(&path).expect("it is there");
+    let dialogs = check(&text);
+    let [train, validation] = dialogs.paragraphs();
+    let share = validation as f64 / (train + validation) as f64;
+    assert!((0.07..0.13).contains(&share), "{share} for validation");
+    assert_eq!(Dialogs::read(&path, 16).expect("it can be read").sizes(), dialogs.sizes());
+    assert!(text.len() >= 150_000);
+}
+
+#[test]
+fn daily_dialog() {
+    if let Some(path) = dataset::dataset("dailydialog.txt") {
+        let dialogs = check(&std::fs::read_to_string(&path).expect("it can be read"));
+        let [train, validation] = dialogs.paragraphs();
+        let share = validation as f64 / (train + validation) as f64;
+        assert!((0.09..0.11).contains(&share), "{share} for validation");
+    }
+}
+
+#[test]
+fn what_occurs_twice_is_not_in_both() {
+    let once = talk(60);
+    let twice: Vec<String> = once.iter().chain(once.iter().rev()).chain(&once[20..40]).cloned().collect();
+    let dialogs = check(&twice.join("\n\n"));
+    // Only the words decide: more of the same text changes nothing for the text there was.
+    let [_, kept] = parts(&check(&once.join("\n\n")));
+    let [_, kept_of_twice] = parts(&dialogs);
+    let set = |text: &str| paragraphs(text).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+    assert_eq!(set(&kept), set(&kept_of_twice));
+}
+
+#[test]
+fn the_same_dialogues_in_other_clothes() {
+    let plain = talk(60).join("\n\n");
+    let expected = parts(&check(&plain));
+    let clothes = [
+        ("lines that end as on Windows", plain.replace('\n', "\r\n")),
+        ("a line break at the end", format!("{plain}\n")),
+        ("many line breaks", format!("\n\n\n{}\n\n\n\n", plain.replace("\n\n", "\n\n\n\n\n"))),
+        ("three line breaks", plain.replace("\n\n", "\n\n\n")),
+    ];
+    for (name, text) in clothes {
+        assert_eq!(parts(&check(&text)), expected, "{name}");
+    }
+}
+
+/// A line of blanks looks empty to everyone who reads the text.
+#[test]
+fn a_line_of_blanks_is_an_empty_line() {
+    let plain = talk(60).join("\n\n");
+    let expected = parts(&check(&plain));
+    for blank in [" ", "\t", "  \t "] {
+        let text = plain.replace("\n\n", &format!("\n{blank}\n"));
+        assert_eq!(parts(&read(&text)), expected, "{blank:?}");
+    }
+}
+
+#[test]
+fn letters_of_all_scripts() {
+    let korean: Vec<String> =
+        talk(60).iter().map(|p| p.replace("Where", "어디에").replace('?', "？ 🦀")).collect();
+    let dialogs = check(&korean.join("\n\n"));
+    assert!(dialogs.tokenizer().encode('🦀').is_some());
+}
+
+#[test]
+fn a_text_without_paragraphs_is_cut_at_a_line() {
+    let lines: Vec<String> = (0..200).map(|n| format!("line {n} of a long poem")).collect();
+    let text = lines.join("\n");
+    let dialogs = read(&text);
+    let [train, validation] = parts(&dialogs);
+    assert_eq!(format!("{train}{validation}"), text, "nothing is lost");
+    assert!(train.ends_with('\n') && validation.starts_with("line "));
+    let share = validation.len() as f64 / text.len() as f64;
+    assert!((0.07..0.13).contains(&share), "{share} for validation");
+
+    // Without lines either, it is cut anywhere, but not in the middle of a letter.
+    let text = "가나다라".repeat(200);
+    let [train, validation] = parts(&read(&text));
+    assert_eq!(format!("{train}{validation}"), text);
+}
+
+/// A few long dialogues: too few to draw from, but none of them may be cut in two.
+#[test]
+fn a_few_dialogues_are_not_shared_either() {
+    for count in [2, 5, 12, 19] {
+        let long: Vec<String> = (0..count).map(|n| talk(50)[n..n + 20].join("\n")).collect();
+        let dialogs = read(&long.join("\n\n"));
+        let [train, validation] = parts(&dialogs);
+        for dialogue in &long {
+            let whole = [&train, &validation].map(|part| part.contains(dialogue.as_str()));
+            assert!(
+                whole[0] != whole[1],
+                "{count} dialogues: one is in both parts, half here and half there"
+            );
+        }
+        assert_eq!(dialogs.paragraphs().iter().sum::<usize>(), count);
+    }
+}
+
+/// Whether a text can be used depends on its length, not on luck.
+#[test]
+fn every_text_of_twenty_paragraphs_can_be_used() {
+    let refused: Vec<String> = (0..50)
+        .filter_map(|text| {
+            let long: Vec<String> = (0..20).map(|n| talk(2000)[text * 20 + n].repeat(20)).collect();
+            Some(Dialogs::from_text("a text", &long.join("\n\n"), 16).err()?.to_string())
+        })
+        .collect();
+    assert!(refused.is_empty(), "{} of 50, for example: {}", refused.len(), refused[0]);
+}
+
+#[test]
+fn a_text_that_is_too_short() {
+    let texts =
+        ["".to_owned(), "\n\n\n".to_owned(), "A: Hi.".to_owned(), talk(20).join("\n\n"), "a\n".repeat(400)];
+    for text in texts {
+        match Dialogs::from_text("short.txt", &text, 1000) {
+            Err(DataError::TooShort { name, have, need }) => {
+                assert_eq!(name, "short.txt");
+                assert!(have < need, "{have} characters, and at least {need} are needed");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The same dialogue again and again cannot be parted. If that is an error, it may not say that there is too little text.
+#[test]
+fn a_text_that_repeats_itself() {
+    let text = format!("{}\n\n", talk(1)[0]).repeat(100);
+    match Dialogs::from_text("again.txt", &text, 16) {
+        Err(DataError::TooShort { have, need, .. }) => {
+            assert!(have < need, "{have} characters are too few, it says, and at least {need} are needed");
+        }
+        Err(_) => {}
+        Ok(dialogs) => {
+            let [train, validation] = parts(&dialogs);
+            assert!(!train.contains(validation.trim_matches('\n')), "the same dialogue is in both");
+        }
+    }
+}
+
+#[test]
+fn batches_are_stretches_of_the_text() {
+    let dialogs = read(&talk(60).join("\n\n"));
+    let [train, validation] = parts(&dialogs);
+    let stretches = |batch: &Batch| -> Vec<String> {
+        let sequences = batch.sequences();
+        let mut at = 0;
+        let stretch = |&length: &usize| {
+            let range = at..at + length;
+            at += length;
+            assert_eq!(
+                sequences.tokens[range.start + 1..range.end],
+                batch.targets()[range.start..range.end - 1]
+            );
+            let last = batch.targets()[range.end - 1];
+            let tokens: Vec<usize> = sequences.tokens[range].iter().copied().chain([last]).collect();
+            dialogs.tokenizer().text(&tokens)
+        };
+        sequences.lengths.iter().map(stretch).collect()
+    };
+    let (mut batch, mut random) = (Batch::new(), Random::new(5));
+    let mut starts = BTreeSet::new();
+    for _ in 0..400 {
+        dialogs.fill(&mut batch, &mut random, 3, 16);
+        assert_eq!((batch.len(), batch.weights()), (48, &[1.0; 48][..]));
+        for stretch in stretches(&batch) {
+            starts.insert(train.find(&stretch).expect("a stretch of the text to learn from"));
+        }
+    }
+    let (first, last) = (starts.first().expect("some"), starts.last().expect("some"));
+    assert!(*first < 40 && *last > train.len() - 60, "from anywhere: {first} to {last}");
+
+    // Side by side, all of the validation text, but for what is too short for another stretch.
+    let all: Vec<String> = dialogs.validation(usize::MAX, 4, 16).iter().flat_map(stretches).collect();
+    let whole: String = all.iter().map(|s| &s[..16]).collect();
+    assert!(validation.starts_with(&whole) && validation.len() - whole.len() <= 17);
+    assert_eq!(dialogs.validation(usize::MAX, 4, 16).iter().map(Batch::len).sum::<usize>(), whole.len());
+    let some: Vec<String> = dialogs.validation(5, 2, 16).iter().flat_map(stretches).collect();
+    assert_eq!((some.len(), dialogs.validation(5, 2, 16).len()), (5, 3));
+    assert_eq!(some.iter().collect::<BTreeSet<_>>().len(), 5, "five different ones");
+    assert!(some.iter().all(|stretch| all.contains(stretch)));
+}
