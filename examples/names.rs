@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use gradus::Engine;
 use gradus::checkpoint::Checkpoint;
 use gradus::data::{self, Batch, Names};
+use gradus::fast::Fast;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
+use gradus::real::Real;
 use gradus::scalar::Scalar;
+use gradus::threads::Threads;
 use gradus::train::{Settings, Trainer};
 
 #[path = "support/exit.rs"]
@@ -45,16 +49,23 @@ Examples:
   cargo run --example names -- ~/cities.txt --steps 5000 any file with one name on each line
   cargo run --example names -- --save my-model           keep what was learned
   cargo run --example names -- --load my-model --steps 0 only invent, with what was learned before
-  cargo run --example names -- --plot loss.svg           a picture of how it learned";
+  cargo run --example names -- --plot loss.svg           a picture of how it learned
+  cargo run --example names -- --engine fast --batch 16  the same model on whole matrices, 16 names a step";
 
-/// A GPT that learns to invent names, on an autograd engine of single numbers.
+/// A GPT that learns to invent names.
 #[derive(Parser)]
 #[command(after_help = EXAMPLES)]
 struct Args {
     /// A file with one name on each line
     #[arg(default_value = "names.txt")]
     file: String,
-    /// Steps of training, one name each
+    /// What calculates: an autograd of single numbers in 64 bits, or of whole matrices in 32
+    #[arg(long, value_enum, default_value_t = EngineName::Scalar)]
+    engine: EngineName,
+    /// Names in a step
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = batch_size)]
+    batch: usize,
+    /// Steps of training
     #[arg(long, value_name = "N", default_value_t = 1000)]
     steps: usize,
     /// What all randomness follows from
@@ -98,6 +109,19 @@ struct Args {
     python_random: bool,
 }
 
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq)]
+enum EngineName {
+    Scalar,
+    Fast,
+}
+
+fn batch_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=4096).contains(&n) => Ok(n),
+        _ => Err("it must be a whole number from 1 to 4096".to_owned()),
+    }
+}
+
 fn not_negative(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(x) if x >= 0.0 && x.is_finite() => Ok(x),
@@ -134,11 +158,19 @@ fn run(args: &Args) -> Result<()> {
     println!("num docs: {}", names.len());
     println!("vocab size: {}", names.vocab_size());
 
+    match args.engine {
+        EngineName::Scalar => learn(Scalar::new(), args, &names, &mut random),
+        EngineName::Fast => learn(Fast::new(Threads::new(1)), args, &names, &mut random),
+    }
+}
+
+/// Trains on any engine, and lets the model invent.
+fn learn<E: Engine>(engine: E, args: &Args, names: &Names, random: &mut Random) -> Result<()> {
     let settings = Settings { steps: args.steps, learning_rate: args.learning_rate, ..Settings::default() };
     let mut trainer = match &args.load {
         Some(folder) => {
-            let Checkpoint { model, weights, .. } = load(folder, args, &names)?;
-            Trainer::from_weights(model, Scalar::new(), settings, weights)
+            let Checkpoint { model, weights, .. } = load(folder, args, names)?;
+            Trainer::from_weights(model, engine, settings, weights)
         }
         None => {
             let config = configure(args, DecoderConfig::microgpt(names.vocab_size()));
@@ -147,7 +179,7 @@ fn run(args: &Args) -> Result<()> {
                 Usage(format!("--block {} makes more parameters than a model can have", config.block_size))
             );
             let model = Decoder::new(config).map_err(|error| Usage(error.to_string()))?;
-            Trainer::new(model, Scalar::new(), settings, &mut random)
+            Trainer::new(model, engine, settings, random)
         }
     };
     println!("num params: {}", trainer.weights().len());
@@ -157,7 +189,7 @@ fn run(args: &Args) -> Result<()> {
         println!("note: {cut} of the names do not fit into a block of {block_size} and are cut (--block)");
     }
 
-    let losses = train(&mut trainer, &names, args)?;
+    let losses = train(&mut trainer, names, args)?;
     if let Some(path) = &args.plot {
         plot::curves(path, "nats a token", &[("", points(&losses)), ("loss", points(&smooth(&losses)))])?;
     }
@@ -167,12 +199,12 @@ fn run(args: &Args) -> Result<()> {
         Checkpoint { model: model.clone(), weights: weights.to_vec(), tokenizer }.save(folder)?;
         println!("saved to {}", folder.display());
     }
-    invent(&mut trainer, &names, args, &mut random);
+    invent(&mut trainer, names, args, random);
     Ok(())
 }
 
 /// Trains for the steps that were asked for, or until Ctrl-C. Returns the loss of each.
-fn train(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args) -> Result<Vec<f64>> {
+fn train<E: Engine>(trainer: &mut Trainer<Decoder, E>, names: &Names, args: &Args) -> Result<Vec<f64>> {
     let interrupt = Interrupt::watch();
     let mut metrics = args.metrics.as_ref().map(|path| Metrics::open(path, false)).transpose()?;
     let mut losses = Vec::new();
@@ -182,7 +214,7 @@ fn train(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args) -> 
         if interrupt.came() {
             break;
         }
-        names.fill(&mut batch, step, 1, trainer.model().context());
+        names.fill(&mut batch, step, args.batch, trainer.model().context());
         let done = trainer.step(&batch);
         ensure!(
             done.loss.is_finite(),
@@ -239,7 +271,7 @@ fn smooth(losses: &[f64]) -> Vec<f64> {
 }
 
 /// Lets the model invent names and prints them.
-fn invent(trainer: &mut Trainer<Decoder, Scalar>, names: &Names, args: &Args, random: &mut Random) {
+fn invent<E: Engine>(trainer: &mut Trainer<Decoder, E>, names: &Names, args: &Args, random: &mut Random) {
     let mut sampler = Sampler::new(Sampling { temperature: args.temperature, ..Sampling::default() });
     let bos = names.tokenizer().bos();
     let (engine, model, weights) = trainer.parts();
@@ -265,7 +297,7 @@ fn configure(args: &Args, config: DecoderConfig) -> DecoderConfig {
 }
 
 /// The model in a folder, if it is one for these names and of the sizes that were asked for.
-fn load(folder: &Path, args: &Args, names: &Names) -> Result<Checkpoint<f64>> {
+fn load<R: Real>(folder: &Path, args: &Args, names: &Names) -> Result<Checkpoint<R>> {
     let checkpoint = Checkpoint::load(folder)?;
     let (own, theirs) = (names.tokenizer().chars(), checkpoint.tokenizer.chars());
     ensure!(
