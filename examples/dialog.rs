@@ -23,6 +23,8 @@ use gradus::threads::Threads;
 use gradus::train::{EarlyStopping, Settings, Trainer, Weighting};
 use serde::{Deserialize, Serialize};
 
+#[path = "support/check.rs"]
+mod check;
 #[path = "support/exit.rs"]
 mod exit;
 #[path = "support/metrics.rs"]
@@ -38,6 +40,9 @@ use progress::Progress;
 
 /// How many stretches of the validation text are looked at for a report.
 const VALIDATION: usize = 512;
+
+/// Steps between reports, if nothing else is said.
+const VALIDATE_EVERY: usize = 250;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,7 +64,7 @@ struct Args {
     #[arg(long, value_name = "DIR", default_value = "dialog-model")]
     save: PathBuf,
     /// Go on with the training that was stopped in this folder, bit for bit
-    #[arg(long, value_name = "DIR", conflicts_with = "save")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["save", "data", "Run"])]
     resume: Option<PathBuf>,
     /// Continue this text with the saved model instead of training
     #[arg(long, value_name = "TEXT", conflicts_with = "resume")]
@@ -67,12 +72,12 @@ struct Args {
     /// Threads [default: all that the machine has]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
-    /// Validate, report and save every so many steps
-    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..))]
-    validate_every: u32,
+    /// Validate, report and save every so many steps [default: 250, or as before]
+    #[arg(long, value_name = "N", value_parser = at_least_1)]
+    validate_every: Option<usize>,
     /// Show a sample every so many steps
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
-    sample_every: u32,
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_1)]
+    sample_every: usize,
     /// Stop after this time, in minutes
     #[arg(long, value_name = "MINUTES", value_parser = positive)]
     minutes: Option<f64>,
@@ -135,7 +140,7 @@ struct Run {
     #[arg(long, value_name = "N", default_value_t = 100)]
     warmup: usize,
     /// The share of every weight, times the learning rate, that is taken away in a step
-    #[arg(long, value_name = "X", default_value_t = 0.01)]
+    #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = not_negative)]
     weight_decay: f64,
     /// The greatest length of the gradient
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
@@ -150,7 +155,7 @@ struct Run {
     #[arg(long)]
     weighting: bool,
     /// Stop when so many validations in a row brought nothing better
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = at_least_1)]
     patience: usize,
 }
 
@@ -196,6 +201,8 @@ enum Order {
 struct Stopped {
     run: Run,
     data: String,
+    fingerprint: u64,
+    validate_every: usize,
     random: RandomState,
     journal: Journal,
 }
@@ -234,6 +241,13 @@ fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
         _ => Err("it must be a number above 0".to_owned()),
+    }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x >= 0.0 && x.is_finite() => Ok(x),
+        _ => Err("it must be a number, and not below 0".to_owned()),
     }
 }
 
@@ -288,6 +302,7 @@ fn speak(
         top_k: Some(speech.top_k),
         top_p: speech.top_p,
         repetition_penalty: speech.repetition_penalty,
+        never: Some(model.vocab_size() - 1), // the mark, which these texts do not have
     };
     generate(engine, model, weights, prompt, Stop::After(speech.tokens), &mut Sampler::new(sampling), random)
 }
@@ -348,6 +363,10 @@ fn prepare(run: &Run, vocab_size: usize, threads: &Threads, random: &mut Random)
 fn train(args: &Args) -> Result<()> {
     let interrupt = Interrupt::watch();
     let folder = args.resume.as_ref().unwrap_or(&args.save);
+    check::folder(folder)?;
+    for file in [&args.plot, &args.metrics].into_iter().flatten() {
+        check::file(file)?;
+    }
     let stopped = args.resume.as_ref().map(|folder| Learner::peek_state::<Stopped>(folder)).transpose()?;
     let (run, name) = match &stopped {
         Some(stopped) => (stopped.run.clone(), stopped.data.clone()),
@@ -360,6 +379,15 @@ fn train(args: &Args) -> Result<()> {
         );
     }
     let text = Dialogs::read(&data::find(&name)?, run.context)?;
+    if let Some(stopped) = &stopped {
+        let same = stopped.fingerprint == text.fingerprint();
+        ensure!(
+            same,
+            "{name} is not the text any more that this training began with: bring that text back, or begin anew"
+        );
+    }
+    let before = stopped.as_ref().map(|stopped| stopped.validate_every);
+    let validate_every = args.validate_every.or(before).unwrap_or(VALIDATE_EVERY);
     let threads = Threads::new(args.threads);
     let mut random = Random::new(run.seed);
     let mut trainer = prepare(&run, text.tokenizer().vocab_size(), &threads, &mut random)?;
@@ -373,7 +401,8 @@ fn train(args: &Args) -> Result<()> {
     introduce(&name, &text, &trainer, &threads);
     let metrics =
         args.metrics.as_ref().map(|path| Metrics::open(path, trainer.steps_done() > 0)).transpose()?;
-    let mut session = Session { args, run, name, text: &text, folder, trainer, random, journal, metrics };
+    let mut session =
+        Session { args, run, name, text: &text, folder, validate_every, trainer, random, journal, metrics };
     let why = session.work(&interrupt)?;
     session.save()?;
     println!("{why} after step {} and {:.0} seconds", session.trainer.steps_done(), session.journal.seconds);
@@ -408,6 +437,7 @@ struct Session<'a> {
     name: String,
     text: &'a Dialogs,
     folder: &'a Path,
+    validate_every: usize,
     trainer: Learner,
     random: Random,
     journal: Journal,
@@ -444,8 +474,7 @@ impl Session<'_> {
             );
             self.journal.losses.push(done.loss);
             steps += 1;
-            if done.number.is_multiple_of(self.args.validate_every as usize) || done.number == self.run.steps
-            {
+            if done.number.is_multiple_of(self.validate_every) || done.number == self.run.steps {
                 let took = since.elapsed().as_secs_f64();
                 self.journal.seconds += took;
                 let report = self.report(&validation, (steps * batch.len()) as f64 / took)?;
@@ -453,7 +482,7 @@ impl Session<'_> {
                 progress.line(true, &line);
                 (since, steps) = (Instant::now(), 0);
             }
-            if done.number.is_multiple_of(self.args.sample_every as usize) {
+            if done.number.is_multiple_of(self.args.sample_every) {
                 progress.line(true, &self.sample());
             }
             progress.step(done.number, || line.clone());
@@ -492,6 +521,8 @@ impl Session<'_> {
         let stopped = Stopped {
             run: self.run.clone(),
             data: self.name.clone(),
+            fingerprint: self.text.fingerprint(),
+            validate_every: self.validate_every,
             random: self.random.state(),
             journal: self.journal.clone(),
         };

@@ -23,6 +23,8 @@ use gradus::scalar::Scalar;
 use gradus::threads::Threads;
 use gradus::train::{Settings, Trainer};
 
+#[path = "support/check.rs"]
+mod check;
 #[path = "support/exit.rs"]
 mod exit;
 #[path = "support/metrics.rs"]
@@ -139,18 +141,9 @@ fn run(args: &Args) -> Result<()> {
             "--steps 0 trains nothing: give at least 1, or --load a trained model to sample from".to_owned()
         ));
     }
-    if let Some(folder) = &args.save {
-        let nearest = folder.ancestors().find(|folder| folder.exists());
-        let fits = nearest.is_none_or(Path::is_dir);
-        ensure!(
-            fits,
-            "{} cannot be made: {} is a file",
-            folder.display(),
-            nearest.unwrap_or(folder).display()
-        );
-    }
+    args.save.as_deref().map_or(Ok(()), check::folder)?;
     for file in [&args.plot, &args.metrics].into_iter().flatten() {
-        check_folder(file)?;
+        check::file(file)?;
     }
     let mut random = if args.python_random { Random::python(args.seed) } else { Random::new(args.seed) };
     let mut names = Names::read(&data::find(&args.file)?)?;
@@ -324,18 +317,4 @@ fn load<R: Real>(folder: &Path, args: &Args, names: &Names) -> Result<Checkpoint
         }
     }
     Ok(checkpoint)
-}
-
-/// Fails now, rather than after the training, if a file could not be written then.
-fn check_folder(file: &Path) -> Result<()> {
-    ensure!(!file.is_dir(), "{} is a folder: give the name of a file to write", file.display());
-    if let Some(folder) = file.parent().filter(|folder| *folder != Path::new("")) {
-        ensure!(
-            folder.is_dir(),
-            "{} cannot be written: there is no folder {}",
-            file.display(),
-            folder.display()
-        );
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -180,13 +180,20 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError
         move |source| CheckpointError::Io { doing, path, source }
     };
     fs::create_dir_all(folder).map_err(fail("made", folder))?;
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)); // less what the umask forbids
-    let mut beside = builder.tempfile_in(folder).map_err(fail("written to", folder))?;
-    beside.write_all(bytes).map_err(fail("written", path))?;
-    beside.as_file().sync_all().map_err(fail("synced", path))?;
-    beside.persist(path).map_err(|error| fail("replaced", path)(error.error))?;
+    // Always under the same name: what a killed process left behind is written over by the next.
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".part");
+    let beside = folder.join(name);
+    let written = OpenOptions::new().write(true).create(true).truncate(false).open(&beside);
+    let mut file = written.map_err(fail("written", path))?;
+    // Whoever else is writing the same file right now has locked it.
+    file.try_lock().map_err(|error| fail("written", path)(error.into()))?;
+    let result = file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
+    result.and_then(|()| fs::rename(&beside, path)).map_err(|error| {
+        fs::remove_file(&beside).ok();
+        fail("written", path)(error)
+    })?;
     // On systems where a folder cannot be opened, the rename itself has to do.
     if let Ok(folder) = File::open(folder) {
         folder.sync_all().ok();

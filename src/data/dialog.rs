@@ -1,13 +1,14 @@
 //! Dialogues, or any other text: a stream of characters to train on, and another to validate with.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::{Batch, DataError, read_text};
 use crate::random::Random;
 use crate::tokenizer::Characters;
 
-/// One in so many paragraphs is kept for validation.
-const VALIDATION: u64 = 10;
+/// One in so many characters is kept for validation.
+const VALIDATION: usize = 10;
 
 /// Text cut into training and validation by paragraph. A paragraph, that is lines up to an empty one, is a dialogue in
 /// files of dialogues.
@@ -17,6 +18,7 @@ pub struct Dialogs {
     train: Vec<u32>,
     validation: Vec<u32>,
     paragraphs: [usize; 2],
+    fingerprint: u64,
 }
 
 impl Dialogs {
@@ -28,45 +30,54 @@ impl Dialogs {
         Self::from_text(&path.display().to_string(), &read_text(path)?, block_size)
     }
 
-    /// The paragraphs of a text. Which of the two parts one belongs to depends on nothing but its words, so that one which
-    /// occurs twice is not in both.
+    /// The paragraphs of a text. About a tenth of it is kept for validation: those paragraphs whose fingerprints are the
+    /// smallest. So one that occurs twice is never in both parts. A text without paragraphs is cut at a line.
     ///
     /// # Errors
-    /// If one of the parts is shorter than a sequence of `block_size` characters and its target.
+    /// If it is too short for sequences of `block_size` in both parts, or is the same paragraph again and again.
     pub fn from_text(name: &str, text: &str, block_size: usize) -> Result<Self, DataError> {
-        let text = text.replace('\r', "");
-        let paragraphs: Vec<&str> =
-            text.split("\n\n").map(|p| p.trim_matches('\n')).filter(|p| !p.trim().is_empty()).collect();
-        // A text without paragraphs is cut at a line, nine tenths of the way.
-        let tail = if paragraphs.len() < 2 * VALIDATION as usize { Some(cut(&text)) } else { None };
+        let text = text.replace("\r\n", "\n");
+        let paragraphs = paragraphs(&text);
         let tokenizer = Characters::of(text.chars());
-        let mut parts = [Vec::new(), Vec::new()];
-        let mut counts = [0, 0];
-        let mut add = |part: usize, text: &str| {
-            let tokens = text.chars().filter_map(|c| tokenizer.encode(c));
-            parts[part].extend(tokens.map(|token| token as u32));
+        let encode = |text: &str| -> Vec<u32> {
+            text.chars().filter_map(|c| tokenizer.encode(c)).map(|token| token as u32).collect()
         };
-        match tail {
-            Some((head, tail)) => {
-                add(0, head);
-                add(1, tail);
-                counts = [1, 1];
+        let need = (block_size + 1) * VALIDATION;
+        if text.chars().count() < need {
+            return Err(DataError::TooShort { name: name.to_owned(), have: text.chars().count(), need });
+        }
+        let (mut train, mut validation, mut counts) = (Vec::new(), Vec::new(), [0, 0]);
+        if paragraphs.len() < 2 {
+            let (head, tail) = cut(&text);
+            (train, validation, counts) = (encode(head), encode(tail), [1, 1]);
+        } else {
+            let kept = kept(&paragraphs);
+            if kept.len() == paragraphs.iter().collect::<HashSet<_>>().len() {
+                return Err(DataError::Repeats { name: name.to_owned() });
             }
-            None => {
-                for paragraph in paragraphs {
-                    let part = usize::from(fingerprint(paragraph).is_multiple_of(VALIDATION));
-                    add(part, paragraph);
-                    add(part, "\n\n");
-                    counts[part] += 1;
-                }
+            for paragraph in &paragraphs {
+                let part = usize::from(kept.contains(paragraph));
+                let to = if part == 0 { &mut train } else { &mut validation };
+                to.extend(encode(paragraph));
+                to.extend(encode("\n\n"));
+                counts[part] += 1;
             }
         }
-        let [train, validation] = parts;
-        if train.len().min(validation.len()) <= block_size {
-            let (have, need) = (train.len() + validation.len(), (block_size + 1) * VALIDATION as usize);
-            return Err(DataError::TooShort { name: name.to_owned(), have, need });
+        let least = train.len().min(validation.len());
+        if least <= block_size {
+            let have = train.len() + validation.len();
+            return Err(DataError::TooShort {
+                name: name.to_owned(),
+                have,
+                need: have + need - least * VALIDATION,
+            });
         }
-        Ok(Dialogs { tokenizer, train, validation, paragraphs: counts })
+        Ok(Dialogs { tokenizer, train, validation, paragraphs: counts, fingerprint: fingerprint(&text) })
+    }
+
+    /// A number that follows from the whole text.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// The tokenizer of all characters.
@@ -110,9 +121,39 @@ impl Dialogs {
     }
 }
 
+/// The stretches of a text between lines that are empty, or look so.
+fn paragraphs(text: &str) -> Vec<&str> {
+    let mut paragraphs = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    for line in text.split_inclusive('\n').chain([""]) {
+        if line.trim().is_empty() {
+            if !text[start..at].is_empty() {
+                paragraphs.push(text[start..at].trim_end_matches('\n'));
+            }
+            start = at + line.len();
+        }
+        at += line.len();
+    }
+    paragraphs
+}
+
+/// The paragraphs for validation: different ones in the order of their fingerprints, until they are a tenth of all.
+fn kept<'a>(paragraphs: &[&'a str]) -> HashSet<&'a str> {
+    let mut different: Vec<&str> = paragraphs.iter().copied().collect::<HashSet<_>>().into_iter().collect();
+    different.sort_by_key(|paragraph| (fingerprint(paragraph), *paragraph));
+    let total: usize = different.iter().map(|paragraph| paragraph.len()).sum();
+    let mut taken = 0;
+    let needed = |paragraph: &&str| {
+        let more = taken * VALIDATION < total;
+        taken += paragraph.len();
+        more
+    };
+    different.into_iter().take_while(needed).collect()
+}
+
 /// Cuts a text at a line's end about nine tenths of the way.
 fn cut(text: &str) -> (&str, &str) {
-    let mut at = text.len() - text.len() / VALIDATION as usize;
+    let mut at = text.len() - text.len() / VALIDATION;
     while !text.is_char_boundary(at) {
         at -= 1;
     }

@@ -55,6 +55,12 @@ pub enum DataError {
         /// About how many it takes.
         need: usize,
     },
+    /// Text that cannot be parted into training and validation.
+    #[error("{name} is the same paragraph again and again: there is nothing to validate with")]
+    Repeats {
+        /// The file, or what stands for it.
+        name: String,
+    },
     /// Nothing but blank lines.
     #[error("{name} holds no names: a file of names has one of them on each line")]
     Empty {

@@ -18,12 +18,14 @@ pub struct Sampling {
     /// Logits of tokens among the last 32 are divided by it if positive, else multiplied (Keskar et al. 2019): 1 changes
     /// nothing.
     pub repetition_penalty: f64,
+    /// A token that is never chosen: a mark that has no place in an answer.
+    pub never: Option<usize>,
 }
 // ANCHOR_END: sampling
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { temperature: 1.0, top_k: None, top_p: None, repetition_penalty: 1.0 }
+        Sampling { temperature: 1.0, top_k: None, top_p: None, repetition_penalty: 1.0, never: None }
     }
 }
 
@@ -43,14 +45,17 @@ impl Sampler {
 
     /// A token, given the logits of all and the tokens so far.
     pub fn choose(&mut self, logits: &[f64], before: &[usize], random: &mut Random) -> usize {
-        let Sampling { temperature, top_k, top_p, repetition_penalty } = self.sampling;
+        let Sampling { temperature, top_k, top_p, repetition_penalty, never } = self.sampling;
         self.logits.clear();
         self.logits.extend_from_slice(logits);
         let scores = &mut self.logits;
+        if let Some(token) = never {
+            scores[token] = f64::NEG_INFINITY;
+        }
         if repetition_penalty != 1.0 {
             for &token in &before[before.len().saturating_sub(RECENT)..] {
                 // From the given logits, so that it counts once however often the token occurs.
-                let x = logits[token];
+                let x = if never == Some(token) { continue } else { logits[token] };
                 scores[token] = if x > 0.0 { x / repetition_penalty } else { x * repetition_penalty };
             }
         }
@@ -137,6 +142,14 @@ mod tests {
         let penalty = Sampling { repetition_penalty: 2.0, ..Sampling::default() };
         // The logits become 0, 1, 1 and -2.
         assert_close(shares(penalty, &[1, 3, 1]), [0.1527, 0.4152, 0.4152, 0.0207]);
+    }
+
+    #[test]
+    fn what_is_never_chosen() {
+        let never = Sampling { never: Some(1), ..Sampling::default() };
+        assert_close(shares(never, &[1]), [0.2447, 0.0, 0.6652, 0.0900]);
+        let greedy = Sampling { temperature: 0.0, ..never };
+        assert_close(shares(greedy, &[]), [0.0, 0.0, 1.0, 0.0]);
     }
 
     #[test]

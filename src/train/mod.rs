@@ -127,7 +127,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         let pass = Pass { dropout, smoothing, first_row: 0 };
         let batch = match &self.weighting {
             Some(weighting) => {
-                self.batch.clone_from(batch);
+                self.batch.copy_part(batch, 0..batch.sequences().lengths.len(), 0, 1.0);
                 weighting.weigh(&mut self.batch);
                 &self.batch
             }

@@ -77,6 +77,13 @@ impl<M: Model, E: Engine> Trainer<M, E> {
                 contents.read("difficulty", [1, weighting.memory().len()], &mut numbers)?;
                 weighting.memory().copy_from_slice(&numbers);
             }
+            let known = 1
+                + usize::from(self.ema.is_some())
+                + usize::from(self.weighting.is_some())
+                + self.optimizer.memory().len();
+            if contents.len() != known {
+                return Err(format!("it remembers {} things where this run has {known}", contents.len()));
+            }
             self.done = contents.description.step;
             self.optimizer.set_steps(self.done);
             Ok(contents.description.caller)
