@@ -101,7 +101,7 @@ struct Run {
     #[arg(long, value_name = "N", default_value_t = 4000, value_parser = at_least_1)]
     steps: usize,
     /// Sequences in a step
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_1)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_1)]
     batch: usize,
     /// What all randomness follows from
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -119,10 +119,10 @@ struct Run {
     #[arg(long, value_name = "N", default_value_t = 4)]
     heads: usize,
     /// Characters that it sees at once
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_1)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least_1)]
     context: usize,
     /// How likely an activation is dropped in training
-    #[arg(long, value_name = "P", default_value_t = 0.1)]
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
     dropout: f64,
     /// Muon for matrices and AdamW for the rest, or AdamW for all
     #[arg(long, value_enum, default_value_t = Method::Muon)]

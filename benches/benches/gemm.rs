@@ -1,0 +1,111 @@
+//! Matrix products at the shapes that matter: those of a step of the dialog model, of half of it, and of names.
+//!
+//! ```text
+//! cargo bench --bench gemm
+//! cargo bench --features peers --bench gemm -- "fwd 2048"
+//! ```
+//!
+//! Throughput is in floating-point operations: `Gelem/s` are GFLOP/s. One thread.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gradus::fast::backend;
+use gradus::fast::gemm::{MatMut, MatRef, gemm};
+use gradus::random::Random;
+
+#[cfg(feature = "peers")]
+mod peers;
+
+/// A product `[m, k] · [k, n]`, of which one operand may lie in memory the other way round.
+#[derive(Clone, Copy)]
+struct Shape {
+    name: &'static str,
+    m: usize,
+    n: usize,
+    k: usize,
+    /// `a` lies as `[k, m]`.
+    a_t: bool,
+    /// `b` lies as `[n, k]`.
+    b_t: bool,
+}
+
+const fn shape(name: &'static str, [m, k, n]: [usize; 3], a_t: bool, b_t: bool) -> Shape {
+    Shape { name, m, n, k, a_t, b_t }
+}
+
+/// What it is for, rows, depth, columns. A layer's weights lie as `[out, in]`.
+const SHAPES: &[Shape] = &[
+    shape("fwd 2048x128x128", [2048, 128, 128], false, true),
+    shape("fwd 2048x128x512", [2048, 128, 512], false, true),
+    shape("fwd 2048x512x128", [2048, 512, 128], false, true),
+    shape("dX 2048x512x128", [2048, 512, 128], false, false),
+    shape("dW 512x2048x128", [512, 2048, 128], true, false),
+    shape("fwd 1024x128x128", [1024, 128, 128], false, true),
+    shape("fwd 1024x128x512", [1024, 128, 512], false, true),
+    shape("fwd 1024x512x128", [1024, 512, 128], false, true),
+    shape("dX 1024x512x128", [1024, 512, 128], false, false),
+    shape("dW 512x1024x128", [512, 1024, 128], true, false),
+    shape("attention 64x128x64", [64, 128, 64], false, true),
+    shape("name fwd 7x16x16", [7, 16, 16], false, true),
+    shape("name fwd 7x16x64", [7, 16, 64], false, true),
+    shape("name fwd 7x64x16", [7, 64, 16], false, true),
+    shape("name dW 64x7x16", [64, 7, 16], true, false),
+    shape("16 names fwd 115x16x16", [115, 16, 16], false, true),
+    shape("16 names fwd 115x16x64", [115, 16, 64], false, true),
+    shape("16 names fwd 115x64x16", [115, 64, 16], false, true),
+    shape("16 names dX 115x64x16", [115, 64, 16], false, false),
+    shape("16 names dW 64x115x16", [64, 115, 16], true, false),
+    shape("16 names fwd 115x128x512", [115, 128, 512], false, true),
+];
+
+/// The operands of a product, and what multiplies them into the third.
+type Multiply = fn(Shape, &[f32], &[f32], &mut [f32]);
+
+fn ours(shape: Shape, a: &[f32], b: &[f32], c: &mut [f32]) {
+    let Shape { m, n, k, .. } = shape;
+    let a = if shape.a_t { MatRef::new(a, k, m).t() } else { MatRef::new(a, m, k) };
+    let b = if shape.b_t { MatRef::new(b, n, k).t() } else { MatRef::new(b, k, n) };
+    gemm(1.0, a, b, 0.0, MatMut::new(c, m, n));
+}
+
+/// Three loops, in double precision.
+fn plain(shape: Shape, a: &[f32], b: &[f32]) -> Vec<f64> {
+    let Shape { m, n, k, a_t, b_t, .. } = shape;
+    let a_at = |i: usize, p: usize| f64::from(if a_t { a[p * m + i] } else { a[i * k + p] });
+    let b_at = |p: usize, j: usize| f64::from(if b_t { b[j * k + p] } else { b[p * n + j] });
+    (0..m * n).map(|at| (0..k).map(|p| a_at(at / n, p) * b_at(p, at % n)).sum()).collect()
+}
+
+fn products(criterion: &mut Criterion) {
+    let mut multipliers: Vec<(&str, Multiply)> = vec![(backend(), ours)];
+    #[cfg(feature = "peers")]
+    multipliers.extend_from_slice(peers::ALL);
+    multipliers.sort_by_key(|(name, _)| *name != backend()); // ours first
+    let mut random = Random::new(42);
+    for &shape in SHAPES {
+        let mut draw = |len: usize| -> Vec<f32> { (0..len).map(|_| random.uniform() as f32 - 0.5).collect() };
+        let (a, b) = (draw(shape.m * shape.k), draw(shape.k * shape.n));
+        let expected = plain(shape, &a, &b);
+        let mut group = criterion.benchmark_group(shape.name);
+        group
+            .sample_size(20)
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1));
+        group.throughput(Throughput::Elements(2 * (shape.m * shape.n * shape.k) as u64));
+        for (name, multiply) in &multipliers {
+            let mut c = vec![f32::NAN; shape.m * shape.n];
+            multiply(shape, &a, &b, &mut c);
+            let close = |(x, y): (&f32, &f64)| (f64::from(*x) - y).abs() <= 1e-5 * shape.k as f64;
+            assert!(c.iter().zip(&expected).all(close), "{name} computes {} otherwise", shape.name);
+            group.bench_function(*name, |bencher| {
+                bencher.iter(|| multiply(shape, black_box(&a), black_box(&b), &mut c));
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, products);
+criterion_main!(benches);

@@ -1,0 +1,54 @@
+//! Tokens a second in generation.
+//!
+//! ```text
+//! cargo bench --bench generate
+//! ```
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gradus::Engine;
+use gradus::fast::Fast;
+use gradus::generate::{Sampler, Sampling, Stop, generate};
+use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::random::Random;
+use gradus::scalar::Scalar;
+use gradus::threads::Threads;
+use gradus_benches::work::VOCAB;
+
+/// So many tokens after a prompt of one, or more than fit into the context, which then is read again in part.
+fn continuation<E: Engine>(
+    criterion: &mut Criterion,
+    name: &str,
+    mut engine: E,
+    config: DecoderConfig,
+    count: usize,
+) {
+    let model = Decoder::new(config).expect("presets can be built");
+    let mut random = Random::new(42);
+    let weights: Vec<E::Real> = model.layout().initial(&mut random);
+    let mut sampler = Sampler::new(Sampling { temperature: 0.8, ..Sampling::default() });
+    let mut group = criterion.benchmark_group("generate");
+    group.sample_size(20).measurement_time(Duration::from_secs(3));
+    group.throughput(Throughput::Elements(count as u64));
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| {
+            let stop = Stop::After(count);
+            generate(&mut engine, &model, &weights, &[0], stop, &mut sampler, &mut random)
+        });
+    });
+    group.finish();
+}
+
+fn generation(criterion: &mut Criterion) {
+    let names = DecoderConfig::microgpt(27);
+    let dialog = DecoderConfig::dialog(VOCAB);
+    let fast = || Fast::new(Threads::new(1));
+    continuation(criterion, "names, scalar", Scalar::new(), names.clone(), names.block_size - 1);
+    continuation(criterion, "names, fast", fast(), names.clone(), names.block_size - 1);
+    continuation(criterion, "dialog, fast", fast(), dialog.clone(), dialog.block_size - 1);
+    continuation(criterion, "dialog, fast, beyond the context", fast(), dialog.clone(), 300);
+}
+
+criterion_group!(benches, generation);
+criterion_main!(benches);

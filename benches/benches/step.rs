@@ -1,0 +1,64 @@
+//! A step of training for each preset and engine.
+//!
+//! ```text
+//! cargo bench --bench step
+//! cargo bench --bench step -- names
+//! cargo bench --bench step -- "dialog adamw"
+//! ```
+//!
+//! Throughput is in names and in characters.
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use gradus::fast::Fast;
+use gradus::model::DecoderConfig;
+use gradus::scalar::Scalar;
+use gradus::threads::Threads;
+use gradus_benches::ladder::{Course, Learner};
+use gradus_benches::work::{Names, VOCAB, dialog, stretches};
+
+/// microgpt one name at a time on both engines, and wider ones with 16 names a step on whole matrices, with one thread.
+fn names(criterion: &mut Criterion) {
+    let course = Course::load().expect("datasets/names.txt comes with the repository");
+    let mut group = criterion.benchmark_group("names");
+    group.sample_size(20).measurement_time(Duration::from_secs(3));
+    let mut bench = |name: &str, size: usize, width: usize, scalar: bool| {
+        let start = |course: &Course| -> anyhow::Result<Box<dyn Learner>> {
+            Ok(if scalar {
+                Box::new(course.trainer(Scalar::new(), width)?)
+            } else {
+                Box::new(course.trainer(Fast::new(Threads::new(1)), width)?)
+            })
+        };
+        let mut steps = Names::new(&course, size, start).expect("such a model can be built");
+        group.throughput(Throughput::Elements(size as u64));
+        group.bench_function(name, |bencher| bencher.iter_custom(|count| steps.time(count)));
+    };
+    bench("scalar, 16 wide, 1 name", 1, 16, true);
+    bench("fast, 16 wide, 1 name", 1, 16, false);
+    for width in [16, 32, 64, 128] {
+        bench(&format!("fast, {width} wide, 16 names"), 16, width, false);
+    }
+    group.finish();
+}
+
+/// The dialog preset: 32 stretches of 64 characters.
+fn dialogs(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("dialog");
+    group.sample_size(20).measurement_time(Duration::from_secs(5));
+    let config = DecoderConfig::dialog(VOCAB);
+    let batch = stretches(32, config.block_size);
+    group.throughput(Throughput::Elements(batch.len() as u64));
+    for (optimizer, muon) in [("adamw", false), ("muon", true)] {
+        for threads in [1, 2] {
+            let mut trainer = dialog(config.clone(), muon, threads).expect("the preset can be built");
+            let name = format!("{optimizer}, {threads} threads");
+            group.bench_function(name, |bencher| bencher.iter(|| trainer.step(&batch)));
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, names, dialogs);
+criterion_main!(benches);

@@ -1,0 +1,176 @@
+//! The ladder as a table: what every shortcut gains.
+//!
+//! ```text
+//! cargo run --release --example ladder
+//! cargo run --release --example ladder -- --markdown --svg docs/ladder.svg
+//! cargo run --release --example ladder -- --losses
+//! ```
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+use gradus::checkpoint::write_atomically;
+use gradus::data::Batch;
+use gradus_benches::ladder::{Course, RUNGS, Rung, STEPS};
+use gradus_benches::lines;
+use gradus_benches::measure::{Counter, Sample, child, median, sample};
+use gradus_benches::svg::{bars, three_digits};
+
+/// Every rung trains the names GPT for 1,000 steps, several times, each time in a process of its own.
+#[derive(Parser)]
+struct Args {
+    /// Print the table for a page
+    #[arg(long)]
+    markdown: bool,
+    /// Draw it into this SVG file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Print the first losses of every rung instead
+    #[arg(long)]
+    losses: bool,
+    /// How often each rung is measured; the median counts
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Be the process of this rung
+    #[arg(long, hide = true)]
+    rung: Option<usize>,
+    /// Steps of training
+    #[arg(long, value_name = "N", default_value_t = STEPS)]
+    steps: usize,
+}
+
+/// What was measured of a rung.
+struct Row {
+    rung: &'static Rung,
+    wall: f64,
+    step: f64,
+    nodes: f64,
+    instructions: Option<f64>,
+    memory: Option<f64>,
+    lines: usize,
+}
+
+impl Row {
+    /// Microseconds a name.
+    fn name(&self) -> f64 {
+        self.step / self.rung.batch as f64
+    }
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if let Some(rung) = args.rung {
+        return child(rung, args.steps);
+    }
+    if args.losses {
+        return losses();
+    }
+    let rows = measure(args.runs, args.steps)?;
+    if args.markdown {
+        markdown(&rows);
+    } else {
+        plain(&rows);
+    }
+    if let Some(path) = &args.svg {
+        let bar = |(at, row): (usize, &Row)| {
+            let name = format!("{at} {}", row.rung.name.replace('`', ""));
+            let pays = at == 0 || rows[at - 1].name() > 1.02 * row.name();
+            (name, row.name(), pays)
+        };
+        let all: Vec<_> = rows.iter().enumerate().map(bar).collect();
+        write_atomically(
+            path,
+            bars("microseconds for a name, each rung with one shortcut more", "us", &all).as_bytes(),
+        )?;
+    }
+    Ok(())
+}
+
+/// All rungs in turn, and again: so that whatever else the machine does meets all of them alike.
+fn measure(runs: u32, steps: usize) -> Result<Vec<Row>> {
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); RUNGS.len()];
+    for run in 1..=runs {
+        eprintln!("run {run} of {runs}");
+        for (rung, samples) in samples.iter_mut().enumerate() {
+            samples.push(sample(rung, steps)?);
+        }
+    }
+    let counter = Counter::find();
+    eprintln!("instructions: {}", counter.map_or("nobody counts them here".to_owned(), |c| format!("{c:?}")));
+    let row = |(at, samples): (usize, &Vec<Sample>)| {
+        let all = |of: fn(&Sample) -> f64| median(samples.iter().map(of).collect());
+        let memory: Option<Vec<f64>> = samples.iter().map(|sample| sample.memory).collect();
+        Ok(Row {
+            rung: &RUNGS[at],
+            wall: all(|sample| sample.wall),
+            step: all(|sample| sample.step),
+            nodes: all(|sample| sample.nodes),
+            instructions: counter.and_then(|counter| counter.a_step(at)),
+            memory: memory.map(median),
+            lines: lines::count(RUNGS[at].sources)?,
+        })
+    };
+    samples.iter().enumerate().map(row).collect()
+}
+
+/// The cells of a row, and the figures that follow from the row before.
+fn cells(rows: &[Row], at: usize) -> [String; 9] {
+    let row = &rows[at];
+    let or_dash = |x: Option<f64>, text: fn(f64) -> String| x.map_or("-".to_owned(), text);
+    [
+        format!("{:.3}", row.wall),
+        three_digits(row.step),
+        three_digits(row.name()),
+        format!("{:.0}", row.nodes),
+        three_digits(row.step * 1e3 / row.nodes),
+        or_dash(row.instructions, |x| format!("{:.0}", x / 1e3)),
+        or_dash(row.memory, |x| format!("{:.1}", x / 1e6)),
+        row.lines.to_string(),
+        if at == 0 { "-".to_owned() } else { format!("{:.2}", rows[at - 1].name() / row.name()) },
+    ]
+}
+
+const HEADS: [&str; 9] = [
+    "wall, s",
+    "us a step",
+    "us a name",
+    "nodes",
+    "ns a node",
+    "k instr",
+    "peak MB",
+    "lines",
+    "times faster",
+];
+
+fn markdown(rows: &[Row]) {
+    println!("| | step | what changed, and why it helps | {} |", HEADS.join(" | "));
+    println!("|---:|---|---|{}", "---:|".repeat(HEADS.len()));
+    for (at, row) in rows.iter().enumerate() {
+        println!("| {at} | {} | {} | {} |", row.rung.name, row.rung.change, cells(rows, at).join(" | "));
+    }
+}
+
+fn plain(rows: &[Row]) {
+    let line = |cells: &[String]| cells.iter().map(|cell| format!(" {cell:>12}")).collect::<String>();
+    println!("{:26}{}", "", line(&HEADS.map(str::to_owned)));
+    for (at, row) in rows.iter().enumerate() {
+        println!("{:26}{}", format!("{at:2} {}", row.rung.name), line(&cells(rows, at)));
+    }
+}
+
+/// The first losses of every rung, side by side.
+fn losses() -> Result<()> {
+    let course = Course::load()?;
+    for (at, rung) in RUNGS.iter().enumerate() {
+        let mut learner = (rung.start)(&course)?;
+        let mut batch = Batch::new();
+        println!("{at:2} {}", rung.name);
+        for step in 0..20 {
+            course.fill(&mut batch, step, rung.batch);
+            print!(" {:.12}", learner.step(&batch));
+        }
+        println!();
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! How the time of a character grows with the width, depth, context and batch of a dialog model in training.
+//!
+//! ```text
+//! cargo run --release --example scaling
+//! cargo run --release --example scaling -- --svg docs/scaling.svg
+//! ```
+//!
+//! Theory: where products of matrices are nearly all the work, time goes with the square of the width and with the
+//! depth; attention adds a part that goes with the context; and a batch makes a character cheaper until the vector units
+//! are busy, and then no more. The slope of a line through the points on logarithmic scales says what the exponent is.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Parser;
+use gradus::checkpoint::write_atomically;
+use gradus::model::DecoderConfig;
+use gradus_benches::measure::median;
+use gradus_benches::svg::{Panel, panels, three_digits};
+use gradus_benches::work::{VOCAB, dialog, stretches};
+
+/// Measures one thread, AdamW, around the dialog preset: 128 wide, 3 layers, context 64, batch 32.
+#[derive(Parser)]
+struct Args {
+    /// Draw the curves into this SVG file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// How long each point is measured; the median of its steps counts
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
+    seconds: f64,
+}
+
+/// A size that grows while the others stay.
+struct Axis {
+    name: &'static str,
+    sizes: &'static [usize],
+    expected: &'static str,
+    /// What is trained, and in batches of how many stretches.
+    of: fn(usize) -> (DecoderConfig, usize),
+}
+
+const AXES: [Axis; 4] = [
+    Axis {
+        name: "width",
+        sizes: &[32, 64, 128, 256, 512],
+        expected: "2 when wide: products of matrices; 1 when narrow: everything else",
+        of: |n_embd| (DecoderConfig { n_embd, n_ffn: 4 * n_embd, ..preset() }, 32),
+    },
+    Axis {
+        name: "depth",
+        sizes: &[1, 2, 4, 8],
+        expected: "1, less what embedding and head cost once",
+        of: |n_layer| (DecoderConfig { n_layer, ..preset() }, 32),
+    },
+    Axis {
+        name: "context",
+        sizes: &[16, 64, 256, 1024],
+        expected: "0 at first, then 1: each character looks at all before it",
+        of: |block_size| (DecoderConfig { block_size, ..preset() }, 2048 / block_size),
+    },
+    Axis {
+        name: "batch",
+        sizes: &[1, 2, 4, 8, 16, 32],
+        expected: "0, less at first, since the optimizer's work is shared",
+        of: |batch| (preset(), batch),
+    },
+];
+
+fn preset() -> DecoderConfig {
+    DecoderConfig::dialog(VOCAB)
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut curves = Vec::new();
+    for axis in &AXES {
+        let mut points = Vec::new();
+        println!("{:>8} {:>12}", axis.name, "us a token");
+        for &size in axis.sizes {
+            let time = measure(axis, size, args.seconds)?;
+            println!("{size:8} {:>12}", three_digits(time));
+            points.push((size as f64, time));
+        }
+        let fit = line(&points);
+        println!(
+            "exponent {:.2} over all, {:.2} over the last three",
+            fit.0,
+            line(&points[points.len() - 3..]).0
+        );
+        println!("expected {}\n", axis.expected);
+        let title = format!("{}: exponent {:.2}", axis.name, fit.0);
+        curves.push(Panel { title, axis: axis.name.to_owned(), points, fit });
+    }
+    if let Some(path) = &args.svg {
+        write_atomically(path, panels("us a token", &curves).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Microseconds a character.
+fn measure(axis: &Axis, size: usize, seconds: f64) -> Result<f64> {
+    let (config, batch) = (axis.of)(size);
+    let batch = stretches(batch, config.block_size);
+    let mut trainer = dialog(config, false, 1)?;
+    trainer.step(&batch); // to warm up
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while times.len() < 3 || begin.elapsed().as_secs_f64() < seconds {
+        let start = Instant::now();
+        trainer.step(&batch);
+        times.push(start.elapsed().as_secs_f64());
+    }
+    Ok(median(times) * 1e6 / batch.len() as f64)
+}
+
+/// The straight line through points on logarithmic scales, by least squares: its slope, which is the exponent, and the value at 1.
+fn line(points: &[(f64, f64)]) -> (f64, f64) {
+    let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
+    let mean = |of: fn(&(f64, f64)) -> f64| logs.iter().map(of).sum::<f64>() / logs.len() as f64;
+    let (x0, y0) = (mean(|p| p.0), mean(|p| p.1));
+    let over: f64 = logs.iter().map(|(x, y)| (x - x0) * (y - y0)).sum();
+    let slope = over / logs.iter().map(|(x, _)| (x - x0).powi(2)).sum::<f64>();
+    (slope, (y0 - slope * x0).exp())
+}

@@ -1,0 +1,99 @@
+//! What every rung has to learn: the same names in the same order, from the same weights.
+
+use anyhow::Result;
+use gradus::Engine;
+use gradus::data::{self, Batch, Names};
+use gradus::fast::Fast;
+use gradus::model::{Decoder, DecoderConfig};
+use gradus::random::Random;
+use gradus::real::Real;
+use gradus::scalar::Scalar;
+use gradus::train::{Settings, Trainer};
+
+use super::engine::{Ladder, Room};
+
+/// The steps of the course.
+pub const STEPS: usize = 1000;
+
+/// Names in the order of training, and the dice as they lie after the shuffle.
+pub struct Course {
+    names: Names,
+    random: Random,
+}
+
+impl Course {
+    /// That of microgpt.py, if `names.txt` is its file.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn load() -> Result<Self> {
+        let mut random = Random::python(42);
+        let mut names = Names::read(&data::find("names.txt")?)?;
+        names.shuffle(&mut random);
+        Ok(Course { names, random })
+    }
+
+    /// Fills a batch with the names whose turn it is.
+    pub fn fill(&self, batch: &mut Batch, step: usize, size: usize) {
+        self.names.fill(batch, step, size, DecoderConfig::microgpt(self.names.vocab_size()).block_size);
+    }
+
+    /// A model so many numbers wide at its first step, on an engine.
+    ///
+    /// # Errors
+    /// If there is no model of this width.
+    pub fn trainer<E: Engine>(&self, engine: E, width: usize) -> Result<Trainer<Decoder, E>> {
+        let config = DecoderConfig::microgpt(self.names.vocab_size());
+        let model = Decoder::new(DecoderConfig { n_embd: width, n_ffn: 4 * width, ..config })?;
+        let settings = Settings { steps: STEPS, ..Settings::default() };
+        Ok(Trainer::new(model, engine, settings, &mut self.random.clone()))
+    }
+}
+
+/// A trainer on any engine.
+pub trait Learner {
+    /// Learns from a batch. Returns its loss.
+    fn step(&mut self, batch: &Batch) -> f64;
+    /// The gradient of the last step.
+    fn gradient(&self) -> Vec<f64>;
+    /// How many nodes the last step made.
+    fn nodes(&mut self) -> usize;
+}
+
+impl<E: Engine + Nodes> Learner for Trainer<Decoder, E> {
+    fn step(&mut self, batch: &Batch) -> f64 {
+        Trainer::step(self, batch).loss
+    }
+
+    fn gradient(&self) -> Vec<f64> {
+        Trainer::gradient(self).iter().map(|g| g.to_f64()).collect()
+    }
+
+    fn nodes(&mut self) -> usize {
+        self.parts().0.nodes()
+    }
+}
+
+/// An engine that counts its nodes.
+pub trait Nodes {
+    /// How many the last graph had.
+    fn nodes(&self) -> usize;
+}
+
+impl<R: Room> Nodes for Ladder<R> {
+    fn nodes(&self) -> usize {
+        self.nodes()
+    }
+}
+
+impl Nodes for Scalar {
+    fn nodes(&self) -> usize {
+        self.nodes()
+    }
+}
+
+impl Nodes for Fast {
+    fn nodes(&self) -> usize {
+        self.nodes()
+    }
+}

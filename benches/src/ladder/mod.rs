@@ -1,0 +1,212 @@
+//! The ladder: from the graph as everybody writes it first to the fastest engine of the library, one shortcut at a time.
+//!
+//! Every rung trains the same model, which is the library's, on the same names from the same weights, and its losses are
+//! the same. Begin with `number.rs`, what a rung owes; `graph.rs` is an engine in exchangeable parts, and each further file
+//! exchanges one of them.
+
+mod course;
+mod creation;
+mod direct;
+mod engine;
+mod generation;
+mod graph;
+mod layout;
+mod naive;
+mod nary;
+mod number;
+mod reset;
+mod rows;
+mod runs;
+mod sort;
+mod split;
+mod threaded;
+
+use anyhow::Result;
+use gradus::fast::Fast;
+use gradus::scalar::Scalar;
+use gradus::threads::Threads;
+
+pub use course::{Course, Learner, STEPS};
+use engine::Ladder;
+use graph::Pointers;
+
+/// One step of the ladder.
+pub struct Rung {
+    /// Its name.
+    pub name: &'static str,
+    /// What is other than in the rung before, and why that helps, or why it does not.
+    pub change: &'static str,
+    /// Names in a step.
+    pub batch: usize,
+    /// Whether its numbers have 64 bits.
+    pub double: bool,
+    /// The files that it is made of, below the root of the repository: whole folders, files, or a `#part` of one.
+    pub sources: &'static [&'static str],
+    /// The model at its first step.
+    pub start: fn(&Course) -> Result<Box<dyn Learner>>,
+}
+
+/// A trainer on an engine of its own.
+fn start<E: gradus::Engine + course::Nodes + Default + 'static>(course: &Course) -> Result<Box<dyn Learner>> {
+    Ok(Box::new(course.trainer(E::default(), WIDTH)?))
+}
+
+fn start_fast(course: &Course) -> Result<Box<dyn Learner>> {
+    Ok(Box::new(course.trainer(Fast::new(Threads::new(1)), WIDTH)?))
+}
+
+/// The width of microgpt.
+const WIDTH: usize = 16;
+
+/// From the bottom up.
+pub const RUNGS: &[Rung] = &[
+    Rung {
+        name: "naive graph",
+        change: "nodes in an arena point at their operands; a depth-first sort with a `HashSet` of visited addresses; \
+                 `-a` is `a·-1`, `a/b` is `a·b⁻¹`",
+        batch: 1,
+        double: true,
+        sources: &["number", "rows", "engine", "graph", "sort", "naive"],
+        start: start::<Ladder<Pointers<naive::Naive>>>,
+    },
+    Rung {
+        name: "generation counter",
+        change: "each node carries the number of the pass that visited it: no hashing, no set that grows, nothing to wipe",
+        batch: 1,
+        double: true,
+        sources: &[
+            "number",
+            "rows",
+            "engine",
+            "graph",
+            "sort",
+            "naive#memory",
+            "naive#origin",
+            "naive#lists",
+            "naive#shortcuts",
+            "generation",
+        ],
+        start: start::<Ladder<Pointers<generation::Generation>>>,
+    },
+    Rung {
+        name: "direct neg, sub, div",
+        change: "one node for what took two or three. Gains little here: nearly all nodes are products and sums",
+        batch: 1,
+        double: true,
+        sources: &[
+            "number",
+            "rows",
+            "engine",
+            "graph",
+            "sort",
+            "naive#memory",
+            "naive#origin",
+            "naive#lists",
+            "generation",
+            "direct",
+        ],
+        start: start::<Ladder<Pointers<direct::Direct>>>,
+    },
+    Rung {
+        name: "one arena",
+        change: "reset between steps instead of returned to the system. Gains little: the allocator kept most of it at hand anyway",
+        batch: 1,
+        double: true,
+        sources: &[
+            "number",
+            "rows",
+            "engine",
+            "graph",
+            "sort",
+            "naive#origin",
+            "naive#lists",
+            "generation",
+            "direct",
+            "reset",
+        ],
+        start: start::<Ladder<Pointers<reset::Reset>>>,
+    },
+    Rung {
+        name: "no lists in backward",
+        change: "the path and the order are threads through the nodes: nothing grows or is moved, and less is written",
+        batch: 1,
+        double: true,
+        sources: &["number", "rows", "engine", "graph", "naive#origin", "direct", "reset", "threaded"],
+        start: start::<Ladder<Pointers<threaded::Threaded>>>,
+    },
+    Rung {
+        name: "smaller node",
+        change: "an operation instead of two slopes: 64 bytes, not 72. Gains nothing here: the sort waits for branches \
+                 that it guessed wrong, not for memory",
+        batch: 1,
+        double: true,
+        sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout"],
+        start: start::<Ladder<Pointers<layout::Layout>>>,
+    },
+    Rung {
+        name: "n-ary sum and dot",
+        change: "a dot product is one node and no chain of products and sums: a sixth of the nodes, and no partial sums \
+                 to store and read again",
+        batch: 1,
+        double: true,
+        sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout", "nary"],
+        start: start::<Ladder<Pointers<nary::Nary>>>,
+    },
+    Rung {
+        name: "creation order",
+        change: "no sort: an operand is older than its result, so the order of creation, backward, will do",
+        batch: 1,
+        double: true,
+        sources: &["number", "rows", "engine", "graph", "direct", "reset", "layout", "nary", "creation"],
+        start: start::<Ladder<Pointers<creation::Creation>>>,
+    },
+    Rung {
+        name: "hot and cold apart",
+        change: "value and gradient, which every use touches, in 16 bytes, and the origin, read once, elsewhere: \
+                 four times as many numbers in the first cache",
+        batch: 1,
+        double: true,
+        sources: &["number", "rows", "engine", "direct", "nary#shortcuts", "split"],
+        start: start::<Ladder<split::Split>>,
+    },
+    Rung {
+        name: "runs of dots",
+        change: "dot products of one row hand down together, its gradient written once. Gains nothing yet: numbers that \
+                 are found by pointers do not go into vector registers",
+        batch: 1,
+        double: true,
+        sources: &["number", "rows", "engine", "direct", "nary#shortcuts", "split", "runs"],
+        start: start::<Ladder<split::Split<runs::Together>>>,
+    },
+    Rung {
+        name: "side by side: `scalar`",
+        change: "numbers of a matrix lie in one block, values here and gradients there, and know their operation together: \
+                 dot products and their runs go through vector registers, weights are read where they lie",
+        batch: 1,
+        double: true,
+        sources: &[
+            "/src/scalar/value.rs",
+            "/src/scalar/made.rs",
+            "/src/scalar/matrix.rs",
+            "/src/scalar/engine.rs",
+        ],
+        start: start::<Scalar>,
+    },
+    Rung {
+        name: "whole matrices: `fast`",
+        change: "a node is a matrix, in `f32`: no bookkeeping for single numbers, backward is matrix products too",
+        batch: 1,
+        double: false,
+        sources: &["/src/fast/"],
+        start: start_fast,
+    },
+    Rung {
+        name: "16 names a step",
+        change: "packed names share one pass through the tape and one step of Adam, and matrices become tall enough to \
+                 keep the vector units busy",
+        batch: 16,
+        double: false,
+        sources: &["/src/fast/"],
+        start: start_fast,
+    },
+];

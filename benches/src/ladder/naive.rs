@@ -1,0 +1,112 @@
+//! (0) The graph as everybody writes it first, in an arena: nodes point at what they were made from and keep the slopes.
+
+use std::collections::HashSet;
+
+use bumpalo::Bump;
+use gradus::{Binary, Function};
+
+use super::graph::{Graph, Memory, Node, Origin, Rung};
+use super::number::Shortcuts;
+use super::sort::{List, Lists, Sorted, Visited};
+
+/// The rung.
+pub struct Naive;
+
+impl Rung for Naive {
+    type Memory = Fresh;
+    type Origin<'g> = Slopes<'g, Self>;
+    type Walk = Sorted<Addresses, Grown>;
+    type Shortcuts = Composed;
+}
+
+// ANCHOR: memory
+/// A new arena for each step.
+#[derive(Default)]
+pub struct Fresh(Bump);
+
+impl Memory for Fresh {
+    fn empty(&mut self) -> &Bump {
+        self.0 = Bump::new();
+        &self.0
+    }
+}
+// ANCHOR_END: memory
+
+// ANCHOR: origin
+/// Up to two operands, and the slope toward each.
+pub struct Slopes<'g, R: Rung>([Option<(&'g Node<'g, R>, f64)>; 2]);
+
+impl<'g, R: Rung> Origin<'g, R> for Slopes<'g, R> {
+    #[inline]
+    fn leaf() -> Self {
+        Slopes([None, None])
+    }
+
+    #[inline]
+    fn unary(f: Function, x: &'g Node<'g, R>, y: f64) -> Self {
+        Slopes([Some((x, f.slope(x.data, y))), None])
+    }
+
+    #[inline]
+    fn binary(op: Binary, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self {
+        let (to_a, to_b) = op.slopes(a.data, b.data, y);
+        Slopes([Some((a, to_a)), Some((b, to_b))])
+    }
+
+    #[inline]
+    fn operand(&self, n: usize) -> Option<&'g Node<'g, R>> {
+        self.0.get(n)?.map(|(operand, _)| operand)
+    }
+
+    #[inline]
+    fn hand_down(&self, _: f64, grad: f64) {
+        for (operand, slope) in self.0.iter().flatten() {
+            operand.add_grad(grad * slope);
+        }
+    }
+}
+// ANCHOR_END: origin
+
+// ANCHOR: visited
+/// The addresses of all visited nodes.
+pub struct Addresses;
+
+impl Visited for Addresses {
+    type Mark = ();
+    type Set = HashSet<*const ()>;
+
+    fn is_new(set: &mut Self::Set, address: *const (), _: &(), _: u64) -> bool {
+        set.insert(address)
+    }
+}
+// ANCHOR_END: visited
+
+// ANCHOR: lists
+/// Lists that begin empty and move when they become too long for their place.
+pub struct Grown;
+
+impl Lists for Grown {
+    type List<'g, T: Copy + 'g> = Vec<T>;
+
+    fn empty<'g, T: Copy + 'g>(_: usize, _: &'g Bump) -> Vec<T> {
+        Vec::new()
+    }
+}
+
+impl<T> List<T> for Vec<T> {
+    fn push(&mut self, item: T) {
+        self.push(item);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        self.pop()
+    }
+}
+// ANCHOR_END: lists
+
+// ANCHOR: shortcuts
+/// None: everything is made of primitives.
+pub struct Composed;
+
+impl<'g, R: Rung> Shortcuts<'g, Graph<'g, R>> for Composed {}
+// ANCHOR_END: shortcuts

@@ -1,0 +1,190 @@
+//! The naive matrix: a list of numbers, each a node of its own. The contract of the library, for any graph of numbers.
+
+use std::ops::Range;
+
+use gradus::tensor::{Tensor, broadcast};
+use gradus::{Binary, Function};
+
+use super::number::{Numbers, Shortcuts};
+
+/// A matrix, row by row.
+pub struct Rows<'g, G: Numbers<'g>> {
+    graph: &'g G,
+    numbers: &'g [G::Number],
+    rows: usize,
+    cols: usize,
+}
+
+impl<'g, G: Numbers<'g>> Clone for Rows<'g, G> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<'g, G: Numbers<'g>> Copy for Rows<'g, G> {}
+
+impl<'g, G: Numbers<'g>> Rows<'g, G> {
+    /// A matrix of the numbers in a list.
+    pub fn of(graph: &'g G, numbers: &'g [G::Number], rows: usize, cols: usize) -> Self {
+        assert_eq!(numbers.len(), rows * cols, "a list of another length than {rows} x {cols}");
+        Rows { graph, numbers, rows, cols }
+    }
+
+    /// All its numbers, row by row.
+    pub fn numbers(self) -> &'g [G::Number] {
+        self.numbers
+    }
+
+    fn fill(self, rows: usize, cols: usize, mut fill: impl FnMut(usize, usize) -> G::Number) -> Self {
+        let (mut row, mut col) = (0, 0);
+        let numbers = self.graph.list(rows * cols, |_| {
+            if col == cols {
+                (row, col) = (row + 1, 0);
+            }
+            col += 1;
+            fill(row, col - 1)
+        });
+        Rows { numbers, rows, cols, ..self }
+    }
+
+    fn row(self, row: usize) -> &'g [G::Number] {
+        &self.numbers[row * self.cols..][..self.cols]
+    }
+
+    fn at(self, row: usize, col: usize) -> G::Number {
+        self.numbers[row * self.cols + col]
+    }
+
+    fn combine(self, b: Self, op: Binary) -> Self {
+        let (rows, cols) = broadcast(op.sign(), self.shape(), b.shape());
+        let get = |m: Self, row: usize, col: usize| m.at(row.min(m.rows - 1), col.min(m.cols - 1));
+        let g = self.graph;
+        self.fill(rows, cols, |row, col| {
+            let (a, b) = (get(self, row, col), get(b, row, col));
+            match op {
+                Binary::Sub => G::Shortcuts::sub(g, a, b),
+                Binary::Div => G::Shortcuts::div(g, a, b),
+                primitive => g.binary(primitive, a, b),
+            }
+        })
+    }
+}
+
+impl<'g, G: Numbers<'g>> Tensor for Rows<'g, G> {
+    fn shape(self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self {
+        self.fill(rows, cols, |row, col| self.graph.leaf(data[row * cols + col]))
+    }
+
+    fn apply(self, f: Function) -> Self {
+        let g = self.graph;
+        self.fill(self.rows, self.cols, |row, col| {
+            let x = self.at(row, col);
+            match f {
+                Function::Identity => x,
+                Function::Neg => G::Shortcuts::neg(g, x),
+                Function::Shift(c) => G::Shortcuts::shift(g, x, c),
+                Function::Scale(c) => G::Shortcuts::scale(g, x, c),
+                Function::Over(c) => G::Shortcuts::div(g, g.leaf(c), x),
+                primitive => g.unary(primitive, x),
+            }
+        })
+    }
+
+    fn matmul(self, b: Self) -> Self {
+        assert_eq!(self.cols, b.rows, "matmul: {:?} · {:?}", self.shape(), b.shape());
+        let transposed = b.fill(b.cols, b.rows, |row, col| b.at(col, row));
+        self.matmul_t(transposed)
+    }
+
+    fn matmul_t(self, b: Self) -> Self {
+        assert_eq!(self.cols, b.cols, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
+        self.fill(self.rows, b.rows, |row, col| G::Shortcuts::dot(self.graph, self.row(row), b.row(col)))
+    }
+
+    fn row_sum(self) -> Self {
+        self.fill(self.rows, 1, |row, _| G::Shortcuts::sum(self.graph, self.row(row)))
+    }
+
+    fn row_max(self) -> Self {
+        let values = |row| self.row(row).iter().map(|&x| self.graph.value(x));
+        self.fill(self.rows, 1, |row, _| self.graph.leaf(values(row).fold(f64::NEG_INFINITY, f64::max)))
+    }
+
+    fn gather_rows(self, rows: &[usize]) -> Self {
+        self.fill(rows.len(), self.cols, |row, col| self.at(rows[row], col))
+    }
+
+    fn pick(self, cols: &[usize]) -> Self {
+        self.fill(self.rows, 1, |row, _| self.row(row)[cols[row]])
+    }
+
+    fn slice_cols(self, cols: Range<usize>) -> Self {
+        self.fill(self.rows, cols.len(), |row, col| self.row(row)[cols.start + col])
+    }
+
+    fn concat_cols(parts: &[Self]) -> Self {
+        let cols = parts.iter().map(|part| part.cols).sum();
+        parts[0].fill(parts[0].rows, cols, |row, mut col| {
+            let mut at = 0;
+            while col >= parts[at].cols {
+                col -= parts[at].cols;
+                at += 1;
+            }
+            parts[at].at(row, col)
+        })
+    }
+
+    fn concat_rows(parts: &[Self]) -> Self {
+        let mut numbers = parts.iter().flat_map(|part| part.numbers);
+        let rows = parts.iter().map(|part| part.rows).sum();
+        parts[0].fill(rows, parts[0].cols, |_, _| *numbers.next().expect("as many as were counted"))
+    }
+
+    /// The rows lie in a list already: a part of it.
+    fn slice_rows(self, rows: Range<usize>) -> Self {
+        let numbers = &self.numbers[rows.start * self.cols..rows.end * self.cols];
+        Rows { numbers, rows: rows.len(), ..self }
+    }
+
+    /// The same products and sums as by default, as dot products.
+    fn row_dot(self, b: Self) -> Self {
+        assert_eq!(self.shape(), b.shape(), "row_dot: {:?} and {:?}", self.shape(), b.shape());
+        self.fill(self.rows, 1, |row, _| G::Shortcuts::dot(self.graph, self.row(row), b.row(row)))
+    }
+}
+
+macro_rules! operators {
+    ($($op:ident $method:ident $with:expr;)*) => {$(
+        impl<'g, G: Numbers<'g>> std::ops::$op for Rows<'g, G> {
+            type Output = Self;
+            fn $method(self, b: Self) -> Self {
+                self.combine(b, Binary::$op)
+            }
+        }
+
+        impl<'g, G: Numbers<'g>> std::ops::$op<f64> for Rows<'g, G> {
+            type Output = Self;
+            fn $method(self, c: f64) -> Self {
+                self.apply($with(c))
+            }
+        }
+    )*};
+}
+
+operators! {
+    Add add Function::Shift;
+    Sub sub |c: f64| Function::Shift(-c);
+    Mul mul Function::Scale;
+    Div div |c: f64| Function::Scale(1.0 / c);
+}
+
+impl<'g, G: Numbers<'g>> std::ops::Neg for Rows<'g, G> {
+    type Output = Self;
+    fn neg(self) -> Self {
+        self.apply(Function::Neg)
+    }
+}

@@ -1,0 +1,104 @@
+//! Work to be measured: names and dialogues to learn.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use gradus::data::Batch;
+use gradus::fast::Fast;
+use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
+use gradus::random::Random;
+use gradus::threads::Threads;
+use gradus::train::{Settings, Trainer};
+
+use crate::ladder::{Course, Learner, STEPS};
+
+/// Steps on names without end: after the last of a training the next one begins.
+pub struct Names<'a> {
+    course: &'a Course,
+    start: Box<dyn Fn(&Course) -> Result<Box<dyn Learner>> + 'a>,
+    learner: Box<dyn Learner>,
+    size: usize,
+    step: usize,
+    batch: Batch,
+}
+
+impl<'a> Names<'a> {
+    /// Steps of so many names, by a learner that `start` makes.
+    ///
+    /// # Errors
+    /// If it makes none.
+    pub fn new(
+        course: &'a Course,
+        size: usize,
+        start: impl Fn(&Course) -> Result<Box<dyn Learner>> + 'a,
+    ) -> Result<Self> {
+        let learner = start(course)?;
+        Ok(Names { course, start: Box::new(start), learner, size, step: 0, batch: Batch::new() })
+    }
+
+    /// How long so many steps take. To begin anew does not count.
+    pub fn time(&mut self, steps: u64) -> Duration {
+        let mut time = Duration::ZERO;
+        let mut left = steps as usize;
+        while left > 0 {
+            if self.step == STEPS {
+                self.learner = (self.start)(self.course).expect("it was made before");
+                self.step = 0;
+            }
+            let now = left.min(STEPS - self.step);
+            let start = Instant::now();
+            for step in self.step..self.step + now {
+                self.course.fill(&mut self.batch, step, self.size);
+                self.learner.step(&self.batch);
+            }
+            time += start.elapsed();
+            self.step += now;
+            left -= now;
+        }
+        time
+    }
+}
+
+/// The characters that a dialog model knows.
+pub const VOCAB: usize = 96;
+
+/// A batch of stretches of random characters: to the clock, one text is like another.
+pub fn stretches(count: usize, context: usize) -> Batch {
+    let mut random = Random::new(42);
+    let mut batch = Batch::new();
+    for _ in 0..count {
+        batch.push((0..=context).map(|_| random.below(VOCAB)));
+    }
+    batch
+}
+
+/// A dialog model in training as the example `dialog` does it: with dropout, label smoothing, weighting, clipping and averaging.
+///
+/// # Errors
+/// If there is no model of this configuration.
+pub fn dialog(config: DecoderConfig, muon: bool, threads: usize) -> Result<Trainer<Decoder, Fast>> {
+    let threads = Threads::new(threads);
+    let model = Decoder::new(config)?;
+    let weight_decay = 0.01;
+    let adam = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay };
+    let optimizer: Box<dyn Optimizer<f32>> = if muon {
+        let order = Momentum::Nesterov;
+        let settings = MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay, rate: 5.0, adam };
+        Box::new(Muon::new(model.layout(), settings, threads.clone()))
+    } else {
+        Box::new(Adam::new(model.layout().len(), adam))
+    };
+    let settings = Settings {
+        steps: usize::MAX,
+        learning_rate: 0.003,
+        schedule: Schedule::Cosine { warmup: 100, floor: 0.02 },
+        clip: Some(1.0),
+        smoothing: 0.1,
+        ema_decay: Some(0.995),
+        dropout_seed: Some(42),
+        weighting: true,
+    };
+    let weights = model.layout().initial(&mut Random::new(42));
+    Ok(Trainer::with_optimizer(model, Fast::new(threads), optimizer, settings, weights))
+}

@@ -1,0 +1,63 @@
+//! Every rung computes the same.
+
+use gradus::data::Batch;
+use gradus_benches::ladder::{Course, Learner, RUNGS};
+
+/// The gradient of the first step, and the losses of some.
+fn follow(course: &Course, mut learner: Box<dyn Learner>, names: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut batch = Batch::new();
+    let mut gradient = Vec::new();
+    let mut step = |step| {
+        course.fill(&mut batch, step, names);
+        let loss = learner.step(&batch);
+        if step == 0 {
+            gradient = learner.gradient();
+        }
+        loss
+    };
+    let losses = (0..20).map(&mut step).collect();
+    (gradient, losses)
+}
+
+fn greatest_difference(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    // Not `f64::max`, which would pass over NaN.
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |most, d| if d <= most { most } else { d })
+}
+
+#[test]
+fn every_rung_has_the_losses_and_gradients_of_the_first() {
+    let course = Course::load().unwrap();
+    for rung in RUNGS {
+        let reference = (RUNGS[0].start)(&course).unwrap();
+        let (gradient, losses) = follow(&course, reference, rung.batch);
+        let (own_gradient, own_losses) = follow(&course, (rung.start)(&course).unwrap(), rung.batch);
+        let tolerance = if rung.double { 1e-9 } else { 1e-4 };
+        let apart = greatest_difference(&losses, &own_losses);
+        assert!(apart <= tolerance, "{}: losses are {apart:e} apart", rung.name);
+        let apart = greatest_difference(&gradient, &own_gradient);
+        assert!(apart <= 1e-2 * tolerance, "{}: gradients are {apart:e} apart", rung.name);
+    }
+}
+
+#[test]
+fn the_later_rungs_make_fewer_nodes() {
+    let course = Course::load().unwrap();
+    let nodes = |rung: usize| {
+        let mut batch = Batch::new();
+        course.fill(&mut batch, 0, 1);
+        let mut learner = (RUNGS[rung].start)(&course).unwrap();
+        learner.step(&batch);
+        learner.nodes()
+    };
+    let (naive, direct, nary) = (nodes(0), nodes(2), nodes(6));
+    assert!(direct < naive && 6 * nary < direct, "{naive} {direct} {nary}");
+}
+
+#[test]
+fn the_sources_of_every_rung_are_there() {
+    for rung in RUNGS {
+        let lines = gradus_benches::lines::count(rung.sources).unwrap();
+        assert!(lines > 300, "{}: {lines} lines", rung.name);
+    }
+}
