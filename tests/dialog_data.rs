@@ -166,6 +166,27 @@ fn a_few_dialogues_are_not_shared_either() {
     }
 }
 
+/// A title, an empty line, and a text without any more of them: too few paragraphs to draw from, so that it is the long one
+/// that has to be cut.
+#[test]
+fn a_title_and_a_long_text() {
+    let lines: Vec<String> = (0..400).map(|n| format!("line {n} of a long poem")).collect();
+    for title in ["A poem", "Ode", "The lines", "Four hundred lines", "A long poem about lines"] {
+        let text = format!("{title}\n\n{}\n", lines.join("\n"));
+        match Dialogs::from_text("poem.txt", &text, 16) {
+            Ok(dialogs) => {
+                let [train, validation] = dialogs.sizes();
+                assert!(
+                    validation < train && train + validation + 4 >= text.len(),
+                    "{title}: {:?}",
+                    dialogs.sizes()
+                );
+            }
+            Err(error) => panic!("{title}: {error}"),
+        }
+    }
+}
+
 /// Whether a text can be used depends on its length, not on luck.
 #[test]
 fn every_text_of_twenty_paragraphs_can_be_used() {

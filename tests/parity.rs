@@ -14,6 +14,7 @@ use gradus::params::{Init, Kind, Layout, Param, Weights};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::Scalar;
+use gradus::tensor::AttentionShape;
 use gradus::threads::Threads;
 use gradus::{Engine, Tensor};
 
@@ -103,11 +104,20 @@ impl cases::Visitor for Listed {
     }
 }
 
+/// In which form an operation is run.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    AsIs,
+    Unfused,
+    /// Once, and half as much once more: gradients must be added to those that are there already.
+    Twice,
+}
+
 /// One of the cases. All of them are one type of model, since engines are compiled once for each of those.
 struct Case {
     number: usize,
     inputs: Vec<Param>,
-    unfused: bool,
+    form: Form,
     /// How much each element of the output counts in the loss.
     upstream: Vec<f64>,
 }
@@ -137,11 +147,10 @@ impl Case {
 impl Column for Case {
     fn of<T: Tensor>(&self, weights: Weights<'_, T>, _: &Batch, _: Pass) -> T {
         let x: Vec<T> = self.inputs.iter().map(|&input| weights[input]).collect();
-        let y = if self.unfused {
-            let plain: Vec<Plain<T>> = x.into_iter().map(Plain).collect();
-            self.of(&plain).0
-        } else {
-            self.of(&x)
+        let y = match self.form {
+            Form::AsIs => self.of(&x),
+            Form::Unfused => self.of(&x.into_iter().map(Plain).collect::<Vec<_>>()).0,
+            Form::Twice => self.of(&x) + self.of(&x) * 0.5,
         };
         let y = elements(y);
         y * y.constant(self.upstream.len(), 1, &self.upstream)
@@ -161,17 +170,20 @@ fn every_operation() {
         let params: Vec<Param> = inputs.iter().map(&mut window).collect();
         let count = exact.output.data.len();
         let batch = tokens(count);
-        let door = |unfused, upstream| {
-            Door::new(layout.clone(), Case { number, inputs: params.clone(), unfused, upstream })
+        let door = |form, upstream| {
+            Door::new(layout.clone(), Case { number, inputs: params.clone(), form, upstream })
         };
         let gradient: Vec<f64> = exact.gradients.iter().flat_map(|m| &m.data).copied().collect();
-        for unfused in [false, true] {
-            let ones = &door(unfused, vec![1.0; count]);
+        let forms = [
+            (Form::AsIs, 1.0, ["scalar", "fast"]),
+            (Form::Unfused, 1.0, ["scalar, unfused", "fast, unfused"]),
+            (Form::Twice, 1.5, ["scalar, twice", "fast, twice"]),
+        ];
+        for (form, times, [by_scalar, by_fast]) in forms {
+            let ones = &door(form, vec![1.0 / times; count]);
             // The loss is a mean over the tokens, but the gradient that is known is that of the sum.
-            let counted = &door(unfused, (0..count).map(|n| upstream(n) * count as f64).collect());
+            let counted = &door(form, (0..count).map(|n| upstream(n) * count as f64 / times).collect());
             let pass = Pass::default();
-            let [by_scalar, by_fast] =
-                if unfused { ["scalar, unfused", "fast, unfused"] } else { ["scalar", "fast"] };
             let outputs = [
                 (by_scalar, learn(scalar, ones, &weights, &batch, pass)),
                 (by_fast, learn(fast, ones, &weights, &batch, pass)),
@@ -188,6 +200,89 @@ fn every_operation() {
                     let what = format!("{name}, gradient {at}");
                     gaps.compare(way, &what, &ours.gradient[window.range()], &gradient[window.range()]);
                 }
+            }
+        }
+    }
+    gaps.finish();
+}
+
+/// Attention by itself: how many heads, how wide, and how long the sequences are.
+#[derive(Debug)]
+struct Attend {
+    heads: [usize; 2],
+    width: usize,
+    causal: bool,
+    queries: Vec<usize>,
+    keys: Vec<usize>,
+}
+
+impl Attend {
+    /// Queries, keys and values.
+    fn layout(&self) -> (Layout, [Param; 3]) {
+        let [rows, keys] = [&self.queries, &self.keys].map(|lengths| lengths.iter().sum());
+        let [q, kv] = self.heads.map(|heads| heads * self.width);
+        let mut layout = Layout::default();
+        let params = [(rows, q), (keys, kv), (keys, kv)]
+            .map(|(rows, cols)| layout.add("", rows, cols, Kind::Matrix, Init::Ones));
+        (layout, params)
+    }
+}
+
+impl Column for Attend {
+    fn of<T: Tensor>(&self, weights: Weights<'_, T>, _: &Batch, _: Pass) -> T {
+        let (_, [q, k, v]) = self.layout();
+        let shape = |scale| AttentionShape {
+            n_head: self.heads[0],
+            n_kv_head: self.heads[1],
+            scale,
+            causal: self.causal,
+            queries: &self.queries,
+            keys: &self.keys,
+        };
+        // Twice, so that all gradients are added to what is there as well.
+        let attend = |scale| weights[q].attention(weights[k], weights[v], shape(scale));
+        let y = elements(attend(0.4) + attend(-0.3));
+        let upstream: Vec<f64> = (0..y.shape().0).map(upstream).collect();
+        y * y.constant(upstream.len(), 1, &upstream)
+    }
+}
+
+/// An engine may have ways of its own for narrow heads or short sequences: all widths, and sequences on both sides of any
+/// width of a vector, in one batch.
+#[test]
+fn attention_of_every_width_and_length() {
+    let lengths = [1, 2, 7, 8, 9, 15, 16, 17, 33];
+    let mut gaps = Gaps::default();
+    let (scalar, fast) = (&mut Scalar::new(), &mut fast());
+    for width in [1, 2, 3, 4, 5, 8, 12, 16, 32, 33] {
+        for (heads, causal, cached) in [
+            ([1, 1], true, false),
+            ([2, 2], true, true),
+            ([4, 2], true, false),
+            ([3, 1], true, true),
+            ([2, 2], false, false),
+            ([4, 1], false, true),
+        ] {
+            let keys = lengths.to_vec();
+            let queries = keys.iter().map(|&keys| if cached { 1 + keys / 2 } else { keys }).collect();
+            let attend = Attend { heads, width, causal, queries, keys };
+            let what = format!("{attend:?}");
+            let (layout, _) = attend.layout();
+            let mut random = Random::new(width as u64);
+            let weights: Vec<f64> = (0..layout.len()).map(|_| random.gauss(0.0, 1.0)).collect();
+            let count = tokens(layout.windows()[0].range().len());
+            let door = Door::new(layout.clone(), attend);
+            let [exact, ours] = [
+                learn(scalar, &door, &narrow(&weights), &count, Pass::default()),
+                learn(fast, &door, &narrow(&weights), &count, Pass::default()),
+            ];
+            gaps.compare("fast", &format!("{what}, output"), &ours.losses, &exact.losses);
+            for (at, window) in layout.windows().iter().enumerate() {
+                let part = |learned: &Learned| {
+                    let gradient = &learned.gradient[window.range()];
+                    gradient.iter().map(|g| g * count.len() as f64).collect::<Vec<_>>()
+                };
+                gaps.compare("fast", &format!("{what}, gradient {at}"), &part(&ours), &part(&exact));
             }
         }
     }

@@ -4,7 +4,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gradus::checkpoint::write_atomically;
 use gradus::data::Batch;
 use gradus::fast::Fast;
 use gradus::model::{Decoder, DecoderConfig};
@@ -210,4 +212,41 @@ fn a_damaged_state_is_refused() {
         assert!(error.contains(FILE), "{error}");
         assert!(Trainer::<Decoder, Fast>::peek_state::<String>(&missing).is_err());
     }
+}
+
+/// Two programs that save into the same folder may disturb each other, but not spoil what is there: whoever reads finds
+/// the whole file of the one or of the other.
+#[test]
+fn two_writers_spoil_nothing() {
+    const LENGTH: usize = 200_000;
+    const WRITES: usize = 300;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = &folder.path().join(FILE);
+    write_atomically(path, &[0; LENGTH]).expect("it can be written");
+    let written = &AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for writer in 1..=3_u8 {
+            scope.spawn(move || {
+                while written.load(Ordering::Relaxed) < WRITES {
+                    // To find the other at work is an error, and no more than that.
+                    match write_atomically(path, &[writer; LENGTH]) {
+                        Ok(()) => _ = written.fetch_add(1, Ordering::Relaxed),
+                        Err(_) => std::thread::yield_now(),
+                    }
+                }
+            });
+        }
+        let mut looks = 0;
+        while written.load(Ordering::Relaxed) < WRITES {
+            let bytes = fs::read(path).expect("the file is there at any time");
+            let whole = bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]);
+            looks += 1;
+            if !whole {
+                written.store(WRITES, Ordering::Relaxed);
+                panic!("{} of {LENGTH} bytes, or of both writers, at look {looks}", bytes.len());
+            }
+        }
+    });
+    let bytes = fs::read(path).expect("the file is there");
+    assert!(bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]));
 }

@@ -63,13 +63,9 @@ impl<R: Real> Adam<R> {
         let keep = R::from_f64(1.0 - learning_rate * weight_decay);
         let (b1, b2, eps) = (R::from_f64(beta1), R::from_f64(beta2), R::from_f64(eps));
         let (a1, a2) = (R::from_f64(1.0 - beta1), R::from_f64(1.0 - beta2));
-        let means = self.m[part.clone()].iter_mut().zip(&mut self.v[part.clone()]);
-        for (((w, &g), m), v) in weights[part.clone()]
-            .iter_mut()
-            .zip(&gradient[part])
-            .zip(means)
-            .map(|((w, g), (m, v))| (((w, g), m), v))
-        {
+        let (m, v) = (&mut self.m[part.clone()], &mut self.v[part.clone()]);
+        let (weights, gradient) = (&mut weights[part.clone()], &gradient[part]);
+        for (((w, &g), m), v) in weights.iter_mut().zip(gradient).zip(m).zip(v) {
             *m = b1 * *m + a1 * g;
             *v = b2 * *v + a2 * (g * g);
             *w = *w * keep - step * *m / ((*v * unbias).sqrt() + eps);

@@ -4,7 +4,6 @@
 //! rows, or columns, or to put rows one below another copies no number: it writes a new list. Every other
 //! operation makes a new block of numbers, each of them a node with operands of its own.
 
-use std::cell::Cell;
 use std::ops::Range;
 
 use super::made::{Column, Made, dot};
@@ -223,7 +222,6 @@ impl<'g> Tensor for Matrix<'g> {
         let cols = parts.iter().map(|part| part.cols).sum();
         let first = parts[0];
         assert!(parts.iter().all(|part| part.rows.len() == first.rows.len()), "concat_cols: unequal heights");
-        let part = Cell::new((0, 0)); // where the next column comes from: the part, and the column in it
         first.compute(
             (first.rows.len(), cols),
             |row, out| {
@@ -234,13 +232,15 @@ impl<'g> Tensor for Matrix<'g> {
                     rest = after;
                 }
             },
-            |row, col| {
-                let (mut at, mut from) = if col == 0 { (0, 0) } else { part.get() };
-                while col as usize == from + parts[at].cols {
-                    (at, from) = (at + 1, from + parts[at].cols);
+            |row, mut col| {
+                let mut parts = parts.iter();
+                loop {
+                    let part = parts.next().expect("every column is in one of the parts");
+                    if (col as usize) < part.cols {
+                        return part.rows[row].later(col);
+                    }
+                    col -= part.cols as u32;
                 }
-                part.set((at, from));
-                parts[at].rows[row].later(col - from as u32)
             },
             |xs| Made::Unary(Function::Identity, xs),
         )
