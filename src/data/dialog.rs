@@ -31,7 +31,8 @@ impl Dialogs {
     }
 
     /// The paragraphs of a text. About a tenth of it is kept for validation: those paragraphs whose fingerprints are the
-    /// smallest. So one that occurs twice is never in both parts. A text without paragraphs is cut at a line.
+    /// smallest. So one that occurs twice is never in both parts. A text that is all
+    /// one paragraph, but for a title perhaps, is cut at a line.
     ///
     /// # Errors
     /// If it is too short for sequences of `block_size` in both parts, or is the same paragraph again and again.
@@ -47,7 +48,8 @@ impl Dialogs {
             return Err(DataError::TooShort { name: name.to_owned(), have: text.chars().count(), need });
         }
         let (mut train, mut validation, mut counts) = (Vec::new(), Vec::new(), [0, 0]);
-        if paragraphs.len() < 2 {
+        let longest = paragraphs.iter().map(|paragraph| paragraph.len()).max().unwrap_or(0);
+        if longest > text.len() - text.len() / VALIDATION {
             let (head, tail) = cut(&text);
             (train, validation, counts) = (encode(head), encode(tail), [1, 1]);
         } else {
