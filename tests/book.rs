@@ -159,7 +159,9 @@ fn commands_name_targets_and_options_that_exist() {
     for (page, command) in commands.map(|(page, rest)| (page, rest.lines().next().unwrap_or(rest))) {
         let (cargo, program) = words(command);
         let mut problem = |what: String| problems.push(format!("{}: {command}: {what}", page.display()));
-        for (option, folder) in [("--example", "examples"), ("--test", "tests"), ("--bench", "benches")] {
+        for (option, folder) in
+            [("--example", "examples"), ("--test", "tests"), ("--bench", "benches/benches")]
+        {
             let Some(target) = value(&cargo, option) else { continue };
             let path = root().join(folder).join(target);
             if !path.with_extension("rs").exists() && !path.join("main.rs").exists() {

@@ -189,7 +189,11 @@ fn kill_at_any_moment() {
     for round in 0..30 {
         let resume = dialog(&["--resume", &save, "--validate-every", "1", "--threads", "1"]);
         let mut process = Background::start(if before.is_some() { resume } else { fresh() });
-        sleep(Duration::from_micros(5_000 + random.below(100_000) as u64));
+        // From when it begins to work, however slow the machine; now and then before that.
+        if round % 5 > 0 {
+            process.until("matrix products");
+        }
+        sleep(Duration::from_micros(random.below(80_000) as u64));
         assert!(!process.is_over(), "round {round}: {}", process.said());
         process.kill();
         let after = look(&folder);

@@ -13,10 +13,13 @@ use gradus::train::{Settings, Trainer};
 
 use crate::ladder::{Course, Learner, STEPS};
 
+/// What makes a learner at its beginning.
+type Start<'a> = Box<dyn Fn(&Course) -> Result<Box<dyn Learner>> + 'a>;
+
 /// Steps on names without end: after the last of a training the next one begins.
 pub struct Names<'a> {
     course: &'a Course,
-    start: Box<dyn Fn(&Course) -> Result<Box<dyn Learner>> + 'a>,
+    start: Start<'a>,
     learner: Box<dyn Learner>,
     size: usize,
     step: usize,

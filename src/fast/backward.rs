@@ -4,6 +4,7 @@ use super::tape::{Earlier, Gradients, Op, Pool};
 use super::{attention, elementwise, loss, matmul, norm, rope, rows};
 
 /// The gradient of the last result, a single number, with respect to all weights, written over `gradient`.
+// ANCHOR: backward
 pub(super) fn backward(tape: Earlier<'_>, pool: &mut Pool, gradient: &mut [f32]) {
     let last = tape.nodes.len() - 1;
     let out = &mut Gradients::new(tape, pool, gradient);
@@ -40,3 +41,4 @@ pub(super) fn backward(tape: Earlier<'_>, pool: &mut Pool, gradient: &mut [f32])
     }
     out.finish();
 }
+// ANCHOR_END: backward

@@ -142,6 +142,7 @@ pub(super) fn swiglu<'t>(gate: Matrix<'t>, up: Matrix<'t>) -> Matrix<'t> {
 }
 
 /// With `s = sigmoid(g)`: `dup = dy · g·s`, and `dgate = dy · up · (s + g·s·(1 - s))`, the slope of `g·s`.
+// ANCHOR: swiglu_backward
 pub(super) fn swiglu_backward(out: &mut Gradients, gate: Id, up: Id, dy: &[f32]) {
     out.add(up, |earlier, dup, more| {
         let gate = earlier.data(gate);
@@ -160,6 +161,7 @@ pub(super) fn swiglu_backward(out: &mut Gradients, gate: Id, up: Id, dy: &[f32])
         );
     });
 }
+// ANCHOR_END: swiglu_backward
 
 /// `y = x / (1 - rate)` where the element is kept, else 0.
 pub(super) fn dropout<'t>(x: Matrix<'t>, rate: f64, hash: Hash) -> Matrix<'t> {

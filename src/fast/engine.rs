@@ -54,6 +54,7 @@ impl Fast {
     }
 
     /// Cuts a batch. The weights of the tokens become their shares in the mean loss of the whole.
+    // ANCHOR: cut
     fn cut(&mut self, batch: &Batch) -> &mut [Shard] {
         let lengths = batch.sequences().lengths;
         let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(lengths.len().max(1));
@@ -75,6 +76,7 @@ impl Fast {
         self.active = count;
         &mut self.shards[..count]
     }
+    // ANCHOR_END: cut
 
     /// Lets all threads work on the shards of a batch, and collects their losses in order.
     fn each_shard(&mut self, batch: &Batch, work: impl Fn(&mut Shard) + Send + Sync) -> f64 {

@@ -32,6 +32,7 @@ pub(super) fn cross_entropy<'t>(x: Matrix<'t>, targets: &[usize], smoothing: f64
 }
 
 /// `dx = dy · (p - t)`.
+// ANCHOR: cross_entropy_backward
 pub(super) fn cross_entropy_backward(
     out: &mut Gradients,
     id: Id,
@@ -54,3 +55,4 @@ pub(super) fn cross_entropy_backward(
         }
     });
 }
+// ANCHOR_END: cross_entropy_backward

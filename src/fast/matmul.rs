@@ -43,6 +43,7 @@ pub(super) fn matmul_t<'t>(a: Matrix<'t>, b: Matrix<'t>) -> Matrix<'t> {
 }
 
 /// `dA = dC·B`, `dB = dCᵀ·A`.
+// ANCHOR: matmul_t_backward
 pub(super) fn matmul_t_backward(out: &mut Gradients, a: Id, b: Id, dy: &[f32]) {
     let (n, k) = shape(out, a);
     let (m, _) = shape(out, b);
@@ -56,6 +57,7 @@ pub(super) fn matmul_t_backward(out: &mut Gradients, a: Id, b: Id, dy: &[f32]) {
         gemm(1.0, dy.t(), a, beta(more), MatMut::new(db, m, k));
     });
 }
+// ANCHOR_END: matmul_t_backward
 
 /// What the product is added to: nothing, or what is there.
 fn beta(more: bool) -> f32 {

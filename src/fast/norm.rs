@@ -30,6 +30,7 @@ pub(super) fn rms_norm<'t>(x: Matrix<'t>, gain: Option<Matrix<'t>>, heads: usize
 }
 
 /// See the derivation at the top of this file.
+// ANCHOR: rms_norm_backward
 pub(super) fn rms_norm_backward(
     out: &mut Gradients,
     id: Id,
@@ -70,3 +71,4 @@ pub(super) fn rms_norm_backward(
     });
     out.give(gained);
 }
+// ANCHOR_END: rms_norm_backward

@@ -57,6 +57,7 @@ pub(super) fn rope_backward(out: &mut Gradients, id: Id, x: Id, heads: usize, dy
 }
 
 /// Turns all heads of all rows in one direction or the other, and writes or adds the result.
+// ANCHOR: turn
 fn turn(x: &[f32], turns: &[f32], (d, heads): (usize, usize), direction: f32, y: &mut [f32], more: bool) {
     let half = d / 2;
     let rows = x.chunks_exact(d * heads).zip(y.chunks_exact_mut(d * heads));
@@ -74,3 +75,4 @@ fn turn(x: &[f32], turns: &[f32], (d, heads): (usize, usize), direction: f32, y:
         }
     }
 }
+// ANCHOR_END: turn

@@ -285,6 +285,7 @@ impl<'a> Gradients<'a> {
 
     /// Adds to the gradient of a node. `add` gets the buffer, and whether it is to be added to (`true`) or holds anything
     /// at all and is to be written over (`false`).
+    // ANCHOR: add
     pub(super) fn add(&mut self, id: Id, add: impl FnOnce(Earlier<'_>, &mut [f32], bool)) {
         let node = &self.earlier.nodes[id as usize];
         let len = node.rows * node.cols;
@@ -304,6 +305,7 @@ impl<'a> Gradients<'a> {
             }
         }
     }
+    // ANCHOR_END: add
 
     /// Adds a finished gradient to that of a node of the same shape; if that has none yet, the buffer itself becomes it.
     pub(super) fn pass_on(&mut self, id: Id, gradient: Vec<f32>) {

@@ -178,6 +178,7 @@ fn newton_schulz(
     square.resize(side * side, 0.0);
     fourth.resize(side * side, 0.0);
     next.resize(x.len(), 0.0);
+    // ANCHOR: iterations
     for _ in 0..iterations {
         let view = MatRef::new(x, rows, cols);
         let (left, right) = if rows <= cols { (view, view.t()) } else { (view.t(), view) };
@@ -191,4 +192,5 @@ fn newton_schulz(
         gemm(1.0, left, right, A, MatMut::new(next, rows, cols)); // a·X + (b·A + c·A²)·X
         x.copy_from_slice(next);
     }
+    // ANCHOR_END: iterations
 }

@@ -40,6 +40,7 @@ impl Weighting {
     }
 
     /// Takes note of the losses of a batch.
+    // ANCHOR: learn
     pub fn learn(&mut self, batch: &Batch, losses: &[f64]) {
         for ((&token, &target), &loss) in batch.sequences().tokens.iter().zip(batch.targets()).zip(losses) {
             let at = self.place(token, target);
@@ -48,6 +49,7 @@ impl Weighting {
             *mean = if *mean == 0.0 { loss } else { KEEP * *mean + (1.0 - KEEP) * loss };
         }
     }
+    // ANCHOR_END: learn
 
     /// The mean weight of all bigrams that have been seen: it falls as they are learned. 1 if there are none.
     pub fn mean(&self) -> f64 {
