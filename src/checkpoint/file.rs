@@ -189,6 +189,17 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError
     let mut file = written.map_err(fail("written", path))?;
     // Whoever else is writing the same file right now has locked it.
     file.try_lock().map_err(|error| fail("written", path)(error.into()))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        // It may have done its work since, and put in its place what was opened here.
+        let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        let there = fs::metadata(&beside).and_then(|there| Ok(same(there, file.metadata()?)));
+        if !there.is_ok_and(|same| same) {
+            let busy = std::io::Error::new(std::io::ErrorKind::WouldBlock, "another program is writing it");
+            return Err(fail("written", path)(busy));
+        }
+    }
     let result = file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
     result.and_then(|()| fs::rename(&beside, path)).map_err(|error| {
         fs::remove_file(&beside).ok();
