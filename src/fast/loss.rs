@@ -44,7 +44,6 @@ pub(super) fn cross_entropy_backward(
     let vocab = out.earlier.nodes[x as usize].cols;
     let p = &out.earlier.nodes[id as usize].saved;
     out.add(x, |earlier, dx, more| {
-        // ANCHOR: backward
         let even = smoothing / vocab as f32;
         let rows = dx.chunks_exact_mut(vocab).zip(p.chunks_exact(vocab));
         for ((dx, p), (dy, &target)) in rows.zip(dy.iter().zip(earlier.indices(targets))) {
@@ -54,7 +53,6 @@ pub(super) fn cross_entropy_backward(
             dx.iter_mut().zip(p).for_each(|(dx, p)| *dx += dy * (p - even));
             dx[target as usize] -= dy * (1.0 - smoothing);
         }
-        // ANCHOR_END: backward
     });
 }
 // ANCHOR_END: cross_entropy_backward

@@ -57,7 +57,6 @@ pub(super) fn rms_norm_backward(
     let mut gained = out.scratch(d); // g: the gradient that reaches r·x
     out.add(x, |earlier, dx, more| {
         let gain = gain.map(|gain| earlier.data(gain));
-        // ANCHOR: backward
         for (dx, ((x, dy), &r)) in dx.chunks_exact_mut(d).zip(parts()) {
             let g = match gain {
                 Some(gain) => {
@@ -69,7 +68,6 @@ pub(super) fn rms_norm_backward(
             let c = r * r * r * simd::dot(g, x) / d as f32;
             accumulate(dx, more, g.iter().zip(x).map(|(g, x)| r * g - c * x));
         }
-        // ANCHOR_END: backward
     });
     out.give(gained);
 }

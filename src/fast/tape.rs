@@ -102,7 +102,6 @@ pub(super) enum Op {
     },
 }
 
-// ANCHOR: node
 /// One result on the tape.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -114,7 +113,6 @@ pub(super) struct Node {
     /// What forward keeps for backward.
     pub(super) saved: Vec<f32>,
 }
-// ANCHOR_END: node
 
 /// The memory of an engine: nodes, whose buffers are used again in each step.
 #[derive(Default)]
@@ -219,7 +217,6 @@ impl<'t> Pass<'t> {
         len: usize,
         compute: impl FnOnce(Earlier<'_>, &mut [f32], &mut Vec<f32>),
     ) -> Matrix<'t> {
-        // ANCHOR: append
         let id = self.tape.used.get();
         let (mut data, mut saved) = {
             let mut nodes = self.tape.nodes.borrow_mut();
@@ -234,7 +231,6 @@ impl<'t> Pass<'t> {
         self.tape.nodes.borrow_mut()[id] = Node { rows, cols, op, data, saved };
         self.tape.used.set(id + 1);
         Matrix { pass: self, id: id as Id, rows, cols }
-        // ANCHOR_END: append
     }
 }
 

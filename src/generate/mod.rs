@@ -32,10 +32,8 @@ pub fn generate<M: Model, E: Engine>(
     let mut tokens = prompt.to_vec();
     let mut over = false;
     while !over {
-        // ANCHOR: window
         let kept = if tokens.len() < context { tokens.len() } else { context.div_ceil(2) };
         let window = tokens[tokens.len() - kept..].to_vec();
-        // ANCHOR_END: window
         let mut read = window.len();
         engine.generate(model, weights, &window, &mut |logits| {
             if stop == Stop::After(tokens.len() - prompt.len()) {

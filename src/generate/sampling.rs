@@ -73,7 +73,6 @@ impl Sampler {
         let max = scores[top];
         scores.iter_mut().for_each(|x| *x = (*x - max).exp());
         let mut total: f64 = scores.iter().sum();
-        // ANCHOR: nucleus
         if let Some(p) = top_p.filter(|p| *p < 1.0) {
             sort(&mut self.order, scores);
             let mut sum = 0.0;
@@ -87,7 +86,6 @@ impl Sampler {
             }
             total = sum;
         }
-        // ANCHOR_END: nucleus
         scores.iter_mut().for_each(|w| *w /= total);
         // Logits that are no numbers leave no choice but one.
         if total.is_finite() { random.choice(scores) } else { top }

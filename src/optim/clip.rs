@@ -15,12 +15,10 @@ pub fn clip<R: Real>(gradient: &mut [R], max_norm: f64) -> f64 {
     }
     let rest: f64 = rest.iter().map(|g| g.to_f64() * g.to_f64()).sum();
     let norm = (sums.iter().sum::<f64>() + rest).sqrt();
-    // ANCHOR: clip
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {
         let factor = R::from_f64(factor);
         gradient.iter_mut().for_each(|g| *g *= factor);
     }
-    // ANCHOR_END: clip
     norm
 }

@@ -97,7 +97,6 @@ impl Optimizer<f32> for Muon {
         };
         for task in &mut self.matrices {
             let (buffer, g) = (&mut self.momentum[task.window.range()], &gradient[task.window.range()]);
-            // ANCHOR: order
             match order {
                 Momentum::OfOrthogonal => task.step.copy_from_slice(g),
                 Momentum::Plain => {
@@ -110,7 +109,6 @@ impl Optimizer<f32> for Muon {
                     task.step.iter_mut().zip(ahead).for_each(|(step, ahead)| *step = ahead);
                 }
             }
-            // ANCHOR_END: order
         }
         self.threads.for_each(&mut self.matrices, |task| task.orthogonalize(iterations));
         let rate = learning_rate * rate;
@@ -181,7 +179,6 @@ fn newton_schulz(
     fourth.resize(side * side, 0.0);
     next.resize(x.len(), 0.0);
     // ANCHOR: iterations
-    // ANCHOR: newton_schulz
     for _ in 0..iterations {
         let view = MatRef::new(x, rows, cols);
         let (left, right) = if rows <= cols { (view, view.t()) } else { (view.t(), view) };
@@ -195,6 +192,5 @@ fn newton_schulz(
         gemm(1.0, left, right, A, MatMut::new(next, rows, cols)); // a·X + (b·A + c·A²)·X
         x.copy_from_slice(next);
     }
-    // ANCHOR_END: newton_schulz
     // ANCHOR_END: iterations
 }

@@ -19,13 +19,11 @@ impl Schedule {
     pub fn share(self, step: usize, steps: usize) -> f64 {
         match self {
             Schedule::Linear => 1.0 - step as f64 / steps as f64,
-            // ANCHOR: share
             Schedule::Cosine { warmup, .. } if step < warmup => (step + 1) as f64 / (warmup + 1) as f64,
             Schedule::Cosine { warmup, floor } => {
                 let way = (step - warmup) as f64 / (steps.saturating_sub(warmup)).max(1) as f64;
                 floor + (1.0 - floor) * 0.5 * (1.0 + (std::f64::consts::PI * way.min(1.0)).cos())
             }
-            // ANCHOR_END: share
         }
     }
 }

@@ -145,13 +145,11 @@ impl<M: Model, E: Engine> Trainer<M, E> {
             self.settings.learning_rate * self.settings.schedule.share(self.done, self.settings.steps);
         self.optimizer.update(&mut self.weights, &self.gradient, learning_rate);
         // ANCHOR_END: step
-        // ANCHOR: average
         if let (Some(ema), Some(decay)) = (&mut self.ema, ema_decay) {
             // At first it keeps less, so as not to hang on to the random weights of the beginning.
             let warm = (1.0 + self.done as f64) / (10.0 + self.done as f64);
             ema.update(&self.weights, decay.min(warm));
         }
-        // ANCHOR_END: average
         self.done += 1;
         Step { number: self.done, loss, learning_rate }
     }

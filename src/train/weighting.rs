@@ -64,11 +64,9 @@ impl Weighting {
     }
 }
 
-// ANCHOR: weight_of
 fn weight_of(difficulty: f32) -> f64 {
     if difficulty == 0.0 { 1.0 } else { (f64::from(difficulty) / 2.0).clamp(0.1, 3.0) }
 }
-// ANCHOR_END: weight_of
 
 #[cfg(test)]
 mod tests {
