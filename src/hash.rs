@@ -30,6 +30,7 @@ impl Hash {
         Hash { start: self.start.wrapping_add(count), ..self }
     }
 
+    // ANCHOR: drops
     /// The 32 random bits at `index`.
     #[inline]
     pub fn bits(self, index: u32) -> u32 {
@@ -41,6 +42,7 @@ impl Hash {
     pub fn drops(self, index: u32, rate: f64) -> bool {
         self.bits(index) < Self::threshold(rate)
     }
+    // ANCHOR_END: drops
 
     /// The bits below which an element is dropped.
     #[inline]

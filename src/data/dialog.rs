@@ -139,6 +139,7 @@ fn paragraphs(text: &str) -> Vec<&str> {
     paragraphs
 }
 
+// ANCHOR: kept
 /// The paragraphs for validation: different ones in the order of their fingerprints, until they are a tenth of all.
 fn kept<'a>(paragraphs: &[&'a str]) -> HashSet<&'a str> {
     let mut different: Vec<&str> = paragraphs.iter().copied().collect::<HashSet<_>>().into_iter().collect();
@@ -152,6 +153,7 @@ fn kept<'a>(paragraphs: &[&'a str]) -> HashSet<&'a str> {
     };
     different.into_iter().take_while(needed).collect()
 }
+// ANCHOR_END: kept
 
 /// Cuts a text at a line's end about nine tenths of the way.
 fn cut(text: &str) -> (&str, &str) {

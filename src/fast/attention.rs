@@ -190,9 +190,11 @@ pub(super) fn attention_backward(
                 by_width!(d, D => short::backward_values::<D>(part.vectors(saved), dy, dv));
                 continue;
             }
+            // ANCHOR: values
             let p = square(&saved[part.saved.clone()], &part);
             let dy = op.view(dy, &part.queries, part.q_col, q_cols);
             gemm(1.0, p.t(), dy, 1.0, op.view_mut(dv, &part.keys, part.k_col, k_cols));
+            // ANCHOR_END: values
         }
     });
     let mut ds = out.scratch(saved.len());
@@ -208,6 +210,7 @@ pub(super) fn attention_backward(
         let (queries, keys) = (part.queries.len(), part.keys.len());
         let dy = op.view(dy, &part.queries, part.q_col, q_cols);
         let v = op.view(v_data, &part.keys, part.k_col, k_cols);
+        // ANCHOR: scores
         gemm(1.0, dy, v.t(), 0.0, MatMut::strided(ds, queries, keys, row_len(keys)));
         let rows = ds.chunks_exact_mut(row_len(keys)).zip(saved[part.saved].chunks_exact(row_len(keys)));
         for (ds, p) in rows {
@@ -215,6 +218,7 @@ pub(super) fn attention_backward(
             let shared = simd::dot(p, ds);
             ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = p * (*ds - shared));
         }
+        // ANCHOR_END: scores
     }
     out.add(q, |_, dq, more| {
         start(dq, more);
@@ -227,7 +231,9 @@ pub(super) fn attention_backward(
             }
             let k = op.view(k_data, &part.keys, part.k_col, k_cols);
             let ds = square(&ds[part.saved.clone()], &part);
+            // ANCHOR: queries
             gemm(op.scale, ds, k, 1.0, op.view_mut(dq, &part.queries, part.q_col, q_cols));
+            // ANCHOR_END: queries
         }
     });
     out.add(k, |_, dk, more| {
@@ -241,7 +247,9 @@ pub(super) fn attention_backward(
             }
             let q = op.view(q_data, &part.queries, part.q_col, q_cols);
             let ds = square(&ds[part.saved.clone()], &part);
+            // ANCHOR: keys
             gemm(op.scale, ds.t(), q, 1.0, op.view_mut(dk, &part.keys, part.k_col, k_cols));
+            // ANCHOR_END: keys
         }
     });
     out.give(ds);

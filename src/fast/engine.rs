@@ -140,6 +140,7 @@ impl Engine for Fast {
         });
         let parts: SmallVec<[&[f32]; SHARDS]> =
             self.shards[..self.active].iter().map(|shard| shard.gradient.as_slice()).collect();
+        // ANCHOR: sum
         self.threads.for_each_chunk(gradient, BLOCK, |block, sum| {
             let range = block * BLOCK..block * BLOCK + sum.len();
             sum.copy_from_slice(&parts[0][range.clone()]);
@@ -147,6 +148,7 @@ impl Engine for Fast {
                 sum.iter_mut().zip(&part[range.clone()]).for_each(|(sum, g)| *sum += g);
             }
         });
+        // ANCHOR_END: sum
         loss
     }
 

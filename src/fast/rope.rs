@@ -49,12 +49,14 @@ pub(super) fn rope<'t>(x: Matrix<'t>, positions: &[usize], heads: usize, base: f
     })
 }
 
+// ANCHOR: backward
 /// The turn back.
 pub(super) fn rope_backward(out: &mut Gradients, id: Id, x: Id, heads: usize, dy: &[f32]) {
     let node = &out.earlier.nodes[id as usize];
     let turns = &node.saved;
     out.add(x, |_, dx, more| turn(dy, turns, (node.cols / heads, heads), -1.0, dx, more));
 }
+// ANCHOR_END: backward
 
 /// Turns all heads of all rows in one direction or the other, and writes or adds the result.
 // ANCHOR: turn

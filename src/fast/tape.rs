@@ -102,6 +102,7 @@ pub(super) enum Op {
     },
 }
 
+// ANCHOR: node
 /// One result on the tape.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -113,6 +114,7 @@ pub(super) struct Node {
     /// What forward keeps for backward.
     pub(super) saved: Vec<f32>,
 }
+// ANCHOR_END: node
 
 /// The memory of an engine: nodes, whose buffers are used again in each step.
 #[derive(Default)]

@@ -97,6 +97,7 @@ impl Optimizer<f32> for Muon {
         };
         for task in &mut self.matrices {
             let (buffer, g) = (&mut self.momentum[task.window.range()], &gradient[task.window.range()]);
+            // ANCHOR: order
             match order {
                 Momentum::OfOrthogonal => task.step.copy_from_slice(g),
                 Momentum::Plain => {
@@ -109,6 +110,7 @@ impl Optimizer<f32> for Muon {
                     task.step.iter_mut().zip(ahead).for_each(|(step, ahead)| *step = ahead);
                 }
             }
+            // ANCHOR_END: order
         }
         self.threads.for_each(&mut self.matrices, |task| task.orthogonalize(iterations));
         let rate = learning_rate * rate;

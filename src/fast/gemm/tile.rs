@@ -51,6 +51,7 @@ pub(super) unsafe fn tile<S: Vector, const ROWS: usize, const VECTORS: usize, co
         let whole = |v: usize| FULL || v + 1 < VECTORS;
         let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
         let (mut a, mut b) = (t.a, t.b);
+        // ANCHOR: tile
         for _ in 0..t.depth {
             let mut row = [S::splat(0.0); VECTORS];
             for (v, x) in row.iter_mut().enumerate() {
@@ -66,6 +67,7 @@ pub(super) unsafe fn tile<S: Vector, const ROWS: usize, const VECTORS: usize, co
             a = a.map(|a| a.wrapping_add(t.a_step));
             b = b.wrapping_add(t.b_step);
         }
+        // ANCHOR_END: tile
         let (alpha, beta) = (S::splat(t.alpha), S::splat(t.beta));
         for (r, sums) in sums.into_iter().enumerate() {
             for (v, sum) in sums.into_iter().enumerate() {
