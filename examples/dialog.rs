@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
 mod check;
 #[path = "support/exit.rs"]
 mod exit;
+#[path = "support/interrupt.rs"]
+mod interrupt;
 #[path = "support/metrics.rs"]
 mod metrics;
 #[path = "support/plot.rs"]
@@ -34,7 +36,8 @@ mod plot;
 #[path = "support/progress.rs"]
 mod progress;
 
-use exit::{Interrupt, Usage};
+use exit::Usage;
+use interrupt::Interrupt;
 use metrics::Metrics;
 use progress::Progress;
 

@@ -1,16 +1,11 @@
 //! A number that remembers: the first page of micrograd. Try `cargo run --example value`.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
 use gradus::checkpoint::write_atomically;
 use gradus::scalar::{Arena, Graph, Value};
-
-#[allow(dead_code)] // nobody can press Ctrl-C as fast as this
-#[path = "support/exit.rs"]
-mod exit;
 
 /// Calculates with numbers that remember how they were made, asks them for gradients, and draws them.
 #[derive(Parser)]
@@ -49,11 +44,8 @@ fn neuron<'g>(graph: &'g Graph<'g>) -> (Value<'g>, [Value<'g>; 5]) {
 }
 // ANCHOR_END: neuron
 
-fn main() -> ExitCode {
-    exit::with(run(&Args::parse()))
-}
-
-fn run(args: &Args) -> Result<()> {
+fn main() -> Result<()> {
+    let args = Args::parse();
     let mut arena = Arena::new();
     let graph = arena.graph();
     let (a, b) = (graph.value(-4.0).label("a"), graph.value(2.0).label("b"));

@@ -1,8 +1,6 @@
 //! How an example ends: with 0, with 1 and a paragraph that says what was wrong, or with 2 if it was the command line.
-//! And Ctrl-C, which ends the work but not the program.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A mistake in how the program was called.
 #[derive(Debug)]
@@ -25,28 +23,4 @@ pub fn with(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::from(2);
     }
     ExitCode::from(1)
-}
-
-static CAME: AtomicBool = AtomicBool::new(false);
-
-/// Whether Ctrl-C was pressed.
-pub struct Interrupt;
-
-impl Interrupt {
-    /// From now on the first Ctrl-C only asks the work to end. A second one kills, as usual.
-    pub fn watch() -> Self {
-        let handler = || {
-            if CAME.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-        };
-        // Where no handler can be set, Ctrl-C does what it always did.
-        ctrlc::set_handler(handler).ok();
-        Interrupt
-    }
-
-    /// Whether it is time to end.
-    pub fn came(&self) -> bool {
-        CAME.load(Ordering::Relaxed)
-    }
 }

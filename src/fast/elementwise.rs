@@ -165,15 +165,15 @@ pub(super) fn swiglu_backward(out: &mut Gradients, gate: Id, up: Id, dy: &[f32])
 
 /// `y = x / (1 - rate)` where the element is kept, else 0.
 pub(super) fn dropout<'t>(x: Matrix<'t>, rate: f64, hash: Hash) -> Matrix<'t> {
-    let op = Op::Dropout { x: x.id, rate: rate as f32, hash };
+    let op = Op::Dropout { x: x.id, rate, hash };
     x.pass.compute(op, (x.rows, x.cols), |earlier: Earlier<'_>, y, _| {
         masked(earlier.data(x.id), rate, hash).zip(y).for_each(|(x, y)| *y = x);
     })
 }
 
 /// `dx` is `dy` through the same mask, which is computed again.
-pub(super) fn dropout_backward(out: &mut Gradients, x: Id, rate: f32, hash: Hash, dy: &[f32]) {
-    out.add(x, |_, dx, more| accumulate(dx, more, masked(dy, f64::from(rate), hash)));
+pub(super) fn dropout_backward(out: &mut Gradients, x: Id, rate: f64, hash: Hash, dy: &[f32]) {
+    out.add(x, |_, dx, more| accumulate(dx, more, masked(dy, rate, hash)));
 }
 
 fn masked(x: &[f32], rate: f64, hash: Hash) -> impl Iterator<Item = f32> {

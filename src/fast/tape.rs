@@ -97,7 +97,7 @@ pub(super) enum Op {
     },
     Dropout {
         x: Id,
-        rate: f32,
+        rate: f64,
         hash: Hash,
     },
 }
