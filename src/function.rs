@@ -67,6 +67,8 @@ impl Function {
             Function::Shift(c) => x + c,
             Function::Scale(c) => x * c,
             Function::Over(c) => c / x,
+
+            Function::Power(-0.5) => 1.0 / x.sqrt(), // that of normalisation: instructions, not a library's powf
             Function::Power(p) => x.powf(p),
             Function::Exp => x.exp(),
             Function::Ln => x.ln(),
@@ -92,6 +94,8 @@ impl Function {
             Function::Neg => -1.0,
             Function::Scale(c) => c,
             Function::Over(_) => -y / x,
+
+            Function::Power(-0.5) => -0.5 * y / x,
             Function::Power(p) => p * x.powf(p - 1.0),
             Function::Exp => y,
             Function::Ln => 1.0 / x,

@@ -4,8 +4,8 @@
 //! central differences; then come the promises about the graph: backward as often as one likes, depth without
 //! recursion, memory that stays, and a drawing that shows what there is.
 
-use gradus::scalar::{Arena, Graph, Value};
-use gradus::{Binary, Function};
+use gradus::scalar::{Arena, Graph, Matrix, Value};
+use gradus::{Binary, Function, Tensor};
 
 const EPS: f64 = 1e-6;
 const ATOL: f64 = 1e-5;
@@ -346,4 +346,73 @@ fn the_diagram_counts_every_use_of_an_operand() {
     let leaf = a.diagram();
     assert_eq!((leaf.nodes.len(), leaf.edges.len()), (1, 0));
     assert_eq!(leaf.nodes[0].label, None);
+}
+
+type OnMatrices = for<'g> fn(Matrix<'g>, Matrix<'g>, Matrix<'g>) -> Matrix<'g>;
+
+/// Every operation on matrices that makes numbers: `a` is `[2, 3]`, `b` is `[2, 3]`, and `c` is `[3, 2]`.
+const ON_MATRICES: [(&str, OnMatrices); 14] = [
+    ("apply", |a, _, _| a.apply(Function::Exp)),
+    ("product of equal shapes", |a, b, _| a * b),
+    ("product with one row", |a, b, _| a.slice_rows(1..2) * b),
+    ("product with one column", |a, b, _| a * b.slice_cols(2..3)),
+    ("product of a row and a column", |a, _, c| c.slice_cols(1..2) * a.slice_rows(0..1)),
+    ("row_sum", |a, _, _| a.slice_cols(1..3).row_sum()),
+    ("row_dot", |a, b, _| a.row_dot(b)),
+    ("matmul_t", |a, b, _| a.slice_cols(0..2).matmul_t(b.slice_cols(1..3))),
+    ("matmul", |a, _, c| a.matmul(c)),
+    ("matmul with a slice", |a, _, c| a.slice_cols(1..3).matmul(c.slice_rows(1..3))),
+    ("gather_rows", |_, _, c| c.gather_rows(&[2, 0, 2])),
+    ("pick", |a, _, _| a.pick(&[2, 0])),
+    ("concat_cols", |a, b, _| Matrix::concat_cols(&[a.slice_cols(1..2), b])),
+    ("concat_rows", |a, b, _| Matrix::concat_rows(&[a, b.slice_rows(1..2)])),
+];
+
+#[test]
+fn a_number_of_a_matrix_has_gradients_toward_its_operands_and_no_others() {
+    let mut arena = Arena::new();
+    for (name, operation) in ON_MATRICES {
+        let graph = arena.graph();
+        let numbers = |from: u32| -> Vec<f64> { (from..from + 6).map(|n| 0.1 * f64::from(n)).collect() };
+        let inputs =
+            [(2, 3, 1), (2, 3, 7), (3, 2, 13)].map(|(rows, cols, n)| graph.matrix(rows, cols, &numbers(n)));
+        let y = operation(inputs[0], inputs[1], inputs[2]);
+        for (row, col) in (0..y.shape().0).flat_map(|row| (0..y.shape().1).map(move |col| (row, col))) {
+            let y = y.value(row, col);
+            y.backward();
+            let mut with_gradient: Vec<f64> = Vec::new();
+            for x in inputs {
+                let (rows, cols) = x.shape();
+                let all = (0..rows).flat_map(|row| (0..cols).map(move |col| x.value(row, col)));
+                with_gradient.extend(all.filter(|x| x.grad() != 0.0).map(|x| x.data()));
+            }
+            // All numbers are different, so that they tell where they come from.
+            let mut operands: Vec<f64> =
+                y.diagram().nodes.iter().filter(|x| x.op.is_none()).map(|x| x.data).collect();
+            operands.sort_by(f64::total_cmp);
+            assert_eq!(with_gradient, operands, "{name}: row {row}, column {col}");
+            assert!(!operands.is_empty(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_the_result_does_not_depend_on_hands_nothing_down() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let a = graph.matrix(1, 2, &[0.0, 4.0]);
+    let roots = a.apply(Function::Power(0.5)); // whose slope at 0 is infinite
+    roots.value(0, 1).backward();
+    assert_eq!([a.value(0, 0).grad(), a.value(0, 1).grad()], [0.0, 0.25]);
+    let over = graph.matrix(1, 2, &[1.0, 1.0]) / a;
+    over.value(0, 1).backward();
+    assert_eq!([a.value(0, 0).grad(), a.value(0, 1).grad()], [0.0, -1.0 / 16.0]);
+    for cols in [1, 5, 23] {
+        let (x, mut w) = (vec![1.0; cols], vec![f64::INFINITY; 2 * cols]);
+        w[cols..].fill(3.0);
+        let x = graph.matrix(1, cols, &x);
+        let w = graph.matrix(2, cols, &w);
+        x.matmul_t(w).value(0, 1).backward();
+        assert!((0..cols).all(|col| x.value(0, col).grad() == 3.0 && w.value(0, col).grad() == 0.0));
+    }
 }

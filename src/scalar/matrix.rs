@@ -1,34 +1,31 @@
-//! Rows of values: the scalar engine's [`Tensor`].
+//! Matrices of values: the scalar engine's [`Tensor`].
 //!
-//! A matrix is a list of its rows, and a row is the first of some values that lie side by side in a block. So to take
-//! rows, or columns, or to put rows one below another copies no number: it writes a new list. Every other
-//! operation makes a new block of numbers, each of them a node with operands of its own.
+//! A matrix is a view into a block: so to cut rows or columns off copies no number. Every other operation makes a new block
+//! of numbers, each of them a node with operands of its own.
 
+use std::array::from_fn;
 use std::ops::Range;
 
-use super::made::{Column, Made, dot};
+use super::made::Made;
 use super::value::{Block, Graph, Value};
+use super::view::View;
 use crate::function::{Binary, Function};
 use crate::params::{Layout, Weights};
 use crate::tensor::{Tensor, broadcast};
 
-/// A matrix whose every element is a [`Value`].
+/// A matrix of at least one row and column, whose every element is a [`Value`].
 #[derive(Clone, Copy)]
-pub struct Matrix<'g> {
-    graph: &'g Graph<'g>,
-    rows: &'g [Value<'g>],
-    cols: usize,
-}
+pub struct Matrix<'g>(&'g View<'g>);
 
 impl<'g> Graph<'g> {
     /// A matrix of given numbers, row by row: leaves of the graph.
     pub fn matrix(&'g self, rows: usize, cols: usize, data: &[f64]) -> Matrix<'g> {
         assert_eq!(data.len(), rows * cols, "matrix: {} numbers for {rows} x {cols}", data.len());
-        Matrix::of(self.leaves(self.bump().alloc_slice_copy(data)), 0, rows, cols)
+        Matrix::of(self.leaves(data), 0, rows, cols)
     }
 
-    /// All weights of a model as leaves of this graph, read where they lie.
-    pub fn bind(&'g self, layout: &Layout, weights: &'g [f64]) -> Bound<'g> {
+    /// All weights of a model as leaves of this graph.
+    pub fn bind(&'g self, layout: &Layout, weights: &[f64]) -> Bound<'g> {
         let block = self.leaves(weights);
         let windows = layout.windows();
         let matrices = self.bump().alloc_slice_fill_with(windows.len(), |at| {
@@ -60,217 +57,263 @@ impl Bound<'_> {
 impl<'g> Matrix<'g> {
     /// `rows` rows that lie one after another in a block, from `start` on.
     fn of(block: &'g Block<'g>, start: usize, rows: usize, cols: usize) -> Self {
-        let graph = block.graph;
-        let first = |row| Value { block, index: (start + row * cols) as u32 };
-        Matrix { graph, rows: graph.bump().alloc_slice_fill_with(rows, first), cols }
+        let [start, rows, cols] = [start, rows, cols].map(|n| n as u32);
+        Matrix::view(View { block, start, rows, cols, stride: cols })
+    }
+
+    fn view(view: View<'g>) -> Self {
+        Matrix(view.block.graph.bump().alloc(view))
+    }
+
+    fn graph(self) -> &'g Graph<'g> {
+        self.0.block.graph
+    }
+
+    fn list<T>(self, items: impl ExactSizeIterator<Item = T>) -> &'g [T] {
+        self.graph().bump().alloc_slice_fill_iter(items)
     }
 
     /// The number in one place.
     pub fn value(self, row: usize, col: usize) -> Value<'g> {
-        assert!(col < self.cols, "value: column {col} of {}", self.cols);
-        self.rows[row].later(col as u32)
+        let (rows, cols) = self.shape();
+        assert!(row < rows && col < cols, "value: row {row}, column {col} of {rows} x {cols}");
+        self.0.value(row, col)
     }
 
     /// All numbers of a row.
     pub fn row(self, row: usize) -> &'g [f64] {
-        let first = self.rows[row];
-        &first.block.data[first.run(self.cols)]
+        let (rows, _) = self.shape();
+        assert!(row < rows, "row: {row} of {rows}");
+        self.0.row(row).data
     }
 
-    /// New numbers: `fill` computes a row of them at a time, `operands` names what the number in a row and column is made
-    /// from, and `made` the operation.
+    /// New numbers: `made` says how, and `fill` computes them.
     #[inline]
-    fn compute<O: 'g>(
-        self,
-        (rows, cols): (usize, usize),
-        mut fill: impl FnMut(usize, &mut [f64]),
-        mut operands: impl FnMut(usize, u32) -> O,
-        made: impl FnOnce(&'g [O]) -> Made<'g>,
-    ) -> Self {
-        let bump = self.graph.bump();
-        let numbers = bump.alloc_slice_fill_copy(rows * cols, 0.0);
-        for row in 0..rows {
-            fill(row, &mut numbers[row * cols..][..cols]);
-        }
-        let (mut row, mut col) = (0, 0);
-        let list = bump.alloc_slice_fill_with(rows * cols, |_| {
-            let operands = operands(row, col);
-            col += 1;
-            if col as usize == cols {
-                (row, col) = (row + 1, 0);
-            }
-            operands
-        });
-        Matrix::of(self.graph.block(numbers, made(list)), 0, rows, cols)
+    fn compute(self, (rows, cols): (usize, usize), made: Made<'g>, fill: impl FnOnce(&mut [f64])) -> Self {
+        let room = self.graph().room(rows * cols);
+        fill(room.0);
+        Matrix::of(self.graph().block(room, made), 0, rows, cols)
     }
 
-    fn combine(self, b: Self, op: Binary) -> Self {
+    #[inline]
+    fn map(self, function: Function, f: impl Fn(f64) -> f64) -> Self {
+        self.compute(self.shape(), Made::Unary(function, self.0), |out| {
+            let x = self.0.flat();
+            for (row, out) in out.chunks_exact_mut(x.shape().1).enumerate() {
+                out.iter_mut().zip(x.row(row).data).for_each(|(y, &x)| *y = f(x));
+            }
+        })
+    }
+
+    #[inline]
+    fn zip(self, b: Self, op: Binary, f: impl Fn(f64, f64) -> f64) -> Self {
         let shape = broadcast(op.sign(), self.shape(), b.shape());
-        // Where an operand has a single row or column, its index stays 0.
-        let row_of = |m: Self, row: usize| if m.rows.len() == 1 { 0 } else { row };
-        let (a_step, b_step) = (u32::from(self.cols > 1), u32::from(b.cols > 1));
-        self.compute(
-            shape,
-            |row, out| {
-                let (a, b) = (self.row(row_of(self, row)), b.row(row_of(b, row)));
-                match (a.len(), b.len()) {
-                    (1, m) if m > 1 => out.iter_mut().zip(b).for_each(|(y, &b)| *y = op.value(a[0], b)),
-                    (_, 1) => out.iter_mut().zip(a).for_each(|(y, &a)| *y = op.value(a, b[0])),
-                    _ => out.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = op.value(a, b)),
+        self.compute(shape, Made::Binary(op, self.0, b.0), |out| {
+            let (a, b) = View::flat_pair(*self.0, *b.0);
+            let cols = a.cols.max(b.cols) as usize;
+            for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+                match (a.row_or_only(row).data, b.row_or_only(row).data) {
+                    (&[a], b) => out.iter_mut().zip(b).for_each(|(y, &b)| *y = f(a, b)),
+                    (a, &[b]) => out.iter_mut().zip(a).for_each(|(y, &a)| *y = f(a, b)),
+                    (a, b) => out.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = f(a, b)),
                 }
-            },
-            |row, col| {
-                let (a, b) = (self.rows[row_of(self, row)], b.rows[row_of(b, row)]);
-                (a.later(col * a_step), b.later(col * b_step))
-            },
-            |pairs| Made::Binary(op, pairs),
-        )
+            }
+        })
+    }
+
+    /// What `op` is, is asked once for all numbers.
+    fn combine(self, b: Self, op: Binary) -> Self {
+        match op {
+            Binary::Add => self.zip(b, op, |a, b| Binary::Add.value(a, b)),
+            Binary::Sub => self.zip(b, op, |a, b| Binary::Sub.value(a, b)),
+            Binary::Mul => self.zip(b, op, |a, b| Binary::Mul.value(a, b)),
+            Binary::Div => self.zip(b, op, |a, b| Binary::Div.value(a, b)),
+        }
     }
 }
 
 impl<'g> Tensor for Matrix<'g> {
     fn shape(self) -> (usize, usize) {
-        (self.rows.len(), self.cols)
+        self.0.shape()
     }
 
     fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self {
-        self.graph.matrix(rows, cols, data)
+        self.graph().matrix(rows, cols, data)
     }
 
+    /// What `f` is, is asked once for all numbers; the frequent ones then have a loop of their own.
     fn apply(self, f: Function) -> Self {
-        self.compute(
-            self.shape(),
-            |row, out| out.iter_mut().zip(self.row(row)).for_each(|(y, &x)| *y = f.value(x)),
-            |row, col| self.rows[row].later(col),
-            |xs| Made::Unary(f, xs),
-        )
-    }
-
-    fn matmul(self, b: Self) -> Self {
-        assert_eq!(self.cols, b.rows.len(), "matmul: {:?} · {:?}", self.shape(), b.shape());
-        self.compute(
-            (self.rows.len(), b.cols),
-            |row, out| {
-                for (at, a) in self.row(row).iter().enumerate() {
-                    out.iter_mut().zip(b.row(at)).for_each(|(y, b)| *y += a * b);
-                }
-            },
-            |row, col| (self.rows[row], Column { rows: b.rows, offset: col }),
-            Made::DotColumn,
-        )
-    }
-
-    fn matmul_t(self, b: Self) -> Self {
-        assert_eq!(self.cols, b.cols, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
-        self.compute(
-            (self.rows.len(), b.rows.len()),
-            |row, out| {
-                let a = self.row(row);
-                for (at, y) in out.iter_mut().enumerate() {
-                    *y = dot(a, b.row(at));
-                }
-            },
-            |row, col| (self.rows[row], b.rows[col as usize]),
-            |pairs| Made::DotRun(self.cols, pairs),
-        )
-    }
-
-    fn row_sum(self) -> Self {
-        self.compute(
-            (self.rows.len(), 1),
-            |row, out| out[0] = self.row(row).iter().sum(),
-            |row, _| self.rows[row],
-            |firsts| Made::SumRun(self.cols, firsts),
-        )
-    }
-
-    fn row_max(self) -> Self {
-        let max = |row| self.row(row).iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let data = self.graph.bump().alloc_slice_fill_with(self.rows.len(), max);
-        Matrix::of(self.graph.leaves(data), 0, data.len(), 1)
-    }
-
-    fn gather_rows(self, rows: &[usize]) -> Self {
-        let row = |at: usize| {
-            assert!(rows[at] < self.rows.len(), "gather_rows: row {} of {:?}", rows[at], self.shape());
-            self.rows[rows[at]]
-        };
-        let rows = self.graph.bump().alloc_slice_fill_with(rows.len(), row);
-        Matrix { rows, ..self }
-    }
-
-    fn pick(self, cols: &[usize]) -> Self {
-        assert_eq!(self.rows.len(), cols.len(), "pick: {:?} with {} columns", self.shape(), cols.len());
-        let pick = |row: usize| {
-            assert!(cols[row] < self.cols, "pick: column {} of {}", cols[row], self.cols);
-            self.rows[row].later(cols[row] as u32)
-        };
-        Matrix { rows: self.graph.bump().alloc_slice_fill_with(cols.len(), pick), cols: 1, ..self }
-    }
-
-    fn slice_cols(self, cols: Range<usize>) -> Self {
-        assert!(cols.end <= self.cols, "slice_cols: {cols:?} of {:?}", self.shape());
-        let slice = |row: usize| self.rows[row].later(cols.start as u32);
-        Matrix {
-            rows: self.graph.bump().alloc_slice_fill_with(self.rows.len(), slice),
-            cols: cols.len(),
-            ..self
+        match f {
+            Function::Scale(c) => self.map(f, |x| Function::Scale(c).value(x)),
+            Function::Relu => self.map(f, |x| Function::Relu.value(x)),
+            Function::Exp => self.map(f, |x| Function::Exp.value(x)),
+            _ => self.map(f, |x| f.value(x)),
         }
     }
 
+    fn matmul(self, b: Self) -> Self {
+        let ((rows, len), (b_rows, cols)) = (self.shape(), b.shape());
+        assert_eq!(len, b_rows, "matmul: {:?} · {:?}", self.shape(), b.shape());
+        self.compute((rows, cols), Made::Matmul(self.0, b.0), |out| {
+            for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+                for (at, x) in self.row(row).iter().enumerate() {
+                    out.iter_mut().zip(b.row(at)).for_each(|(y, w)| *y += x * w);
+                }
+            }
+        })
+    }
+
+    fn matmul_t(self, b: Self) -> Self {
+        let ((rows, len), (cols, b_len)) = (self.shape(), b.shape());
+        assert_eq!(len, b_len, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
+        self.compute((rows, cols), Made::MatmulT(self.0, b.0), |out| {
+            for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+                let a = self.row(row);
+                for (at, y) in out.iter_mut().enumerate() {
+                    *y = dot(a, b.0.row(at).data);
+                }
+            }
+        })
+    }
+
+    fn row_sum(self) -> Self {
+        let (rows, _) = self.shape();
+        self.compute((rows, 1), Made::RowSum(self.0), |out| {
+            for (row, y) in out.iter_mut().enumerate() {
+                *y = self.row(row).iter().sum();
+            }
+        })
+    }
+
+    fn row_max(self) -> Self {
+        let (rows, _) = self.shape();
+        self.compute((rows, 1), Made::Given, |out| {
+            for (row, y) in out.iter_mut().enumerate() {
+                *y = self.row(row).iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            }
+        })
+    }
+
+    fn gather_rows(self, rows: &[usize]) -> Self {
+        let (all, cols) = self.shape();
+        for row in rows {
+            assert!(*row < all, "gather_rows: row {row} of {:?}", self.shape());
+        }
+        let rows = self.list(rows.iter().copied());
+        self.compute((rows.len(), cols), Made::GatherRows(self.0, rows), |out| {
+            for (out, &row) in out.chunks_exact_mut(cols).zip(rows) {
+                out.copy_from_slice(self.row(row));
+            }
+        })
+    }
+
+    fn pick(self, cols: &[usize]) -> Self {
+        let (rows, all) = self.shape();
+        assert_eq!(rows, cols.len(), "pick: {:?} with {} columns", self.shape(), cols.len());
+        for col in cols {
+            assert!(*col < all, "pick: column {col} of {all}");
+        }
+        let cols = self.list(cols.iter().copied());
+        self.compute((rows, 1), Made::Pick(self.0, cols), |out| {
+            for (row, (y, &col)) in out.iter_mut().zip(cols).enumerate() {
+                *y = self.row(row)[col];
+            }
+        })
+    }
+
+    /// The same numbers, seen otherwise: nothing is copied.
+    fn slice_cols(self, cols: Range<usize>) -> Self {
+        assert!(
+            cols.start < cols.end && cols.end <= self.shape().1,
+            "slice_cols: {cols:?} of {:?}",
+            self.shape()
+        );
+        Matrix::view(View { start: self.0.start + cols.start as u32, cols: cols.len() as u32, ..*self.0 })
+    }
+
     fn concat_cols(parts: &[Self]) -> Self {
-        let cols = parts.iter().map(|part| part.cols).sum();
-        let first = parts[0];
-        assert!(parts.iter().all(|part| part.rows.len() == first.rows.len()), "concat_cols: unequal heights");
-        first.compute(
-            (first.rows.len(), cols),
-            |row, out| {
-                let mut rest = out;
+        let (rows, _) = parts[0].shape();
+        assert!(parts.iter().all(|part| part.shape().0 == rows), "concat_cols: unequal heights");
+        let cols = parts.iter().map(|part| part.shape().1).sum();
+        let made = Made::ConcatCols(parts[0].list(parts.iter().map(|part| part.0)));
+        parts[0].compute((rows, cols), made, |mut out| {
+            for row in 0..rows {
                 for part in parts {
-                    let (here, after) = rest.split_at_mut(part.cols);
+                    let here = out.split_off_mut(..part.shape().1).expect("the parts fill the row");
                     here.copy_from_slice(part.row(row));
-                    rest = after;
                 }
-            },
-            |row, mut col| {
-                let mut parts = parts.iter();
-                loop {
-                    let part = parts.next().expect("every column is in one of the parts");
-                    if (col as usize) < part.cols {
-                        return part.rows[row].later(col);
-                    }
-                    col -= part.cols as u32;
-                }
-            },
-            |xs| Made::Unary(Function::Identity, xs),
-        )
+            }
+        })
     }
 
     fn concat_rows(parts: &[Self]) -> Self {
-        let first = parts[0];
-        assert!(parts.iter().all(|part| part.cols == first.cols), "concat_rows: unequal widths");
-        let count = parts.iter().map(|part| part.rows.len()).sum();
-        let mut rows = parts.iter().flat_map(|part| part.rows);
-        let next = |_| *rows.next().expect("as many rows as were counted");
-        Matrix { rows: first.graph.bump().alloc_slice_fill_with(count, next), ..first }
+        let (_, cols) = parts[0].shape();
+        assert!(parts.iter().all(|part| part.shape().1 == cols), "concat_rows: unequal widths");
+        let rows = parts.iter().map(|part| part.shape().0).sum();
+        let made = Made::ConcatRows(parts[0].list(parts.iter().map(|part| part.0)));
+        parts[0].compute((rows, cols), made, |out| {
+            let mut out = out.chunks_exact_mut(cols);
+            for part in parts {
+                for (row, out) in (0..part.shape().0).zip(&mut out) {
+                    out.copy_from_slice(part.row(row));
+                }
+            }
+        })
     }
 
-    /// The rows lie in a list already: a part of that list.
+    /// The same numbers, seen otherwise: nothing is copied.
     fn slice_rows(self, rows: Range<usize>) -> Self {
-        assert!(rows.end <= self.rows.len(), "slice_rows: {rows:?} of {:?}", self.shape());
-        Matrix { rows: &self.rows[rows], ..self }
+        assert!(
+            rows.start < rows.end && rows.end <= self.shape().0,
+            "slice_rows: {rows:?} of {:?}",
+            self.shape()
+        );
+        let start = self.0.start + rows.start as u32 * self.0.stride;
+        Matrix::view(View { start, rows: rows.len() as u32, ..*self.0 })
     }
 
     /// One dot node a row instead of a product for each element and their sum.
     fn row_dot(self, b: Self) -> Self {
         assert_eq!(self.shape(), b.shape(), "row_dot: {:?} and {:?}", self.shape(), b.shape());
-        self.compute(
-            (self.rows.len(), 1),
-            |row, out| out[0] = dot(self.row(row), b.row(row)),
-            |row, _| (self.rows[row], b.rows[row]),
-            |pairs| Made::DotRun(self.cols, pairs),
-        )
+        let (rows, _) = self.shape();
+        self.compute((rows, 1), Made::RowDot(self.0, b.0), |out| {
+            for (row, y) in out.iter_mut().enumerate() {
+                *y = dot(self.row(row), b.row(row));
+            }
+        })
     }
+}
+
+/// How many running sums there are in a dot product: as many as an `f64` register can hold at present.
+const LANES: usize = 8;
+
+// ANCHOR: dot
+/// The dot product of two rows, in [`LANES`] running sums that are added up at the end. The order of the additions is
+/// fixed, so the result is the same on every machine.
+#[inline]
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        sums = from_fn(|k| sums[k] + a[k] * b[k]);
+    }
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    if a_chunks.is_empty() { rest } else { total(sums) + rest }
+}
+// ANCHOR_END: dot
+
+/// The sum of running sums: half of them is added to the other half, until one is left.
+#[inline]
+fn total(mut sums: [f64; LANES]) -> f64 {
+    let mut left = LANES;
+    while left > 1 {
+        left /= 2;
+        for k in 0..left {
+            sums[k] += sums[k + left];
+        }
+    }
+    sums[0]
 }
 
 crate::tensor::operators!(Matrix<'g>);

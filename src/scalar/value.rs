@@ -10,7 +10,7 @@
 //! In an [`Arena`]: memory that is filled from one end and emptied all at once. [`Arena::graph`] empties it and
 //! starts a new [`Graph`] there, so that from the second training step on nothing is asked of the system.
 //! Numbers that are born together (the elements of a row, of a whole matrix) lie together in one [`Block`]:
-//! their values in one array, their gradients in another, their operations in a third. A number made by
+//! their values in one array, their gradients in another, and how they were made noted once. A number made by
 //! itself is a block of one. So a [`Value`] is a block and an index, and a dot product reads two stretches
 //! of memory from left to right, which is what processors are good at.
 
@@ -20,9 +20,12 @@ use std::fmt;
 use std::ops::Range;
 
 use bumpalo::Bump;
+use wide::f64x8;
 
+use super::backward::hand_down;
 use super::diagram::{Diagram, DiagramNode};
-use super::made::{Made, hand_down};
+use super::made::Made;
+use super::view::{Row, View};
 use crate::function::{Binary, Function};
 
 /// The memory of a graph, to be used again for the next one.
@@ -139,37 +142,54 @@ impl<'g> Graph<'g> {
         self.bump
     }
 
-    /// Leaves that read their values where they lie.
-    pub(super) fn leaves(&'g self, data: &'g [f64]) -> &'g Block<'g> {
-        self.block(data, Made::Given)
+    /// Copies of numbers from outside: leaves.
+    pub(super) fn leaves(&'g self, numbers: &[f64]) -> &'g Block<'g> {
+        let room = self.room(numbers.len());
+        room.0.copy_from_slice(numbers);
+        self.block(room, Made::Given)
     }
 
     /// New numbers, with how they were made.
-    pub(super) fn block(&'g self, data: &'g [f64], made: Made<'g>) -> &'g Block<'g> {
-        assert!(u32::try_from(data.len()).is_ok(), "a block holds at most 2³² - 1 numbers");
-        let grad = self.bump.alloc_slice_fill_copy(data.len(), 0.0);
-        let block = &*self.bump.alloc(Block {
+    #[inline]
+    pub(super) fn block(
+        &'g self,
+        (data, grad): (&'g mut [f64], &'g [Cell<f64>]),
+        made: Made<'g>,
+    ) -> &'g Block<'g> {
+        assert!((1..=u32::MAX as usize).contains(&data.len()), "{} numbers in a block", data.len());
+        let block = &*self.bump.alloc_with(|| Block {
             graph: self,
             earlier: self.newest.get(),
             data,
-            grad: Cell::from_mut(grad).as_slice_of_cells(),
+            grad,
             made,
             reached: Cell::new(0),
         });
         self.newest.set(Some(block));
-        self.values.set(self.values.get() + data.len());
+        self.values.set(self.values.get() + block.data.len());
         block
+    }
+
+    /// Room for numbers and for their gradients, all zero. Each begins where a cache line does, so that to load a
+    /// register of them touches only one.
+    #[inline]
+    pub(super) fn room(&self, len: usize) -> (&'g mut [f64], &'g [Cell<f64>]) {
+        let registers = len.div_ceil(8);
+        let room = self.bump.alloc_slice_fill_copy(2 * registers, f64x8::ZERO);
+        let (data, grad) = bytemuck::cast_slice_mut(room).split_at_mut(8 * registers);
+        (&mut data[..len], Cell::from_mut(&mut grad[..len]).as_slice_of_cells())
     }
 
     /// One number, with how it was made.
     #[inline]
     fn computed(&'g self, data: f64, made: Made<'g>) -> Value<'g> {
-        self.block(self.bump.alloc_slice_copy(&[data]), made).value(0)
+        let room = self.bump.alloc([data, 0.0]).split_at_mut(1);
+        self.block((room.0, Cell::from_mut(room.1).as_slice_of_cells()), made).value(0)
     }
 
-    /// A list of one.
-    fn one<T: Copy>(&self, item: T) -> &'g [T] {
-        self.bump.alloc_slice_copy(&[item])
+    /// A matrix of one number.
+    fn one(&self, Value { block, index }: Value<'g>) -> &'g View<'g> {
+        self.bump.alloc(View { block, start: index, rows: 1, cols: 1, stride: 1 })
     }
 
     /// The label of a value, if it has one.
@@ -191,16 +211,23 @@ impl<'g> Block<'g> {
         Value { block: self, index }
     }
 
+    /// Numbers side by side.
+    #[inline]
+    pub(super) fn row(&self, range: Range<usize>) -> Row<'g> {
+        Row { data: &self.data[range.clone()], grad: &self.grad[range] }
+    }
+
     // ANCHOR: reach
-    /// The gradients from `range` on, ready to be added to in this backward pass.
+    /// The gradients, ready to be added to in this backward pass.
     ///
     /// The generation is the visited mark. A block not yet marked with it is reached for the first time, so
     /// its gradients, perhaps left over from an earlier pass, start afresh. Thus nothing ever has to be
-    /// set to zero beforehand, and a second `backward` on the same graph is right too.
+    /// set to zero beforehand, and a second `backward` on the same graph is right too. (Generations count from 1. A
+    /// block never reached bears a 0, and its gradients are the zeros that it was born with.)
     #[inline]
     pub(super) fn reach(&self, generation: u64) -> &'g [Cell<f64>] {
-        if self.reached.get() != generation {
-            self.reached.set(generation);
+        let last = self.reached.replace(generation);
+        if last != generation && last != 0 {
             for grad in self.grad {
                 grad.set(0.0);
             }
@@ -274,7 +301,7 @@ impl<'g> Value<'g> {
     fn combine(self, other: Self, op: Binary) -> Self {
         let graph = self.graph();
         let data = op.value(self.data(), other.data());
-        graph.computed(data, Made::Binary(op, graph.one((self, other))))
+        graph.computed(data, Made::Binary(op, graph.one(self), graph.one(other)))
     }
     // ANCHOR_END: combine
 
@@ -393,18 +420,6 @@ impl<'g> Value<'g> {
 
     fn operands(self, visit: impl FnMut(Value<'g>)) {
         self.block.made.operands(self.index as usize, visit);
-    }
-
-    /// The `n`-th value after this one in its block.
-    #[inline]
-    pub(super) fn later(self, n: u32) -> Self {
-        Value { index: self.index + n, ..self }
-    }
-
-    /// The places in its block of the `len` numbers side by side from this one on.
-    #[inline]
-    pub(super) fn run(self, len: usize) -> Range<usize> {
-        self.index as usize..self.index as usize + len
     }
 
     /// Whether both are the same node, not only equal numbers.
