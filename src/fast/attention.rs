@@ -146,9 +146,14 @@ pub(super) fn attention<'t>(
             );
             gemm(op.scale, q_view, k_view.t(), 0.0, MatMut::strided(p, queries, keys, row_len(keys))); // [queries, keys]
             for (row, p) in p.chunks_exact_mut(row_len(keys)).enumerate() {
-                let (seen, later) = p[..keys].split_at_mut(op.seen(&part, row));
-                softmax(seen);
-                later.fill(0.0);
+                let seen = op.seen(&part, row);
+                if let Ok(p) = <&mut Keys>::try_from(&mut *p) {
+                    *p = short::softmax((*p).into(), seen).to_array();
+                } else {
+                    let (seen, later) = p.split_at_mut(seen);
+                    softmax(seen);
+                    later.fill(0.0);
+                }
             }
             let v_view = op.view(v_data, &part.keys, part.k_col, v.cols);
             let out = op.view_mut(y, &part.queries, part.q_col, q.cols);

@@ -97,18 +97,23 @@ pub(super) fn forward<const D: usize>(
 ) {
     let (k, v) = (k.columns::<D>(), v.columns::<D>());
     for (row, ((p, q), out)) in p.iter_mut().zip(q.each()).zip(out.each::<D>()).enumerate() {
-        let visible = f32x16::from(VISIBLE[seen(row)]);
-        let scores = (mix(q, &k) * scale).mul_add(visible, (visible - 1.0) * HIDDEN);
-        let max = greatest(scores);
-        let weights = (scores - max).exp() * visible;
-        let weights = weights / weights.reduce_add();
+        let weights = softmax(mix(q, &k) * scale, seen(row));
         *p = weights.to_array();
         *out = from_fn(|at| (weights * v[at]).reduce_add());
     }
 }
 
-/// Subtracted from the scores of keys that a query does not see, so that they are far below all others.
-const HIDDEN: f32 = 1e30;
+/// Scores as probabilities, of which the query sees the first `seen`. What the others are does not matter.
+#[inline]
+pub(super) fn softmax(scores: f32x16, seen: usize) -> f32x16 {
+    let visible = f32x16::from(VISIBLE[seen]);
+    let scores = visible.simd_eq(f32x16::ONE).select(scores, HIDDEN);
+    let weights = (scores - greatest(scores)).exp() * visible;
+    weights / weights.reduce_add()
+}
+
+/// The score of keys that a query does not see, far below all others.
+const HIDDEN: f32x16 = f32x16::new([-1e30; LANES]);
 
 /// For every number of keys that are seen, 1 for each of them and 0 for the others.
 static VISIBLE: [Keys; LANES + 1] = {

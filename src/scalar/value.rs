@@ -20,7 +20,7 @@ use std::fmt;
 use std::ops::Range;
 
 use bumpalo::Bump;
-use wide::f64x8;
+use wide::{bytemuck, f64x8};
 
 use super::backward::hand_down;
 use super::diagram::{Diagram, DiagramNode};
