@@ -116,6 +116,11 @@ impl<'a, T> Weights<'a, T> {
     pub fn new(tensors: &'a [T]) -> Self {
         Weights { tensors }
     }
+
+    /// All of them, in that order.
+    pub fn tensors(self) -> &'a [T] {
+        self.tensors
+    }
 }
 
 impl<T> Index<Param> for Weights<'_, T> {

@@ -289,18 +289,9 @@ fn attention_of_every_width_and_length() {
     gaps.finish();
 }
 
-/// The same windows once more, and the parameters that name them.
-fn again(layout: &Layout) -> (Layout, Vec<Param>) {
-    let mut copy = Layout::default();
-    let add = |w: &gradus::params::Window| copy.add(w.name.clone(), w.rows, w.cols, w.kind, w.init);
-    let params = layout.windows().iter().map(add).collect();
-    (copy, params)
-}
-
 /// A model in a way of its own: without overrides, or reading its sequences in pieces, or both.
 struct Otherwise<'m> {
     model: &'m Decoder,
-    params: Vec<Param>,
     unfused: bool,
     /// How many tokens it reads at a time, over and over; all at once if there are none.
     pieces: &'m [usize],
@@ -310,8 +301,7 @@ struct Otherwise<'m> {
 
 impl<'m> Otherwise<'m> {
     fn new(model: &'m Decoder) -> Self {
-        let (_, params) = again(model.layout());
-        Otherwise { model, params, unfused: false, pieces: &[], logits_of: None }
+        Otherwise { model, unfused: false, pieces: &[], logits_of: None }
     }
 
     fn door(self) -> Door<Self> {
@@ -349,7 +339,7 @@ impl<'m> Otherwise<'m> {
 impl Column for Otherwise<'_> {
     fn of<T: Tensor>(&self, weights: Weights<'_, T>, batch: &Batch, pass: Pass) -> T {
         if self.unfused {
-            let plain: Vec<Plain<T>> = self.params.iter().map(|&param| Plain(weights[param])).collect();
+            let plain: Vec<Plain<T>> = weights.tensors().iter().map(|&weight| Plain(weight)).collect();
             self.column(Weights::new(&plain), batch, pass).0
         } else {
             self.column(weights, batch, pass)

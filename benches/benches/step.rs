@@ -26,9 +26,9 @@ fn names(criterion: &mut Criterion) {
     let mut bench = |name: &str, size: usize, width: usize, scalar: bool| {
         let start = |course: &Course| -> anyhow::Result<Box<dyn Learner>> {
             Ok(if scalar {
-                Box::new(course.trainer(Scalar::new(), width)?)
+                Box::new(course.trainer(course.model(width)?, Scalar::new()))
             } else {
-                Box::new(course.trainer(Fast::new(Threads::new(1)), width)?)
+                Box::new(course.trainer(course.model(width)?, Fast::new(Threads::new(1))))
             })
         };
         let mut steps = Names::new(&course, size, start).expect("such a model can be built");

@@ -14,7 +14,7 @@ use gradus::checkpoint::write_atomically;
 use gradus::data::Batch;
 use gradus_benches::ladder::{Course, RUNGS, Rung, STEPS};
 use gradus_benches::lines;
-use gradus_benches::measure::{Counter, Sample, child, median, sample};
+use gradus_benches::measure::{Counter, Counts, Sample, child, median, sample};
 use gradus_benches::svg::{bars, three_digits};
 
 /// Every rung trains the names GPT for 1,000 steps, several times, each time in a process of its own.
@@ -46,7 +46,7 @@ struct Row {
     wall: f64,
     step: f64,
     nodes: f64,
-    instructions: Option<f64>,
+    counts: Counts,
     memory: Option<f64>,
     lines: usize,
 }
@@ -97,7 +97,10 @@ fn measure(runs: u32, steps: usize) -> Result<Vec<Row>> {
         }
     }
     let counter = Counter::find();
-    eprintln!("instructions: {}", counter.map_or("nobody counts them here".to_owned(), |c| format!("{c:?}")));
+    eprintln!(
+        "instructions: {}",
+        counter.map_or("nobody counts them here".to_owned(), |by| format!("{by:?}"))
+    );
     let row = |(at, samples): (usize, &Vec<Sample>)| {
         let all = |of: fn(&Sample) -> f64| median(samples.iter().map(of).collect());
         let memory: Option<Vec<f64>> = samples.iter().map(|sample| sample.memory).collect();
@@ -106,7 +109,7 @@ fn measure(runs: u32, steps: usize) -> Result<Vec<Row>> {
             wall: all(|sample| sample.wall),
             step: all(|sample| sample.step),
             nodes: all(|sample| sample.nodes),
-            instructions: counter.and_then(|counter| counter.a_step(at)),
+            counts: counter.and_then(|counter| counter.a_step(at)).unwrap_or_default(),
             memory: memory.map(median),
             lines: lines::count(RUNGS[at].sources)?,
         })
@@ -114,48 +117,55 @@ fn measure(runs: u32, steps: usize) -> Result<Vec<Row>> {
     samples.iter().enumerate().map(row).collect()
 }
 
-/// The cells of a row, and the figures that follow from the row before.
-fn cells(rows: &[Row], at: usize) -> [String; 9] {
+/// How fast a rung is.
+fn speed(rows: &[Row], at: usize) -> [String; 4] {
     let row = &rows[at];
-    let or_dash = |x: Option<f64>, text: fn(f64) -> String| x.map_or("-".to_owned(), text);
+    let faster = if at == 0 { "-".to_owned() } else { format!("{:.2}", rows[at - 1].name() / row.name()) };
+    [format!("{:.3}", row.wall), three_digits(row.step), three_digits(row.name()), faster]
+}
+
+const SPEED: [&str; 4] = ["wall, s", "us a step", "us a name", "times faster"];
+
+/// What it does in a step, and what it takes.
+fn work(row: &Row) -> [String; 7] {
+    let or_dash = |x: Option<f64>, unit: f64, decimals: usize| match x {
+        Some(x) => format!("{:.decimals$}", x / unit),
+        None => "-".to_owned(),
+    };
     [
-        format!("{:.3}", row.wall),
-        three_digits(row.step),
-        three_digits(row.name()),
         format!("{:.0}", row.nodes),
         three_digits(row.step * 1e3 / row.nodes),
-        or_dash(row.instructions, |x| format!("{:.0}", x / 1e3)),
-        or_dash(row.memory, |x| format!("{:.1}", x / 1e6)),
+        or_dash(row.counts.instructions, 1e3, 0),
+        or_dash(row.counts.wrong_guesses, 1.0, 0),
+        or_dash(row.counts.cache_misses, 1e3, 1),
+        or_dash(row.memory, 1e6, 1),
         row.lines.to_string(),
-        if at == 0 { "-".to_owned() } else { format!("{:.2}", rows[at - 1].name() / row.name()) },
     ]
 }
 
-const HEADS: [&str; 9] = [
-    "wall, s",
-    "us a step",
-    "us a name",
-    "nodes",
-    "ns a node",
-    "k instr",
-    "peak MB",
-    "lines",
-    "times faster",
-];
+const WORK: [&str; 7] =
+    ["nodes", "ns a node", "k instructions", "wrong guesses", "k cache misses", "peak MB", "lines"];
 
 fn markdown(rows: &[Row]) {
-    println!("| | step | what changed, and why it helps | {} |", HEADS.join(" | "));
-    println!("|---:|---|---|{}", "---:|".repeat(HEADS.len()));
+    println!("| | step | what changed, and why it helps | {} |", SPEED.join(" | "));
+    println!("|---:|---|---|{}", "---:|".repeat(SPEED.len()));
     for (at, row) in rows.iter().enumerate() {
-        println!("| {at} | {} | {} | {} |", row.rung.name, row.rung.change, cells(rows, at).join(" | "));
+        println!("| {at} | {} | {} | {} |", row.rung.name, row.rung.change, speed(rows, at).join(" | "));
+    }
+    println!("\n| | step | {} |", WORK.join(" | "));
+    println!("|---:|---|{}", "---:|".repeat(WORK.len()));
+    for (at, row) in rows.iter().enumerate() {
+        println!("| {at} | {} | {} |", row.rung.name, work(row).join(" | "));
     }
 }
 
 fn plain(rows: &[Row]) {
-    let line = |cells: &[String]| cells.iter().map(|cell| format!(" {cell:>12}")).collect::<String>();
-    println!("{:26}{}", "", line(&HEADS.map(str::to_owned)));
+    let line = |cells: &[String]| cells.iter().map(|cell| format!(" {cell:>14}")).collect::<String>();
+    let heads = [&SPEED[..], &WORK].concat();
+    println!("{:26}{}", "", line(&heads.iter().map(|&head| head.to_owned()).collect::<Vec<_>>()));
     for (at, row) in rows.iter().enumerate() {
-        println!("{:26}{}", format!("{at:2} {}", row.rung.name), line(&cells(rows, at)));
+        let cells = [&speed(rows, at)[..], &work(row)].concat();
+        println!("{:26}{}", format!("{at:2} {}", row.rung.name), line(&cells));
     }
 }
 

@@ -78,12 +78,23 @@ pub fn sample(rung: usize, steps: usize) -> Result<Sample> {
     })
 }
 
-/// Who counts instructions.
+/// What the processor did in a step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Instructions.
+    pub instructions: Option<f64>,
+    /// Jumps that it had guessed wrong, where it tells.
+    pub wrong_guesses: Option<f64>,
+    /// Reads that the first cache could not answer, where it tells.
+    pub cache_misses: Option<f64>,
+}
+
+/// Who counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
     /// The processor, asked by `perf`.
     Perf,
-    /// `valgrind`, which does not know all vector instructions.
+    /// `valgrind`, which counts instructions, but does not know all vector instructions.
     Valgrind,
 }
 
@@ -92,22 +103,26 @@ impl Counter {
     pub fn find() -> Option<Self> {
         [Counter::Perf, Counter::Valgrind]
             .into_iter()
-            .find(|counter| counter.total(RUNGS.len() - 1, 1).is_some())
+            .find(|counter| counter.totals(RUNGS.len() - 1, 1).is_some_and(|totals| totals[0].is_some()))
     }
 
-    /// The instructions of a step, about.
-    pub fn a_step(self, rung: usize) -> Option<f64> {
+    /// The counts of a step, about.
+    pub fn a_step(self, rung: usize) -> Option<Counts> {
         let (few, many) = match self {
             Counter::Perf => (100, 1000),
             Counter::Valgrind => (10, 60),
         };
-        Some((self.total(rung, many)? - self.total(rung, few)?) / (many - few) as f64)
+        let (least, most) = (self.totals(rung, few)?, self.totals(rung, many)?);
+        let of = |at: usize| Some((most[at]? - least[at]?) / (many - few) as f64);
+        Some(Counts { instructions: of(0), wrong_guesses: of(1), cache_misses: of(2) })
     }
 
-    /// Those of a process of a rung.
-    fn total(self, rung: usize, steps: usize) -> Option<f64> {
+    /// Instructions, wrong guesses and cache misses of a process of a rung.
+    fn totals(self, rung: usize, steps: usize) -> Option<[Option<f64>; 3]> {
+        const EVENTS: [&str; 3] = ["instructions", "branch-misses", "L1-dcache-load-misses"];
+        let events = EVENTS.map(|event| format!("{event}:u")).join(","); // of the program, not of the system
         let (program, options): (_, &[&str]) = match self {
-            Counter::Perf => ("perf", &["stat", "-x", ",", "-e", "instructions:u", "--"]),
+            Counter::Perf => ("perf", &["stat", "-x", ",", "-e", &events, "--"]),
             Counter::Valgrind => {
                 ("valgrind", &["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"])
             }
@@ -116,12 +131,11 @@ impl Counter {
         let output = Command::new(program).args(options).args(arguments).output().ok()?;
         let text = String::from_utf8(output.stderr).ok().filter(|_| output.status.success())?;
         let number = |text: &str| text.trim().replace(',', "").parse().ok();
-        match self {
-            Counter::Perf => {
-                number(text.lines().find(|line| line.contains("instructions"))?.split(',').next()?)
-            }
-            Counter::Valgrind => number(text.split_once("refs:")?.1.lines().next()?),
-        }
+        let of = |event: &str| number(text.lines().find(|line| line.contains(event))?.split(',').next()?);
+        Some(match self {
+            Counter::Perf => EVENTS.map(of),
+            Counter::Valgrind => [number(text.split_once("refs:")?.1.lines().next()?), None, None],
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use gradus::Engine;
 use gradus::data::{self, Batch, Names};
 use gradus::fast::Fast;
-use gradus::model::{Decoder, DecoderConfig};
+use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::Scalar;
@@ -38,15 +38,19 @@ impl Course {
         self.names.fill(batch, step, size, DecoderConfig::microgpt(self.names.vocab_size()).block_size);
     }
 
-    /// A model so many numbers wide at its first step, on an engine.
+    /// A model so many numbers wide.
     ///
     /// # Errors
-    /// If there is no model of this width.
-    pub fn trainer<E: Engine>(&self, engine: E, width: usize) -> Result<Trainer<Decoder, E>> {
+    /// If there is none of this width.
+    pub fn model(&self, width: usize) -> Result<Decoder> {
         let config = DecoderConfig::microgpt(self.names.vocab_size());
-        let model = Decoder::new(DecoderConfig { n_embd: width, n_ffn: 4 * width, ..config })?;
+        Ok(Decoder::new(DecoderConfig { n_embd: width, n_ffn: 4 * width, ..config })?)
+    }
+
+    /// A model at its first step, on an engine.
+    pub fn trainer<M: Model, E: Engine>(&self, model: M, engine: E) -> Trainer<M, E> {
         let settings = Settings { steps: STEPS, ..Settings::default() };
-        Ok(Trainer::new(model, engine, settings, &mut self.random.clone()))
+        Trainer::new(model, engine, settings, &mut self.random.clone())
     }
 }
 
@@ -60,7 +64,7 @@ pub trait Learner {
     fn nodes(&mut self) -> usize;
 }
 
-impl<E: Engine + Nodes> Learner for Trainer<Decoder, E> {
+impl<M: Model, E: Engine + Nodes> Learner for Trainer<M, E> {
     fn step(&mut self, batch: &Batch) -> f64 {
         Trainer::step(self, batch).loss
     }

@@ -4,6 +4,7 @@
 //! the same. Begin with `number.rs`, what a rung owes; `graph.rs` is an engine in exchangeable parts, and each further file
 //! exchanges one of them.
 
+mod composed;
 mod course;
 mod creation;
 mod direct;
@@ -14,6 +15,8 @@ mod layout;
 mod naive;
 mod nary;
 mod number;
+#[path = "../../../tests/common/plain.rs"]
+mod plain;
 mod reset;
 mod rows;
 mod runs;
@@ -26,6 +29,7 @@ use gradus::fast::Fast;
 use gradus::scalar::Scalar;
 use gradus::threads::Threads;
 
+use composed::Composed;
 pub use course::{Course, Learner, STEPS};
 use engine::Ladder;
 use graph::Pointers;
@@ -48,11 +52,19 @@ pub struct Rung {
 
 /// A trainer on an engine of its own.
 fn start<E: gradus::Engine + course::Nodes + Default + 'static>(course: &Course) -> Result<Box<dyn Learner>> {
-    Ok(Box::new(course.trainer(E::default(), WIDTH)?))
+    Ok(Box::new(course.trainer(course.model(WIDTH)?, E::default())))
+}
+
+fn start_composed(course: &Course) -> Result<Box<dyn Learner>> {
+    Ok(Box::new(course.trainer(Composed(course.model(WIDTH)?), fast())))
 }
 
 fn start_fast(course: &Course) -> Result<Box<dyn Learner>> {
-    Ok(Box::new(course.trainer(Fast::new(Threads::new(1)), WIDTH)?))
+    Ok(Box::new(course.trainer(course.model(WIDTH)?, fast())))
+}
+
+fn fast() -> Fast {
+    Fast::new(Threads::new(1))
 }
 
 /// The width of microgpt.
@@ -109,7 +121,7 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "one arena",
-        change: "reset between steps instead of returned to the system. Gains little: the allocator kept most of it at hand anyway",
+        change: "reset between steps instead of returned to the system. Gains nothing in time: the allocator had kept it at hand",
         batch: 1,
         double: true,
         sources: &[
@@ -136,8 +148,8 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "smaller node",
-        change: "an operation instead of two slopes: 64 bytes, not 72. Gains nothing here: the sort waits for branches \
-                 that it guessed wrong, not for memory",
+        change: "an operation instead of two slopes: 64 bytes, not 72. Gains nothing: the cache misses stay, and which \
+                 operation it was takes more instructions and is guessed wrong more often",
         batch: 1,
         double: true,
         sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout"],
@@ -145,8 +157,8 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "n-ary sum and dot",
-        change: "a dot product is one node and no chain of products and sums: a sixth of the nodes, and no partial sums \
-                 to store and read again",
+        change: "a dot product is one node and no chain of products and sums: an eighth of the nodes, and no partial \
+                 sums to store and read again",
         batch: 1,
         double: true,
         sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout", "nary"],
@@ -180,21 +192,33 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "side by side: `scalar`",
-        change: "numbers of a matrix lie in one block, values here and gradients there, and know their operation together: \
-                 dot products and their runs go through vector registers, weights are read where they lie",
+        change: "numbers of a matrix lie in one block, values here and gradients there, and share the note of how they were \
+                 made: no pointers to follow, and dot products and their runs go through vector registers",
         batch: 1,
         double: true,
         sources: &[
             "/src/scalar/value.rs",
             "/src/scalar/made.rs",
+            "/src/scalar/view.rs",
+            "/src/scalar/backward.rs",
             "/src/scalar/matrix.rs",
             "/src/scalar/engine.rs",
         ],
         start: start::<Scalar>,
     },
     Rung {
-        name: "whole matrices: `fast`",
-        change: "a node is a matrix, in `f32`: no bookkeeping for single numbers, backward is matrix products too",
+        name: "whole matrices",
+        change: "a node is a matrix, in `f32`, and whatever is no product is still put together from small operations. Loses \
+                 here: a matrix of a few dozen numbers costs more to look after than to compute",
+        batch: 1,
+        double: false,
+        sources: MATRICES,
+        start: start_composed,
+    },
+    Rung {
+        name: "fused: `fast`",
+        change: "one node with a backward of its own for softmax, normalisation, attention and loss: a twelfth of the nodes, \
+                 nothing between them stored and read again",
         batch: 1,
         double: false,
         sources: &["/src/fast/"],
@@ -209,4 +233,17 @@ pub const RUNGS: &[Rung] = &[
         sources: &["/src/fast/"],
         start: start_fast,
     },
+];
+
+/// The fast engine without its fused operations.
+const MATRICES: &[&str] = &[
+    "/src/fast/engine.rs",
+    "/src/fast/tape.rs",
+    "/src/fast/matrix.rs",
+    "/src/fast/matmul.rs",
+    "/src/fast/gemm/",
+    "/src/fast/elementwise.rs",
+    "/src/fast/rows.rs",
+    "/src/fast/backward.rs",
+    "/src/fast/simd.rs",
 ];
