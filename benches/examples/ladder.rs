@@ -75,7 +75,7 @@ fn main() -> Result<()> {
     if let Some(path) = &args.svg {
         let bar = |(at, row): (usize, &Row)| {
             let name = format!("{at} {}", row.rung.name.replace('`', ""));
-            let pays = at == 0 || rows[at - 1].name() > 1.02 * row.name();
+            let pays = at == 0 || rows[at - 1].name() > 1.03 * row.name(); // less is noise
             (name, row.name(), pays)
         };
         let all: Vec<_> = rows.iter().enumerate().map(bar).collect();

@@ -35,7 +35,8 @@ struct Args {
 struct Axis {
     name: &'static str,
     sizes: &'static [usize],
-    expected: &'static str,
+    /// The exponent by theory, and where it comes from.
+    expected: (&'static str, &'static str),
     /// What is trained, and in batches of how many stretches.
     of: fn(usize) -> (DecoderConfig, usize),
 }
@@ -44,25 +45,31 @@ const AXES: [Axis; 4] = [
     Axis {
         name: "width",
         sizes: &[32, 64, 128, 256, 512],
-        expected: "2 when wide: products of matrices; 1 when narrow: everything else",
+        expected: (
+            "1 to 2",
+            "2 for products of matrices, 1 for everything else: the wider, the more of the first",
+        ),
         of: |n_embd| (DecoderConfig { n_embd, n_ffn: 4 * n_embd, ..preset() }, 32),
     },
     Axis {
         name: "depth",
         sizes: &[1, 2, 4, 8],
-        expected: "1, less what embedding and head cost once",
+        expected: ("1", "less a little: embedding and head are there once"),
         of: |n_layer| (DecoderConfig { n_layer, ..preset() }, 32),
     },
     Axis {
         name: "context",
-        sizes: &[16, 64, 256, 1024],
-        expected: "0 at first, then 1: each character looks at all before it",
-        of: |block_size| (DecoderConfig { block_size, ..preset() }, 2048 / block_size),
+        sizes: &[16, 64, 256, 1024, 4096],
+        expected: (
+            "0 to 1",
+            "0 for all but attention, 1 for attention: each character looks at all before it",
+        ),
+        of: |block_size| (DecoderConfig { block_size, ..preset() }, (2048 / block_size).max(1)),
     },
     Axis {
         name: "batch",
         sizes: &[1, 2, 4, 8, 16, 32],
-        expected: "0, less at first, since the optimizer's work is shared",
+        expected: ("0", "less at first, since a step of the optimizer is shared by all"),
         of: |batch| (preset(), batch),
     },
 ];
@@ -88,8 +95,9 @@ fn main() -> Result<()> {
             fit.0,
             line(&points[points.len() - 3..]).0
         );
-        println!("expected {}\n", axis.expected);
-        let title = format!("{}: exponent {:.2}", axis.name, fit.0);
+        let (expected, why) = axis.expected;
+        println!("expected {expected}: {why}\n");
+        let title = format!("{}: exponent {:.2}, expected {expected}", axis.name, fit.0);
         curves.push(Panel { title, axis: axis.name.to_owned(), points, fit });
     }
     if let Some(path) = &args.svg {

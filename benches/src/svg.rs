@@ -5,7 +5,7 @@ use std::fmt::Write;
 /// Colors follow the reader's choice.
 const STYLE: &str = "<style>\
     text{font:13px system-ui,sans-serif;fill:#24292f}.faint{fill:#656d76}.grid{stroke:#d0d7de}\
-    .c0{fill:#2f6fb4;stroke:#2f6fb4}.c1{fill:#8aa9cc;stroke:#8aa9cc}.line{fill:none;stroke-width:2}\
+    .c0{fill:#2f6fb4;stroke:#2f6fb4}.c1{fill:#8aa9cc;stroke:#8aa9cc}polyline.line{fill:none;stroke-width:2}\
     .dash{stroke-dasharray:4 4}.end{text-anchor:end}.middle{text-anchor:middle}\
     @media(prefers-color-scheme:dark){text{fill:#e6edf3}.faint{fill:#9198a1}.grid{stroke:#3d444d}\
     .c0{fill:#6cb0f5;stroke:#6cb0f5}.c1{fill:#45658c;stroke:#45658c}}</style>";
