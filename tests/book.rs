@@ -83,8 +83,12 @@ fn anchors(source: &Path) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn quotations_resolve_and_anchors_are_quoted() {
-    let sources = ["src", "examples"].iter().flat_map(|folder| files(&root().join(folder), ".rs"));
-    let anchors: BTreeSet<_> = sources.flat_map(|source| anchors(&source)).collect();
+    let anchors = |folders: &[&str]| -> BTreeSet<_> {
+        let sources = folders.iter().flat_map(|folder| files(&root().join(folder), ".rs"));
+        sources.flat_map(|source| anchors(&source)).collect()
+    };
+    let to_be_quoted = anchors(&["src", "examples"]);
+    let anchors = &to_be_quoted | &anchors(&["benches"]); // where they mark what is counted, too
     let mut quoted = BTreeSet::new();
     for (page, text) in pages() {
         for quotation in between(&text, "{{#include ", '}') {
@@ -96,7 +100,7 @@ fn quotations_resolve_and_anchors_are_quoted() {
     let says =
         |problem: &str, (path, anchor): &(PathBuf, String)| format!("{}:{anchor} {problem}", path.display());
     let missing = quoted.difference(&anchors).map(|quotation| says("is quoted, and is not there", quotation));
-    let left = anchors.difference(&quoted).map(|anchor| says("is an anchor that nobody quotes", anchor));
+    let left = to_be_quoted.difference(&quoted).map(|anchor| says("is an anchor that nobody quotes", anchor));
     assert_none(missing.chain(left).collect());
 }
 
@@ -153,23 +157,28 @@ fn value<'a>(words: &[&'a str], option: &str) -> Option<&'a str> {
 #[test]
 fn commands_name_targets_and_options_that_exist() {
     let mut problems = Vec::new();
-    let manifest = read(&root().join("Cargo.toml"));
+    let manifests = ["Cargo.toml", "benches/Cargo.toml"].map(|path| read(&root().join(path))).concat();
     let pages = pages();
     let commands = pages.iter().flat_map(|(page, text)| text.split("cargo ").skip(1).map(move |c| (page, c)));
     for (page, command) in commands.map(|(page, rest)| (page, rest.lines().next().unwrap_or(rest))) {
         let (cargo, program) = words(command);
         let mut problem = |what: String| problems.push(format!("{}: {command}: {what}", page.display()));
-        for (option, folder) in
-            [("--example", "examples"), ("--test", "tests"), ("--bench", "benches/benches")]
-        {
+        for (option, folders) in [
+            ("--example", ["examples", "benches/examples"]),
+            ("--test", ["tests", "benches/tests"]),
+            ("--bench", ["benches/benches"; 2]),
+        ] {
             let Some(target) = value(&cargo, option) else { continue };
-            let path = root().join(folder).join(target);
-            if !path.with_extension("rs").exists() && !path.join("main.rs").exists() {
-                problem(format!("there is no {folder}/{target}.rs"));
+            let [main, benches] = folders.map(|folder| root().join(folder).join(target));
+            if ![main.with_extension("rs"), main.join("main.rs"), benches.with_extension("rs")]
+                .iter()
+                .any(|p| p.exists())
+            {
+                problem(format!("there is no {option} {target}"));
             }
         }
         let features = value(&cargo, "--features").into_iter().flat_map(|features| features.split(','));
-        for feature in features.filter(|feature| !manifest.contains(&format!("\n{feature} = ["))) {
+        for feature in features.filter(|feature| !manifests.contains(&format!("\n{feature} = ["))) {
             problem(format!("there is no feature {feature}"));
         }
         let Some(example) = value(&cargo, "--example").filter(|_| cargo[0] == "run") else { continue };

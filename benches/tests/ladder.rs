@@ -1,7 +1,8 @@
 //! Every rung computes the same.
 
 use gradus::data::Batch;
-use gradus_benches::ladder::{Course, Learner, RUNGS};
+use gradus_benches::ladder::{Course, Learner, RUNGS, STEPS};
+use gradus_benches::lines;
 
 /// The gradient of the first step, and the losses of some.
 fn follow(course: &Course, mut learner: Box<dyn Learner>, names: usize) -> (Vec<f64>, Vec<f64>) {
@@ -57,7 +58,35 @@ fn the_later_rungs_make_fewer_nodes() {
 #[test]
 fn the_sources_of_every_rung_are_there() {
     for rung in RUNGS {
-        let lines = gradus_benches::lines::count(rung.sources).unwrap();
+        let lines = lines::count(rung.sources).unwrap();
         assert!(lines > 300, "{}: {lines} lines", rung.name);
+    }
+}
+
+/// What the README's tables say of each rung: what it is, how many nodes it makes and how long it is. (Names on other machines
+/// may be other names, and a few lines more or less are no reason to measure again.)
+#[test]
+fn the_readme_is_about_these_rungs() {
+    let readme = include_str!("../../README.md");
+    let course = Course::load().unwrap();
+    for (at, rung) in RUNGS.iter().enumerate() {
+        let start = format!("| {at} | {} | ", rung.name);
+        let rows: Vec<&str> = readme.lines().filter_map(|row| row.strip_prefix(&start)).collect();
+        let [what, work] = rows[..] else { panic!("{} rows begin with {start}", rows.len()) };
+        assert!(what.starts_with(rung.change), "rung {at} is: {}", rung.change);
+        let shown: Vec<f64> = work.split('|').filter_map(|cell| cell.trim().parse().ok()).collect();
+        let mut learner = (rung.start)(&course).unwrap();
+        let mut batch = Batch::new();
+        let mut nodes = 0;
+        for step in 0..STEPS {
+            course.fill(&mut batch, step, rung.batch);
+            learner.step(&batch);
+            nodes += learner.nodes();
+        }
+        let close = |told: f64, is: f64| (told / is - 1.0).abs() < 0.05;
+        let nodes = nodes as f64 / STEPS as f64;
+        assert!(close(shown[0], nodes), "rung {at} makes {nodes} nodes a step, not {}", shown[0]);
+        let (told, lines) = (shown[shown.len() - 1], lines::count(rung.sources).unwrap());
+        assert!(close(told, lines as f64), "rung {at} has {lines} lines, not {told}");
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn forward<const D: usize>(
     }
 }
 
+// ANCHOR: softmax
 /// Scores as probabilities, of which the query sees the first `seen`. What the others are does not matter.
 #[inline]
 pub(super) fn softmax(scores: f32x16, seen: usize) -> f32x16 {
@@ -111,6 +112,7 @@ pub(super) fn softmax(scores: f32x16, seen: usize) -> f32x16 {
     let weights = (scores - greatest(scores)).exp() * visible;
     weights / weights.reduce_add()
 }
+// ANCHOR_END: softmax
 
 /// The score of keys that a query does not see, far below all others.
 const HIDDEN: f32x16 = f32x16::new([-1e30; LANES]);

@@ -25,6 +25,7 @@ impl<R: Rung<Walk = Self>> Walk<R> for Newest {
         graph.newest.get()
     }
 
+    // ANCHOR: walk
     fn walk<'g>(_: &Graph<'g, R>, root: &'g Node<'g, R>) {
         let mut next = Some(root);
         while let Some(node) = next {
@@ -35,4 +36,5 @@ impl<R: Rung<Walk = Self>> Walk<R> for Newest {
             next = node.link;
         }
     }
+    // ANCHOR_END: walk
 }
