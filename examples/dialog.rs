@@ -262,6 +262,7 @@ fn at_least_1(text: &str) -> Result<usize, String> {
 }
 
 fn main() -> ExitCode {
+    sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
     let args = Args::parse();
     exit::with(match &args.generate {
         Some(prompt) => talk(&args, prompt),

@@ -56,6 +56,7 @@ Examples:
 Exit status: 0 when all is well, 1 when something is missing or wrong, 2 for a wrong command line.";
 
 fn main() -> ExitCode {
+    sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
     let args = Args::parse();
     let sets = match choose(&args.names) {
         Ok(sets) => sets,

@@ -135,6 +135,7 @@ fn not_negative(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
+    sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
     exit::with(run(&Args::parse()))
 }
 

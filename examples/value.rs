@@ -45,6 +45,7 @@ fn neuron<'g>(graph: &'g Graph<'g>) -> (Value<'g>, [Value<'g>; 5]) {
 // ANCHOR_END: neuron
 
 fn main() -> Result<()> {
+    sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
     let args = Args::parse();
     let mut arena = Arena::new();
     let graph = arena.graph();

@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use gradus::checkpoint::{Checkpoint, FILE};
 use gradus::data::{self, Batch, Names};
@@ -524,4 +524,23 @@ fn a_disk_that_is_full_leaves_the_old_model_whole() {
     let after = content(&place.path("model"));
     assert!(before.iter().all(|file| after.contains(file)), "the old model");
     good([place.arg("small.txt").as_str(), "--load", &model, "--steps", "0"]);
+}
+
+/// `names | head -1`: who reads no further gets no report of a panic.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::os::unix::process::ExitStatusExt;
+
+    let mut command = Command::new(example("names"));
+    command.args(["--steps", "20", "--samples", "100000"]); // far more than a pipe holds
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a first line");
+    let mut errors = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut errors).expect("text");
+    let end = child.wait().expect("it ends");
+    assert_eq!((line.as_str(), errors.as_str()), ("num docs: 27757\n", ""));
+    assert!(end.signal().is_some(), "it ended with {end}");
 }
