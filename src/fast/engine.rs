@@ -29,6 +29,8 @@ pub struct Fast {
     /// How many of them the last batch was cut into.
     active: usize,
     losses: Vec<f64>,
+    /// What generation writes on, apart from the shards: it may happen between two steps of training.
+    speech: Tape,
 }
 
 /// A part of a batch with all that is needed to work on it alone.
@@ -45,7 +47,7 @@ struct Shard {
 impl Fast {
     /// An engine that works with these threads.
     pub fn new(threads: Threads) -> Self {
-        Fast { threads, shards: Vec::new(), active: 0, losses: Vec::new() }
+        Fast { threads, shards: Vec::new(), active: 0, losses: Vec::new(), speech: Tape::default() }
     }
 
     /// How many results the tapes hold.
@@ -167,8 +169,9 @@ impl Engine for Fast {
         prompt: &[usize],
         next: &mut dyn FnMut(&[f64]) -> Option<usize>,
     ) {
-        let tape = Tape::default();
-        let on = TapePass { tape: &tape, weights };
+        let tape = &self.speech;
+        tape.rewind();
+        let on = TapePass { tape, weights };
         let mut matrices = SmallVec::<[Matrix<'_>; 64]>::new();
         on.bind(model.layout(), &mut matrices);
         let weights = Weights::new(&matrices);
