@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench step
 //! cargo bench --bench step -- names
-//! cargo bench --bench step -- "dialog adamw"
+//! cargo bench --bench step -- dialog/adamw
 //! ```
 //!
 //! Throughput is in names and in characters.
@@ -53,7 +53,7 @@ fn dialogs(criterion: &mut Criterion) {
     for (optimizer, muon) in [("adamw", false), ("muon", true)] {
         for threads in [1, 2] {
             let mut trainer = dialog(config.clone(), muon, threads).expect("the preset can be built");
-            let name = format!("{optimizer}, {threads} threads");
+            let name = format!("{optimizer}, threads: {threads}");
             group.bench_function(name, |bencher| bencher.iter(|| trainer.step(&batch)));
         }
     }

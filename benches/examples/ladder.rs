@@ -17,10 +17,10 @@ use gradus_benches::lines;
 use gradus_benches::measure::{Counter, Counts, Sample, child, median, sample};
 use gradus_benches::svg::{bars, three_digits};
 
-/// Every rung trains the names GPT for 1,000 steps, several times, each time in a process of its own.
+/// Every rung trains the names GPT several times, each time in a process of its own.
 #[derive(Parser)]
 struct Args {
-    /// Print the table for a page
+    /// Print the tables as Markdown, with what changed from rung to rung
     #[arg(long)]
     markdown: bool,
     /// Draw it into this SVG file
@@ -35,9 +35,9 @@ struct Args {
     /// Be the process of this rung
     #[arg(long, hide = true)]
     rung: Option<usize>,
-    /// Steps of training
-    #[arg(long, value_name = "N", default_value_t = STEPS)]
-    steps: usize,
+    /// Steps of each training, up to 1,000
+    #[arg(long, value_name = "N", default_value_t = STEPS as u32, value_parser = clap::value_parser!(u32).range(1..=STEPS as i64))]
+    steps: u32,
 }
 
 /// What was measured of a rung.
@@ -60,13 +60,14 @@ impl Row {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    let steps = args.steps as usize;
     if let Some(rung) = args.rung {
-        return child(rung, args.steps);
+        return child(rung, steps);
     }
     if args.losses {
         return losses();
     }
-    let rows = measure(args.runs, args.steps)?;
+    let rows = measure(args.runs, steps)?;
     if args.markdown {
         markdown(&rows);
     } else {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Theory: where products of matrices are nearly all the work, time goes with the square of the width and with the
-//! depth; attention adds a part that goes with the context; and a batch makes a character cheaper until the vector units
-//! are busy, and then no more. The slope of a line through the points on logarithmic scales says what the exponent is.
+//! depth; attention adds a part that goes with the context; and a batch makes a character cheaper only in that all share a
+//! step of the optimizer. The slope of a line through the points on logarithmic scales says what the exponent is.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -20,7 +20,8 @@ use gradus_benches::measure::median;
 use gradus_benches::svg::{Panel, panels, three_digits};
 use gradus_benches::work::{VOCAB, dialog, stretches};
 
-/// Measures one thread, AdamW, around the dialog preset: 128 wide, 3 layers, context 64, batch 32.
+/// Measures steps of training around those of the dialog preset (128 wide, 3 layers, context 64, batch 32), by AdamW on one
+/// thread.
 #[derive(Parser)]
 struct Args {
     /// Draw the curves into this SVG file

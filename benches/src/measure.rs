@@ -25,10 +25,10 @@ pub struct Sample {
 /// What the process of a rung does: it learns, and prints what a [`Sample`] needs to know.
 ///
 /// # Errors
-/// If there are no names.
+/// If there is no such rung, or no names.
 pub fn child(rung: usize, steps: usize) -> Result<()> {
     let course = Course::load()?;
-    let rung = &RUNGS[rung];
+    let rung = RUNGS.get(rung).context("there is no such rung")?;
     let mut learner = (rung.start)(&course)?;
     let mut batch = Batch::new();
     let mut nodes = 0;
@@ -83,9 +83,9 @@ pub fn sample(rung: usize, steps: usize) -> Result<Sample> {
 pub struct Counts {
     /// Instructions.
     pub instructions: Option<f64>,
-    /// Jumps that it had guessed wrong, where it tells.
+    /// Branches that it had guessed wrong, where it tells.
     pub wrong_guesses: Option<f64>,
-    /// Reads that the first cache could not answer, where it tells.
+    /// Lines that the first cache asked the second for, where it tells: to be read, to be written, or on a guess.
     pub cache_misses: Option<f64>,
 }
 

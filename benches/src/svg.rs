@@ -92,8 +92,11 @@ pub fn panels(unit: &str, panels: &[Panel]) -> String {
     let mut svg = Svg::new(2.0 * WIDTH, HEIGHT * panels.len().div_ceil(2) as f64);
     for (at, panel) in panels.iter().enumerate() {
         let (left, top) = ((at % 2) as f64 * WIDTH, (at / 2) as f64 * HEIGHT);
+        let (exponent, factor) = panel.fit;
+        let ends = [panel.points[0].0, panel.points[panel.points.len() - 1].0];
+        let ends = ends.map(|x| (x, factor * x.powf(exponent)));
         let range = |of: fn(&(f64, f64)) -> f64| {
-            let logs = || panel.points.iter().map(|point| of(point).log10());
+            let logs = || panel.points.iter().chain(&ends).map(|point| of(point).log10());
             let (low, high) =
                 (logs().fold(f64::INFINITY, f64::min), logs().fold(f64::NEG_INFINITY, f64::max));
             let spare = 0.05 + (0.6 - (high - low)).max(0.0) / 2.0; // a flat curve should look flat
@@ -112,10 +115,7 @@ pub fn panels(unit: &str, panels: &[Panel]) -> String {
         svg.text(corner.0, top + 26.0, "", &panel.title);
         svg.text(corner.0 + 8.0, end.1 + 6.0, "faint", unit);
         svg.text(end.0, corner.1 + 36.0, "faint end", &panel.axis);
-        let (exponent, factor) = panel.fit;
-        let fitted = |x: f64| place((x, factor * x.powf(exponent)));
-        let ends = [panel.points[0].0, panel.points[panel.points.len() - 1].0];
-        svg.line("c1 dash", &ends.map(fitted));
+        svg.line("c1 dash", &ends.map(place));
         let points: Vec<_> = panel.points.iter().map(|&point| place(point)).collect();
         svg.line("c0", &points);
         for (&(x, y), (value, time)) in points.iter().zip(&panel.points) {

@@ -42,11 +42,11 @@ fn by_gemm(shape: Shape, a: &[f32], b: &[f32], c: &mut [f32]) {
     let Shape { m, n, k, .. } = shape;
     let [(a_row, a_col), (b_row, b_col)] = strides(shape);
     let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
-    let (one, alone) = (1, gemm::Parallelism::None);
+    let (c_col, alone) = (1, gemm::Parallelism::None);
     // SAFETY: the slices are as long as the shape says, and the strides reach each of their elements once.
     unsafe {
         gemm::gemm(
-            m, n, k, c, one, n as isize, false, a, a_col, a_row, b, b_col, b_row, 0.0, 1.0, false, false,
+            m, n, k, c, c_col, n as isize, false, a, a_col, a_row, b, b_col, b_row, 0.0, 1.0, false, false,
             false, alone,
         );
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::graph::Rung;
-use super::naive::{Grown, Naive, Slopes};
+use super::naive::{Naive, Slopes};
 use super::sort::{Sorted, Visited};
 
 /// The rung.
@@ -12,7 +12,7 @@ pub struct Generation;
 impl Rung for Generation {
     type Memory = <Naive as Rung>::Memory;
     type Origin<'g> = Slopes<'g, Self>;
-    type Walk = Sorted<Marks, Grown>;
+    type Walk = Sorted<Marks>;
     type Shortcuts = <Naive as Rung>::Shortcuts;
 }
 
@@ -20,11 +20,11 @@ impl Rung for Generation {
 pub struct Marks;
 
 impl Visited for Marks {
-    type Mark = Cell<u64>;
+    type Mark = Cell<u32>;
     type Set = ();
 
     #[inline]
-    fn is_new(_: &mut (), _: *const (), mark: &Cell<u64>, generation: u64) -> bool {
+    fn is_new(_: &mut (), _: *const (), mark: &Cell<u32>, generation: u32) -> bool {
         mark.replace(generation) != generation
     }
 }

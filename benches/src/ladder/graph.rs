@@ -75,9 +75,9 @@ impl<'g, R: Rung> Node<'g, R> {
 
 /// All nodes of one calculation.
 pub struct Graph<'g, R: Rung> {
-    pub(super) bump: &'g Bump,
+    bump: &'g Bump,
     pub(super) newest: Cell<Option<&'g Node<'g, R>>>,
-    generation: Cell<u64>,
+    generation: Cell<u32>,
     nodes: Cell<usize>,
 }
 
@@ -88,7 +88,7 @@ impl<'g, R: Rung> Graph<'g, R> {
     }
 
     /// The number of the backward pass.
-    pub(super) fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u32 {
         self.generation.get()
     }
 

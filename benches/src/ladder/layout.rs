@@ -15,11 +15,28 @@ impl Rung for Layout {
     type Shortcuts = <Threaded as Rung>::Shortcuts;
 }
 
-/// An operation and its operands.
+/// An operation and its operands. (A single variant for all of two operands would make it 8 bytes longer.)
 pub enum Operation<'g, R: Rung> {
     Leaf,
     Unary(Function, &'g Node<'g, R>),
-    Binary(Binary, &'g Node<'g, R>, &'g Node<'g, R>),
+    Add(&'g Node<'g, R>, &'g Node<'g, R>),
+    Sub(&'g Node<'g, R>, &'g Node<'g, R>),
+    Mul(&'g Node<'g, R>, &'g Node<'g, R>),
+    Div(&'g Node<'g, R>, &'g Node<'g, R>),
+}
+
+impl<'g, R: Rung> Operation<'g, R> {
+    /// The operation on its two operands, if it has so many.
+    #[inline]
+    fn of_two(&self) -> Option<(Binary, &'g Node<'g, R>, &'g Node<'g, R>)> {
+        Some(match self {
+            Operation::Leaf | Operation::Unary(..) => return None,
+            Operation::Add(a, b) => (Binary::Add, a, b),
+            Operation::Sub(a, b) => (Binary::Sub, a, b),
+            Operation::Mul(a, b) => (Binary::Mul, a, b),
+            Operation::Div(a, b) => (Binary::Div, a, b),
+        })
+    }
 }
 
 impl<'g, R: Rung> Origin<'g, R> for Operation<'g, R> {
@@ -35,29 +52,35 @@ impl<'g, R: Rung> Origin<'g, R> for Operation<'g, R> {
 
     #[inline]
     fn binary(op: Binary, a: &'g Node<'g, R>, b: &'g Node<'g, R>, _: f64) -> Self {
-        Operation::Binary(op, a, b)
+        match op {
+            Binary::Add => Operation::Add(a, b),
+            Binary::Sub => Operation::Sub(a, b),
+            Binary::Mul => Operation::Mul(a, b),
+            Binary::Div => Operation::Div(a, b),
+        }
     }
 
     #[inline]
     fn operand(&self, n: usize) -> Option<&'g Node<'g, R>> {
-        match (self, n) {
-            (Operation::Unary(_, x), 0) => Some(x),
-            (Operation::Binary(_, a, _), 0) => Some(a),
-            (Operation::Binary(_, _, b), 1) => Some(b),
+        match (self, self.of_two(), n) {
+            (Operation::Unary(_, x), _, 0) => Some(x),
+            (_, Some((_, a, _)), 0) => Some(a),
+            (_, Some((_, _, b)), 1) => Some(b),
             _ => None,
         }
     }
 
     #[inline]
     fn hand_down(&self, y: f64, grad: f64) {
-        match self {
-            Operation::Leaf => {}
-            Operation::Unary(f, x) => x.add_grad(grad * f.slope(x.data, y)),
-            Operation::Binary(op, a, b) => {
-                let (to_a, to_b) = op.slopes(a.data, b.data, y);
-                a.add_grad(grad * to_a);
-                b.add_grad(grad * to_b);
-            }
+        if let Operation::Unary(f, x) = self {
+            x.add_grad(grad * f.slope(x.data, y));
+        } else if let Some((op, a, b)) = self.of_two() {
+            let (to_a, to_b) = op.slopes(a.data, b.data, y);
+            a.add_grad(grad * to_a);
+            b.add_grad(grad * to_b);
         }
     }
 }
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Node<'_, Threaded>>() == 64 && size_of::<Node<'_, Layout>>() == 56);

@@ -7,7 +7,7 @@ use gradus::{Binary, Function};
 
 use super::graph::{Graph, Memory, Node, Origin, Rung};
 use super::number::Shortcuts;
-use super::sort::{List, Lists, Sorted, Visited};
+use super::sort::{Sorted, Visited};
 
 /// The rung.
 pub struct Naive;
@@ -15,8 +15,8 @@ pub struct Naive;
 impl Rung for Naive {
     type Memory = Fresh;
     type Origin<'g> = Slopes<'g, Self>;
-    type Walk = Sorted<Addresses, Grown>;
-    type Shortcuts = Composed;
+    type Walk = Sorted<Addresses>;
+    type Shortcuts = Primitives;
 }
 
 // ANCHOR: memory
@@ -75,38 +75,15 @@ impl Visited for Addresses {
     type Mark = ();
     type Set = HashSet<*const ()>;
 
-    fn is_new(set: &mut Self::Set, address: *const (), _: &(), _: u64) -> bool {
+    fn is_new(set: &mut Self::Set, address: *const (), _: &(), _: u32) -> bool {
         set.insert(address)
     }
 }
 // ANCHOR_END: visited
 
-// ANCHOR: lists
-/// Lists that begin empty and move when they become too long for their place.
-pub struct Grown;
-
-impl Lists for Grown {
-    type List<'g, T: Copy + 'g> = Vec<T>;
-
-    fn empty<'g, T: Copy + 'g>(_: usize, _: &'g Bump) -> Vec<T> {
-        Vec::new()
-    }
-}
-
-impl<T> List<T> for Vec<T> {
-    fn push(&mut self, item: T) {
-        self.push(item);
-    }
-
-    fn pop(&mut self) -> Option<T> {
-        self.pop()
-    }
-}
-// ANCHOR_END: lists
-
 // ANCHOR: shortcuts
 /// None: everything is made of primitives.
-pub struct Composed;
+pub struct Primitives;
 
-impl<'g, R: Rung> Shortcuts<'g, Graph<'g, R>> for Composed {}
+impl<'g, R: Rung> Shortcuts<'g, Graph<'g, R>> for Primitives {}
 // ANCHOR_END: shortcuts

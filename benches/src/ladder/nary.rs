@@ -64,6 +64,7 @@ impl<'g, R: Rung> Origin<'g, R> for Long<'g, R> {
     }
 }
 
+// ANCHOR: shortcuts
 /// A graph that has sums and dot products of any length.
 pub trait AnyLength<'g>: Numbers<'g> {
     /// `x₀ + x₁ + …`.
@@ -72,17 +73,6 @@ pub trait AnyLength<'g>: Numbers<'g> {
     fn dot(&'g self, a: &'g [Self::Number], b: &'g [Self::Number]) -> Self::Number;
 }
 
-impl<'g, R: Rung<Origin<'g> = Long<'g, R>>> AnyLength<'g> for Graph<'g, R> {
-    fn sum(&'g self, terms: &'g [&'g Node<'g, R>]) -> &'g Node<'g, R> {
-        self.node(terms.iter().map(|x| x.data).sum(), Long::Sum(terms))
-    }
-
-    fn dot(&'g self, a: &'g [&'g Node<'g, R>], b: &'g [&'g Node<'g, R>]) -> &'g Node<'g, R> {
-        self.node(a.iter().zip(b).map(|(a, b)| a.data * b.data).sum(), Long::Dot(a, b))
-    }
-}
-
-// ANCHOR: shortcuts
 /// As before, and sums and dot products.
 pub struct Short;
 
@@ -116,3 +106,13 @@ impl<'g, G: AnyLength<'g>> Shortcuts<'g, G> for Short {
     }
 }
 // ANCHOR_END: shortcuts
+
+impl<'g, R: Rung<Origin<'g> = Long<'g, R>>> AnyLength<'g> for Graph<'g, R> {
+    fn sum(&'g self, terms: &'g [&'g Node<'g, R>]) -> &'g Node<'g, R> {
+        self.node(terms.iter().map(|x| x.data).sum(), Long::Sum(terms))
+    }
+
+    fn dot(&'g self, a: &'g [&'g Node<'g, R>], b: &'g [&'g Node<'g, R>]) -> &'g Node<'g, R> {
+        self.node(a.iter().zip(b).map(|(a, b)| a.data * b.data).sum(), Long::Dot(a, b))
+    }
+}

@@ -2,12 +2,10 @@
 
 use std::marker::PhantomData;
 
-use bumpalo::Bump;
-
 use super::graph::{Graph, Node, Origin, Rung, Walk};
 
-/// A sort with a way to know which nodes were visited, and with lists of a kind.
-pub struct Sorted<V, L>(PhantomData<(V, L)>);
+/// A sort with a way to know which nodes were visited.
+pub struct Sorted<V>(PhantomData<V>);
 
 /// How the search knows which nodes it has visited.
 pub trait Visited: 'static {
@@ -16,26 +14,10 @@ pub trait Visited: 'static {
     /// What is kept elsewhere.
     type Set: Default;
     /// Whether the node with this address and mark is new, which from now on it is not.
-    fn is_new(set: &mut Self::Set, address: *const (), mark: &Self::Mark, generation: u64) -> bool;
+    fn is_new(set: &mut Self::Set, address: *const (), mark: &Self::Mark, generation: u32) -> bool;
 }
 
-/// Where the lists of the search lie.
-pub trait Lists: 'static {
-    /// A list.
-    type List<'g, T: Copy + 'g>: List<T>;
-    /// An empty one, which will hold so many items at most.
-    fn empty<'g, T: Copy + 'g>(most: usize, bump: &'g Bump) -> Self::List<'g, T>;
-}
-
-/// A list that grows and shrinks at its end.
-pub trait List<T> {
-    /// Adds an item.
-    fn push(&mut self, item: T);
-    /// Takes the last one.
-    fn pop(&mut self) -> Option<T>;
-}
-
-impl<R: Rung<Walk = Self>, V: Visited, L: Lists> Walk<R> for Sorted<V, L> {
+impl<R: Rung<Walk = Self>, V: Visited> Walk<R> for Sorted<V> {
     type Link<'g> = V::Mark;
 
     fn link<'g>(_: &Graph<'g, R>) -> V::Mark {
@@ -48,10 +30,9 @@ impl<R: Rung<Walk = Self>, V: Visited, L: Lists> Walk<R> for Sorted<V, L> {
         let mut is_new = |node: &Node<'g, R>| {
             V::is_new(&mut set, (&raw const *node).cast(), &node.link, graph.generation())
         };
-        let mut order = L::empty(graph.nodes(), graph.bump);
-        let mut path = L::empty(graph.nodes(), graph.bump);
         is_new(root);
-        path.push((root, 0));
+        let mut order = Vec::new();
+        let mut path = vec![(root, 0)];
         while let Some((node, n)) = path.pop() {
             match node.origin.operand(n) {
                 Some(operand) => {

@@ -19,8 +19,8 @@ impl Rung for Threaded {
 pub struct Thread;
 
 pub struct Links<'g, R: Rung> {
-    generation: Cell<u64>,
-    n: Cell<usize>,
+    generation: Cell<u32>,
+    n: Cell<u32>,
     next: Cell<Option<&'g Node<'g, R>>>,
 }
 
@@ -38,7 +38,7 @@ impl<R: Rung<Walk = Self>> Walk<R> for Thread {
         let mut order = None;
         let mut path = Some(root);
         while let Some(node) = path {
-            match node.origin.operand(node.link.n.get()) {
+            match node.origin.operand(node.link.n.get() as usize) {
                 Some(operand) => {
                     node.link.n.set(node.link.n.get() + 1);
                     if operand.link.generation.replace(generation) != generation {
