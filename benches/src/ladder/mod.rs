@@ -145,8 +145,8 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "smaller node",
-        change: "an operation instead of two slopes: 56 bytes, not 64. Gains nothing: the cache misses stay, and which \
-                 operation it was takes more instructions and is guessed wrong more often",
+        change: "an operation instead of two slopes: 56 bytes, not 64. To find the slopes again takes instructions, but no \
+                 longer than memory was waited for",
         batch: 1,
         double: true,
         sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout"],
