@@ -67,18 +67,13 @@ impl Function {
             Function::Shift(c) => x + c,
             Function::Scale(c) => x * c,
             Function::Over(c) => c / x,
-
             Function::Power(-0.5) => 1.0 / x.sqrt(), // that of normalisation: instructions, not a library's powf
             Function::Power(p) => x.powf(p),
             Function::Exp => x.exp(),
             Function::Ln => x.ln(),
-            Function::Relu => {
-                if x < 0.0 {
-                    0.0
-                } else {
-                    x
-                }
-            } // and so NaN stays NaN
+            // Not `x.max(0.0)`, which would turn NaN into 0.
+            Function::Relu if x < 0.0 => 0.0,
+            Function::Relu => x,
             Function::Tanh => x.tanh(),
             Function::Sigmoid => sigmoid(x),
             Function::Silu => x * sigmoid(x),
@@ -94,7 +89,7 @@ impl Function {
             Function::Neg => -1.0,
             Function::Scale(c) => c,
             Function::Over(_) => -y / x,
-
+            Function::Power(0.0) => 0.0, // even at 0, where the rule below says 0 · ∞
             Function::Power(-0.5) => -0.5 * y / x,
             Function::Power(p) => p * x.powf(p - 1.0),
             Function::Exp => y,
@@ -109,7 +104,7 @@ impl Function {
         }
     }
 
-    /// A short sign for drawings: `relu`, `**3`, `*2`.
+    /// A short sign for drawings: `relu`, `** 3`, `* 2`.
     pub fn sign(self) -> String {
         match self {
             Function::Identity => "copy".to_owned(),

@@ -42,7 +42,7 @@ pub trait Tensor:
     /// Rows and columns.
     fn shape(self) -> (usize, usize);
 
-    /// A matrix of given numbers, row by row, in the graph of `self`. It has no gradient.
+    /// A matrix of given numbers, row by row, in the graph of `self`. Nothing is handed down from it.
     fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self;
 
     /// The function of every element.
@@ -57,8 +57,8 @@ pub trait Tensor:
     /// The sum of each row: `[n, m] → [n, 1]`.
     fn row_sum(self) -> Self;
 
-    /// The greatest element of each row, as a constant: `[n, m] → [n, 1]`. It has no gradient, for it serves only
-    /// to keep exponentials small where the result does not depend on it.
+    /// The greatest element of each row, as a constant: `[n, m] → [n, 1]`. Nothing is handed down from it, for it
+    /// serves only to keep exponentials small where the result does not depend on it.
     fn row_max(self) -> Self;
 
     /// The named rows in the named order, any of them any number of times: `[n, m] → [rows.len(), m]`. An

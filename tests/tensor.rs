@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use gradus::params::{Init, Kind, Layout};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Graph, Matrix, Value};
 use gradus::tensor::AttentionShape;
@@ -179,7 +180,17 @@ fn shapes_that_do_not_fit_are_named() {
         let text = message(&mut || _ = mistake(a, b));
         assert!(text.contains(words) && text.contains(&shape_of(b)), "{text}");
     }
-    let others: [(&str, &mut dyn FnMut()); 13] = [
+    let mut layout = Layout::default();
+    layout.add("w", 2, 2, Kind::Matrix, Init::Ones);
+    let bound = graph.bind(&layout, &[1.0; 4]);
+    let others: [(&str, &mut dyn FnMut()); 20] = [
+        ("matrix", &mut || _ = graph.matrix(usize::MAX / 2 + 2, 2, &[1.0; 2])),
+        ("0 numbers", &mut || _ = graph.matrix(0, 3, &[])),
+        ("bind", &mut || _ = graph.bind(&layout, &[1.0; 5])),
+        ("gradient", &mut || bound.gradient(&mut [0.0; 5])),
+        ("gather_rows", &mut || _ = a.gather_rows(&[])),
+        ("concat_cols", &mut || _ = Matrix::concat_cols(&[])),
+        ("concat_rows", &mut || _ = Matrix::concat_rows(&[])),
         ("matrix", &mut || _ = graph.matrix(2, 2, &[1.0; 3])),
         ("matrix", &mut || _ = a.constant(2, 2, &[1.0; 3])),
         ("gather_rows", &mut || _ = a.gather_rows(&[0, 2])),

@@ -4,6 +4,8 @@
 //! central differences; then come the promises about the graph: backward as often as one likes, depth without
 //! recursion, memory that stays, and a drawing that shows what there is.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use gradus::scalar::{Arena, Graph, Matrix, Value};
 use gradus::{Binary, Function, Tensor};
 
@@ -414,5 +416,42 @@ fn what_the_result_does_not_depend_on_hands_nothing_down() {
         let w = graph.matrix(2, cols, &w);
         x.matmul_t(w).value(0, 1).backward();
         assert!((0..cols).all(|col| x.value(0, col).grad() == 3.0 && w.value(0, col).grad() == 0.0));
+    }
+    let (one, infinity) = (graph.value(1.0), graph.value(f64::NEG_INFINITY));
+    Value::dot(&[one], &[infinity]).relu().backward(); // shut, whatever comes
+    assert_eq!([one.grad(), infinity.grad()], [0.0, 0.0]);
+}
+
+#[test]
+fn a_power_of_zero_is_a_constant() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let x = graph.value(0.0);
+    let y = x.pow(0.0);
+    y.backward();
+    assert_eq!((y.data(), x.grad()), (1.0, 0.0));
+}
+
+/// The gradients of one would be those of another pass.
+#[test]
+fn values_of_two_graphs_do_not_mix() {
+    let [mut one, mut other] = [Arena::new(), Arena::new()];
+    let (graph, foreign) = (one.graph(), other.graph());
+    let (x, y) = (graph.value(2.0), foreign.value(3.0));
+    let (a, b) = (graph.matrix(1, 1, &[2.0]), foreign.matrix(1, 1, &[3.0]));
+    let mixed: [&dyn Fn(); 9] = [
+        &|| _ = x * y,
+        &|| _ = Value::sum(&[x, y]),
+        &|| _ = Value::dot(&[x], &[y]),
+        &|| _ = a + b,
+        &|| _ = a.matmul(b),
+        &|| _ = a.matmul_t(b),
+        &|| _ = a.row_dot(b),
+        &|| _ = Matrix::concat_cols(&[a, b]),
+        &|| _ = Matrix::concat_rows(&[a, b]),
+    ];
+    for (at, mix) in mixed.iter().enumerate() {
+        let panic = catch_unwind(AssertUnwindSafe(mix)).expect_err(&format!("mix {at}"));
+        assert_eq!(panic.downcast_ref(), Some(&"operands from two graphs"), "mix {at}");
     }
 }

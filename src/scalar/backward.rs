@@ -10,7 +10,7 @@ use crate::function::{Binary, Function};
 
 /// Hands the gradients of all numbers of a block down to their operands, which lie in earlier blocks.
 pub(super) fn hand_down<'g>(y: &'g Block<'g>, generation: u64) {
-    y.made.views(|x| _ = x.block.reach(generation));
+    y.made.views(|x| _ = x.block.reach(generation)); // before anything is added there: what is left of an earlier pass goes
     match y.made {
         Made::Given => {}
         Made::Unary(f, x) => unary(f, *x, y),
@@ -56,10 +56,12 @@ pub(super) fn hand_down<'g>(y: &'g Block<'g>, generation: u64) {
             }
         }
         Made::ConcatRows(parts) => {
-            let mut grads = y.grad.chunks_exact(parts[0].shape().1);
+            let mut rest = y.grad;
             for part in parts {
-                for (row, grads) in (0..part.shape().0).zip(&mut grads) {
+                for row in 0..part.shape().0 {
+                    let (grads, after) = rest.split_at(part.shape().1);
                     copied(part.row(row), grads);
+                    rest = after;
                 }
             }
         }
@@ -70,8 +72,8 @@ pub(super) fn hand_down<'g>(y: &'g Block<'g>, generation: u64) {
         Made::Dot(pairs) => {
             let g = y.grad[0].get();
             for (a, b) in pairs {
-                add(a.reach(generation), g * b.data());
-                add(b.reach(generation), g * a.data());
+                add(a.reach(generation), handed(g, b.data()));
+                add(b.reach(generation), handed(g, a.data()));
             }
         }
     }
@@ -84,7 +86,7 @@ fn add(grad: &Cell<f64>, term: f64) {
 }
 
 // ANCHOR: handed
-/// What a number with gradient `g` hands down to an operand, if its slope toward it is this.
+/// What a number with gradient `g` hands down to an operand: `g` times the slope toward that operand.
 ///
 /// If the gradient is zero, that is zero, even where the slope is infinite: the result does not depend on this number.
 #[inline]
@@ -98,7 +100,8 @@ fn copied(x: Row<'_>, grads: &[Cell<f64>]) {
     x.grad.iter().zip(grads).for_each(|(to_x, g)| add(to_x, g.get()));
 }
 
-/// `y = f(x)`. What `f` is, is asked once for all numbers; the frequent ones then have a loop of their own.
+/// `y = f(x)`. The frequent functions have a loop of their own, in which nothing is asked; the others ask for each number
+/// which function it was.
 fn unary<'g>(f: Function, x: View<'g>, y: &'g Block<'g>) {
     match f {
         Function::Identity | Function::Shift(_) => unary_rows(x, y, |_, _| 1.0),
@@ -111,11 +114,12 @@ fn unary<'g>(f: Function, x: View<'g>, y: &'g Block<'g>) {
 
 // ANCHOR: unary
 fn unary_rows<'g>(x: View<'g>, y: &'g Block<'g>, slope: impl Fn(f64, f64) -> f64) {
-    let x = x.flat();
-    let (rows, cols) = x.shape();
+    let view = x.flat();
+    let (rows, cols) = view.shape();
     for row in 0..rows {
-        let (x, y) = (x.row(row), y.row(row * cols..(row + 1) * cols));
-        for (((x, to_x), y), g) in x.data.iter().zip(x.grad).zip(y.data).zip(y.grad) {
+        let (operands, results) = (view.row(row), y.stretch(row * cols..(row + 1) * cols));
+        for (((x, to_x), y), g) in operands.data.iter().zip(operands.grad).zip(results.data).zip(results.grad)
+        {
             add(to_x, handed(g.get(), slope(*x, *y)));
         }
     }
@@ -136,10 +140,10 @@ fn binary_rows<'g>(a: View<'g>, b: View<'g>, y: &'g Block<'g>, slopes: impl Fn(f
     let (a, b) = View::flat_pair(a, b);
     let (rows, cols) = (a.rows.max(b.rows) as usize, a.cols.max(b.cols) as usize);
     for row in 0..rows {
-        let (a, b, y) = (a.row_or_only(row), b.row_or_only(row), y.row(row * cols..(row + 1) * cols));
+        let (a, b, y) = (a.row_or_only(row), b.row_or_only(row), y.stretch(row * cols..(row + 1) * cols));
         let result = y.data.iter().zip(y.grad.iter().map(Cell::get));
         match (a.data, b.data) {
-            // The only number of a row stands for all: the sum of what all hand down is its.
+            // The only number of a row stands for all, so it gets the sum of what all results hand down.
             (&[a_data], _) => {
                 let mut sum = 0.0;
                 for ((&b, to_b), (&y, g)) in b.data.iter().zip(b.grad).zip(result) {
@@ -172,6 +176,8 @@ fn binary_rows<'g>(a: View<'g>, b: View<'g>, y: &'g Block<'g>, slopes: impl Fn(f
 
 // ANCHOR: dots
 /// Dot products of one row `a` with others: the gradient of the n-th toward `a` is `gₙ·bₙ`, and toward `bₙ` it is `gₙ·a`.
+/// In strips of columns: 16 sums fill two of the largest registers, 4 is the width of a head of the names GPT, 1 is what
+/// is left.
 fn dots<'g>(a: Row<'g>, b: impl Fn(usize) -> Row<'g>, grads: &[Cell<f64>]) {
     let mut done = 0;
     while a.data.len() - done >= 16 {
@@ -226,7 +232,7 @@ fn matmul_row<'g>(a: Row<'g>, b: &View<'g>, grads: &[Cell<f64>]) {
 }
 
 impl<'g> Value<'g> {
-    /// Its gradient, ready to be added to in this backward pass.
+    /// Its gradient, prepared for this backward pass.
     #[inline]
     fn reach(self, generation: u64) -> &'g Cell<f64> {
         &self.block.reach(generation)[self.index as usize]

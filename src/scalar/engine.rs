@@ -1,5 +1,6 @@
 //! The scalar engine at work: a model's loss, its gradient and its next token.
 
+use super::matrix::Matrix;
 use super::value::Arena;
 use crate::data::Batch;
 use crate::engine::Engine;
@@ -20,10 +21,17 @@ impl Scalar {
         Self::default()
     }
 
-    /// How many values the last graph held.
+    /// How many values the last graph held: that of the last loss, with or without its gradient.
     pub fn nodes(&self) -> usize {
         self.nodes
     }
+}
+
+/// Reads a column of losses.
+fn read(losses: Matrix<'_>, out: &mut Vec<f64>) {
+    let (rows, _) = losses.shape();
+    out.clear();
+    out.extend((0..rows).map(|row| losses.value(row, 0).data()));
 }
 
 impl Engine for Scalar {
@@ -43,8 +51,7 @@ impl Engine for Scalar {
         let loss = losses.weighted_mean(batch.weights()).value(0, 0);
         loss.backward();
         bound.gradient(gradient);
-        self.losses.clear();
-        self.losses.extend((0..losses.shape().0).map(|row| losses.value(row, 0).data()));
+        read(losses, &mut self.losses);
         self.nodes = graph.len();
         loss.data()
     }
@@ -52,9 +59,10 @@ impl Engine for Scalar {
     fn loss<M: Model>(&mut self, model: &M, weights: &[f64], batch: &Batch) -> f64 {
         let graph = self.arena.graph();
         let losses = model.losses(graph.bind(model.layout(), weights).weights, batch, Pass::default());
-        self.losses.clear();
-        self.losses.extend((0..losses.shape().0).map(|row| losses.value(row, 0).data()));
-        losses.weighted_mean(batch.weights()).value(0, 0).data()
+        let loss = losses.weighted_mean(batch.weights()).value(0, 0);
+        read(losses, &mut self.losses);
+        self.nodes = graph.len();
+        loss.data()
     }
 
     fn token_losses(&self) -> &[f64] {

@@ -10,7 +10,7 @@ use crate::function::{Binary, Function};
 /// all.
 #[derive(Clone, Copy)]
 pub(super) enum Made<'g> {
-    /// By nothing: leaves, given from outside.
+    /// Not from other numbers: given from outside, or the maximum of a row, which hands nothing on.
     Given,
     /// `f(x)`.
     Unary(Function, &'g View<'g>),
@@ -59,45 +59,45 @@ impl<'g> Made<'g> {
             Made::Given => {}
             Made::Unary(_, x) => {
                 let (_, cols) = x.shape();
-                visit(x.value(n / cols, n % cols));
+                visit(x.value_or_only(n / cols, n % cols));
             }
             Made::Binary(_, a, b) => {
                 let cols = a.shape().1.max(b.shape().1);
-                visit(a.value(n / cols, n % cols));
-                visit(b.value(n / cols, n % cols));
+                visit(a.value_or_only(n / cols, n % cols));
+                visit(b.value_or_only(n / cols, n % cols));
             }
-            Made::RowSum(x) => (0..x.shape().1).for_each(|k| visit(x.value(n, k))),
+            Made::RowSum(x) => (0..x.shape().1).for_each(|k| visit(x.value_or_only(n, k))),
             Made::RowDot(a, b) => {
                 for k in 0..a.shape().1 {
-                    visit(a.value(n, k));
-                    visit(b.value(n, k));
+                    visit(a.value_or_only(n, k));
+                    visit(b.value_or_only(n, k));
                 }
             }
             Made::MatmulT(a, b) => {
                 let (cols, len) = b.shape();
                 for k in 0..len {
-                    visit(a.value(n / cols, k));
-                    visit(b.value(n % cols, k));
+                    visit(a.value_or_only(n / cols, k));
+                    visit(b.value_or_only(n % cols, k));
                 }
             }
             Made::Matmul(a, b) => {
                 let (len, cols) = b.shape();
                 for k in 0..len {
-                    visit(a.value(n / cols, k));
-                    visit(b.value(k, n % cols));
+                    visit(a.value_or_only(n / cols, k));
+                    visit(b.value_or_only(k, n % cols));
                 }
             }
             Made::GatherRows(x, rows) => {
                 let (_, cols) = x.shape();
-                visit(x.value(rows[n / cols], n % cols));
+                visit(x.value_or_only(rows[n / cols], n % cols));
             }
-            Made::Pick(x, cols) => visit(x.value(n, cols[n])),
+            Made::Pick(x, cols) => visit(x.value_or_only(n, cols[n])),
             Made::ConcatCols(parts) => {
                 let cols: usize = parts.iter().map(|part| part.shape().1).sum();
                 let (row, mut col) = (n / cols, n % cols);
                 for part in parts {
                     if col < part.shape().1 {
-                        return visit(part.value(row, col));
+                        return visit(part.value_or_only(row, col));
                     }
                     col -= part.shape().1;
                 }
@@ -107,7 +107,7 @@ impl<'g> Made<'g> {
                 let (mut row, col) = (n / cols, n % cols);
                 for part in parts {
                     if row < part.shape().0 {
-                        return visit(part.value(row, col));
+                        return visit(part.value_or_only(row, col));
                     }
                     row -= part.shape().0;
                 }

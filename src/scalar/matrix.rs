@@ -1,6 +1,6 @@
 //! Matrices of values: the scalar engine's [`Tensor`].
 //!
-//! A matrix is a view into a block: so to cut rows or columns off copies no number. Every other operation makes a new block
+//! A matrix is a view into a block, so cutting off rows or columns copies nothing. Every other operation makes a new block
 //! of numbers, each of them a node with operands of its own.
 
 use std::array::from_fn;
@@ -19,17 +19,26 @@ pub struct Matrix<'g>(&'g View<'g>);
 
 impl<'g> Graph<'g> {
     /// A matrix of given numbers, row by row: leaves of the graph.
+    ///
+    /// # Panics
+    /// If they are not `rows · cols`, or none.
     pub fn matrix(&'g self, rows: usize, cols: usize, data: &[f64]) -> Matrix<'g> {
-        assert_eq!(data.len(), rows * cols, "matrix: {} numbers for {rows} x {cols}", data.len());
+        let fits = rows.checked_mul(cols) == Some(data.len());
+        assert!(fits, "matrix: {} numbers for {rows} x {cols}", data.len());
         Matrix::of(self.leaves(data), 0, rows, cols)
     }
 
     /// All weights of a model as leaves of this graph.
+    ///
+    /// # Panics
+    /// If they are not as many as the layout has, or a window has no row or column.
     pub fn bind(&'g self, layout: &Layout, weights: &[f64]) -> Bound<'g> {
+        assert_eq!(weights.len(), layout.len(), "bind: weights against those of the layout");
         let block = self.leaves(weights);
         let windows = layout.windows();
         let matrices = self.bump().alloc_slice_fill_with(windows.len(), |at| {
             let window = &windows[at];
+            assert!(!window.range().is_empty(), "bind: {} is empty", window.name);
             Matrix::of(block, window.offset, window.rows, window.cols)
         });
         Bound { weights: Weights::new(matrices), block }
@@ -45,8 +54,13 @@ pub struct Bound<'g> {
 }
 
 impl Bound<'_> {
-    /// Copies the gradients of all weights out of the graph, in the order of the layout.
+    /// Copies the gradients of all weights out of the graph, in the order of the layout: those of the last
+    /// [`Value::backward`], all zero if it did not come here.
+    ///
+    /// # Panics
+    /// If `out` has another length than the weights.
     pub fn gradient(self, out: &mut [f64]) {
+        assert_eq!(out.len(), self.block.data.len(), "gradient: room against weights");
         let generation = self.block.graph.generation();
         for (out, grad) in out.iter_mut().zip(self.block.reach(generation)) {
             *out = grad.get();
@@ -74,25 +88,31 @@ impl<'g> Matrix<'g> {
     }
 
     /// The number in one place.
+    ///
+    /// # Panics
+    /// If there is no such place.
     pub fn value(self, row: usize, col: usize) -> Value<'g> {
         let (rows, cols) = self.shape();
         assert!(row < rows && col < cols, "value: row {row}, column {col} of {rows} x {cols}");
-        self.0.value(row, col)
+        self.0.value_or_only(row, col)
     }
 
     /// All numbers of a row.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row(self, row: usize) -> &'g [f64] {
         let (rows, _) = self.shape();
         assert!(row < rows, "row: {row} of {rows}");
         self.0.row(row).data
     }
 
-    /// New numbers: `made` says how, and `fill` computes them.
+    /// New numbers: `made` says how, and `fill` computes them in room that holds zeros.
     #[inline]
     fn compute(self, (rows, cols): (usize, usize), made: Made<'g>, fill: impl FnOnce(&mut [f64])) -> Self {
-        let room = self.graph().room(rows * cols);
-        fill(room.0);
-        Matrix::of(self.graph().block(room, made), 0, rows, cols)
+        let (data, grad) = self.graph().room(rows * cols);
+        fill(data);
+        Matrix::of(self.graph().block(data, grad, made), 0, rows, cols)
     }
 
     #[inline]
@@ -108,6 +128,7 @@ impl<'g> Matrix<'g> {
     #[inline]
     fn zip(self, b: Self, op: Binary, f: impl Fn(f64, f64) -> f64) -> Self {
         let shape = broadcast(op.sign(), self.shape(), b.shape());
+        self.graph().check(b.0.block);
         self.compute(shape, Made::Binary(op, self.0, b.0), |out| {
             let (a, b) = View::flat_pair(*self.0, *b.0);
             let cols = a.cols.max(b.cols) as usize;
@@ -121,7 +142,7 @@ impl<'g> Matrix<'g> {
         })
     }
 
-    /// What `op` is, is asked once for all numbers.
+    /// Each operator has a loop of its own, in which nothing is asked.
     fn combine(self, b: Self, op: Binary) -> Self {
         match op {
             Binary::Add => self.zip(b, op, |a, b| Binary::Add.value(a, b)),
@@ -141,7 +162,7 @@ impl<'g> Tensor for Matrix<'g> {
         self.graph().matrix(rows, cols, data)
     }
 
-    /// What `f` is, is asked once for all numbers; the frequent ones then have a loop of their own.
+    /// The frequent functions have a loop of their own, in which nothing is asked.
     fn apply(self, f: Function) -> Self {
         match f {
             Function::Scale(c) => self.map(f, |x| Function::Scale(c).value(x)),
@@ -154,6 +175,7 @@ impl<'g> Tensor for Matrix<'g> {
     fn matmul(self, b: Self) -> Self {
         let ((rows, len), (b_rows, cols)) = (self.shape(), b.shape());
         assert_eq!(len, b_rows, "matmul: {:?} · {:?}", self.shape(), b.shape());
+        self.graph().check(b.0.block);
         self.compute((rows, cols), Made::Matmul(self.0, b.0), |out| {
             for (row, out) in out.chunks_exact_mut(cols).enumerate() {
                 for (at, x) in self.row(row).iter().enumerate() {
@@ -166,6 +188,7 @@ impl<'g> Tensor for Matrix<'g> {
     fn matmul_t(self, b: Self) -> Self {
         let ((rows, len), (cols, b_len)) = (self.shape(), b.shape());
         assert_eq!(len, b_len, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
+        self.graph().check(b.0.block);
         self.compute((rows, cols), Made::MatmulT(self.0, b.0), |out| {
             for (row, out) in out.chunks_exact_mut(cols).enumerate() {
                 let a = self.row(row);
@@ -196,6 +219,7 @@ impl<'g> Tensor for Matrix<'g> {
 
     fn gather_rows(self, rows: &[usize]) -> Self {
         let (all, cols) = self.shape();
+        assert!(!rows.is_empty(), "gather_rows: no rows of {:?}", self.shape());
         for row in rows {
             assert!(*row < all, "gather_rows: row {row} of {:?}", self.shape());
         }
@@ -232,8 +256,11 @@ impl<'g> Tensor for Matrix<'g> {
     }
 
     fn concat_cols(parts: &[Self]) -> Self {
-        let (rows, _) = parts[0].shape();
-        assert!(parts.iter().all(|part| part.shape().0 == rows), "concat_cols: unequal heights");
+        let (rows, _) = parts.first().expect("concat_cols of nothing").shape();
+        for part in parts {
+            assert_eq!(part.shape().0, rows, "concat_cols: {:?} beside {:?}", part.shape(), parts[0].shape());
+            parts[0].graph().check(part.0.block);
+        }
         let cols = parts.iter().map(|part| part.shape().1).sum();
         let made = Made::ConcatCols(parts[0].list(parts.iter().map(|part| part.0)));
         parts[0].compute((rows, cols), made, |mut out| {
@@ -247,15 +274,18 @@ impl<'g> Tensor for Matrix<'g> {
     }
 
     fn concat_rows(parts: &[Self]) -> Self {
-        let (_, cols) = parts[0].shape();
-        assert!(parts.iter().all(|part| part.shape().1 == cols), "concat_rows: unequal widths");
+        let (_, cols) = parts.first().expect("concat_rows of nothing").shape();
+        for part in parts {
+            assert_eq!(part.shape().1, cols, "concat_rows: {:?} below {:?}", part.shape(), parts[0].shape());
+            parts[0].graph().check(part.0.block);
+        }
         let rows = parts.iter().map(|part| part.shape().0).sum();
         let made = Made::ConcatRows(parts[0].list(parts.iter().map(|part| part.0)));
-        parts[0].compute((rows, cols), made, |out| {
-            let mut out = out.chunks_exact_mut(cols);
+        parts[0].compute((rows, cols), made, |mut out| {
             for part in parts {
-                for (row, out) in (0..part.shape().0).zip(&mut out) {
-                    out.copy_from_slice(part.row(row));
+                for row in 0..part.shape().0 {
+                    let here = out.split_off_mut(..cols).expect("the parts fill the rows");
+                    here.copy_from_slice(part.row(row));
                 }
             }
         })
@@ -275,6 +305,7 @@ impl<'g> Tensor for Matrix<'g> {
     /// One dot node a row instead of a product for each element and their sum.
     fn row_dot(self, b: Self) -> Self {
         assert_eq!(self.shape(), b.shape(), "row_dot: {:?} and {:?}", self.shape(), b.shape());
+        self.graph().check(b.0.block);
         let (rows, _) = self.shape();
         self.compute((rows, 1), Made::RowDot(self.0, b.0), |out| {
             for (row, y) in out.iter_mut().enumerate() {

@@ -1,23 +1,10 @@
 //! A number that remembers how it was made.
-//!
-//! Every [`Value`] is one number of a calculation. It knows its operation and its operands, so the whole
-//! calculation is a graph, and [`Value::backward`] walks it from the result to the beginning to find how
-//! much the result would change with every number in it: the gradient. That is all of automatic
-//! differentiation (in reverse mode; Linnainmaa 1970), and all that a neural network needs in order to learn.
-//!
-//! # Where the numbers live
-//!
-//! In an [`Arena`]: memory that is filled from one end and emptied all at once. [`Arena::graph`] empties it and
-//! starts a new [`Graph`] there, so that from the second training step on nothing is asked of the system.
-//! Numbers that are born together (the elements of a row, of a whole matrix) lie together in one [`Block`]:
-//! their values in one array, their gradients in another, and how they were made noted once. A number made by
-//! itself is a block of one. So a [`Value`] is a block and an index, and a dot product reads two stretches
-//! of memory from left to right, which is what processors are good at.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
+use std::ptr;
 
 use bumpalo::Bump;
 use wide::{bytemuck, f64x8};
@@ -119,7 +106,7 @@ struct Label<'g> {
 impl<'g> Graph<'g> {
     /// A number from outside: a leaf.
     pub fn value(&'g self, data: f64) -> Value<'g> {
-        self.computed(data, Made::Given)
+        self.single(data, Made::Given)
     }
 
     /// How many values the graph holds.
@@ -144,19 +131,14 @@ impl<'g> Graph<'g> {
 
     /// Copies of numbers from outside: leaves.
     pub(super) fn leaves(&'g self, numbers: &[f64]) -> &'g Block<'g> {
-        let room = self.room(numbers.len());
-        room.0.copy_from_slice(numbers);
-        self.block(room, Made::Given)
+        let (data, grad) = self.room(numbers.len());
+        data.copy_from_slice(numbers);
+        self.block(data, grad, Made::Given)
     }
 
     /// New numbers, with how they were made.
     #[inline]
-    pub(super) fn block(
-        &'g self,
-        (data, grad): (&'g mut [f64], &'g [Cell<f64>]),
-        made: Made<'g>,
-    ) -> &'g Block<'g> {
-        assert!((1..=u32::MAX as usize).contains(&data.len()), "{} numbers in a block", data.len());
+    pub(super) fn block(&'g self, data: &'g [f64], grad: &'g [Cell<f64>], made: Made<'g>) -> &'g Block<'g> {
         let block = &*self.bump.alloc_with(|| Block {
             graph: self,
             earlier: self.newest.get(),
@@ -170,21 +152,31 @@ impl<'g> Graph<'g> {
         block
     }
 
-    /// Room for numbers and for their gradients, all zero. Each begins where a cache line does, so that to load a
-    /// register of them touches only one.
+    /// That a block is one of this graph. The gradients of another would be those of another pass.
     #[inline]
+    pub(super) fn check(&self, block: &Block<'g>) {
+        assert!(ptr::eq(self, block.graph), "operands from two graphs");
+    }
+
+    /// Room for numbers and for their gradients, all zero. Both begin where a cache line of 64 bytes does. (Rows inside of
+    /// them do if their width is a multiple of 8.)
+    #[inline(always)]
     pub(super) fn room(&self, len: usize) -> (&'g mut [f64], &'g [Cell<f64>]) {
+        assert!(
+            len > 0 && u32::try_from(len).is_ok(),
+            "a matrix of {len} numbers: it must have 1 to 2³² - 1"
+        );
         let registers = len.div_ceil(8);
         let room = self.bump.alloc_slice_fill_copy(2 * registers, f64x8::ZERO);
         let (data, grad) = bytemuck::cast_slice_mut(room).split_at_mut(8 * registers);
         (&mut data[..len], Cell::from_mut(&mut grad[..len]).as_slice_of_cells())
     }
 
-    /// One number, with how it was made.
+    /// A number by itself, with how it was made.
     #[inline]
-    fn computed(&'g self, data: f64, made: Made<'g>) -> Value<'g> {
-        let room = self.bump.alloc([data, 0.0]).split_at_mut(1);
-        self.block((room.0, Cell::from_mut(room.1).as_slice_of_cells()), made).value(0)
+    fn single(&'g self, data: f64, made: Made<'g>) -> Value<'g> {
+        let (data, grad) = self.bump.alloc([data, 0.0]).split_at_mut(1);
+        self.block(data, Cell::from_mut(grad).as_slice_of_cells(), made).value(0)
     }
 
     /// A matrix of one number.
@@ -193,10 +185,10 @@ impl<'g> Graph<'g> {
     }
 
     /// The label of a value, if it has one.
-    pub(super) fn label(&self, value: Value<'g>) -> Option<&'g str> {
+    fn label(&self, value: Value<'g>) -> Option<&'g str> {
         let mut next = self.labels.get();
         while let Some(label) = next {
-            if label.value.is(value) {
+            if label.value.place() == value.place() {
                 return Some(label.text);
             }
             next = label.earlier;
@@ -213,17 +205,17 @@ impl<'g> Block<'g> {
 
     /// Numbers side by side.
     #[inline]
-    pub(super) fn row(&self, range: Range<usize>) -> Row<'g> {
+    pub(super) fn stretch(&self, range: Range<usize>) -> Row<'g> {
         Row { data: &self.data[range.clone()], grad: &self.grad[range] }
     }
 
     // ANCHOR: reach
-    /// The gradients, ready to be added to in this backward pass.
+    /// Prepares the gradients for this backward pass, and returns them.
     ///
     /// The generation is the visited mark. A block not yet marked with it is reached for the first time, so
-    /// its gradients, perhaps left over from an earlier pass, start afresh. Thus nothing ever has to be
-    /// set to zero beforehand, and a second `backward` on the same graph is right too. (Generations count from 1. A
-    /// block never reached bears a 0, and its gradients are the zeros that it was born with.)
+    /// its gradients, perhaps left over from an earlier pass, start afresh. So no pass of its own has to clear them, and a
+    /// second `backward` on the same graph is right too. (Generations count from 1. A block never reached bears a 0, and its
+    /// gradients are the zeros that it was born with.)
     #[inline]
     pub(super) fn reach(&self, generation: u64) -> &'g [Cell<f64>] {
         let last = self.reached.replace(generation);
@@ -239,7 +231,8 @@ impl<'g> Block<'g> {
 
 /// One number of a calculation. `Copy`: only a handle to where the number lies in its graph.
 ///
-/// The operators work on two values, and on a value and an `f64` in either order:
+/// The operators work on two values, and on a value and an `f64` in either order. (`x / c` is `x · (1/c)`, which may differ in
+/// the last digit, and is infinite where `1/c` is.) Values of two graphs do not mix: that panics.
 ///
 /// ```
 /// use gradus::scalar::Arena;
@@ -293,15 +286,16 @@ impl<'g> Value<'g> {
     #[inline]
     pub fn apply(self, f: Function) -> Self {
         let graph = self.graph();
-        graph.computed(f.value(self.data()), Made::Unary(f, graph.one(self)))
+        graph.single(f.value(self.data()), Made::Unary(f, graph.one(self)))
     }
 
     // ANCHOR: combine
     #[inline]
     fn combine(self, other: Self, op: Binary) -> Self {
         let graph = self.graph();
+        graph.check(other.block);
         let data = op.value(self.data(), other.data());
-        graph.computed(data, Made::Binary(op, graph.one(self), graph.one(other)))
+        graph.single(data, Made::Binary(op, graph.one(self), graph.one(other)))
     }
     // ANCHOR_END: combine
 
@@ -347,8 +341,9 @@ impl<'g> Value<'g> {
     pub fn sum(terms: &[Self]) -> Self {
         let first = terms.first().expect("Value::sum of no terms: use graph.value(0.0)");
         let graph = first.graph();
+        terms.iter().for_each(|x| graph.check(x.block));
         let terms = &*graph.bump.alloc_slice_copy(terms);
-        graph.computed(terms.iter().map(|x| x.data()).sum(), Made::Sum(terms))
+        graph.single(terms.iter().map(|x| x.data()).sum(), Made::Sum(terms))
     }
 
     /// The dot product `a₀·b₀ + a₁·b₁ + …` as one node.
@@ -358,9 +353,10 @@ impl<'g> Value<'g> {
     pub fn dot(a: &[Self], b: &[Self]) -> Self {
         assert_eq!(a.len(), b.len(), "Value::dot: {} numbers against {}", a.len(), b.len());
         let graph = a.first().expect("Value::dot of no terms: use graph.value(0.0)").graph();
+        a.iter().chain(b).for_each(|x| graph.check(x.block));
         let pairs = &*graph.bump.alloc_slice_fill_iter(a.iter().copied().zip(b.iter().copied()));
         let data = pairs.iter().map(|(a, b)| a.data() * b.data()).sum();
-        graph.computed(data, Made::Dot(pairs))
+        graph.single(data, Made::Dot(pairs))
     }
 
     // ANCHOR: backward
@@ -387,7 +383,7 @@ impl<'g> Value<'g> {
     // ANCHOR_END: backward
 
     /// The calculation behind this value, to be drawn. All values it was made from are in it, in the order of their
-    /// creation; any others of the graph are not.
+    /// creation; any others of the graph are not. The gradients are those of the last [`Value::backward`], from whichever value.
     pub fn diagram(self) -> Diagram {
         let mut needed = HashSet::from([self.place()]);
         let mut values = Vec::new();
@@ -422,19 +418,13 @@ impl<'g> Value<'g> {
         self.block.made.operands(self.index as usize, visit);
     }
 
-    /// Whether both are the same node, not only equal numbers.
-    #[inline]
-    pub(super) fn is(self, other: Self) -> bool {
-        self.place() == other.place()
-    }
-
     /// What tells this node from every other, however equal their numbers.
     fn place(self) -> (*const Block<'g>, u32) {
         (self.block, self.index)
     }
 
     #[inline]
-    pub(super) fn graph(self) -> &'g Graph<'g> {
+    fn graph(self) -> &'g Graph<'g> {
         self.block.graph
     }
 }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::value::{Block, Value};
 
 // ANCHOR: view
-/// A matrix in a block: rows of numbers side by side, and from one row to the next `stride` places.
+/// A matrix in a block, row by row.
 #[derive(Clone, Copy)]
 pub(super) struct View<'g> {
     pub(super) block: &'g Block<'g>,
@@ -13,6 +13,7 @@ pub(super) struct View<'g> {
     /// The place of the first number.
     pub(super) start: u32,
     pub(super) cols: u32,
+    /// From the beginning of one row to that of the next: `cols` if nothing lies between.
     pub(super) stride: u32,
 }
 // ANCHOR_END: view
@@ -35,7 +36,7 @@ impl<'g> View<'g> {
     #[inline]
     pub(super) fn row(&self, at: usize) -> Row<'g> {
         let first = self.start as usize + at * self.stride as usize;
-        self.block.row(first..first + self.cols as usize)
+        self.block.stretch(first..first + self.cols as usize)
     }
 
     /// A row, or the only one, which stands for all.
@@ -45,21 +46,21 @@ impl<'g> View<'g> {
     }
 
     /// The number in a place. The only row or column stands for all.
-    pub(super) fn value(&self, row: usize, col: usize) -> Value<'g> {
+    pub(super) fn value_or_only(&self, row: usize, col: usize) -> Value<'g> {
         let row = if self.rows == 1 { 0 } else { row as u32 };
         let col = if self.cols == 1 { 0 } else { col as u32 };
         self.block.value(self.start + row * self.stride + col)
     }
 
-    /// The same numbers as one long row if nothing lies between the rows, which makes one long loop of many short ones;
-    /// otherwise as it is.
+    /// The same numbers as one long row if nothing lies between the rows, otherwise unchanged: one long loop is faster than
+    /// many short ones.
     #[inline]
     pub(super) fn flat(self) -> Self {
         let len = self.rows * self.cols;
         if self.stride == self.cols { View { rows: 1, cols: len, stride: len, ..self } } else { self }
     }
 
-    /// The same for two matrices, if it may be done to both.
+    /// Two matrices of one shape as one long row each, if that can be done to both; otherwise both unchanged.
     #[inline]
     pub(super) fn flat_pair(a: Self, b: Self) -> (Self, Self) {
         let same = a.shape() == b.shape() && a.stride == a.cols && b.stride == b.cols;
