@@ -15,8 +15,11 @@ use tempfile::TempDir;
 
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/refusal.rs"]
+mod refusal;
 
 use program::{Ended, example, run};
+use refusal::{assert_refused, content};
 
 /// A model that learns in no time.
 const TINY: &str = "--layers 1 --embd 16 --heads 2 --ffn 32 --context 16 --batch 4 --steps 30 --validate-every 10 \
@@ -395,33 +398,9 @@ fn refuse(code: i32, args: &[&str], words: &[&str]) {
     let all = [args, &save].concat();
     let ended = if speaks { dialog(&all) } else { dialog(with_tiny(&all)) };
     let shown = format!("{all:?}\n{}\n{}", ended.stdout, ended.stderr);
-    assert_eq!(ended.code, Some(code), "{shown}");
-    assert!(ended.stderr.starts_with("error: "), "{shown}");
-    assert!(!ended.stderr.contains("panicked") && !ended.stderr.contains("RUST_BACKTRACE"), "{shown}");
+    assert_refused(&ended, code, words, &shown);
     assert!(lines(&ended.stdout).is_empty(), "it says so before the training: {shown}");
-    let (paragraph, rest) =
-        ended.stderr.trim_end().split_once("\n\n").unwrap_or((ended.stderr.trim_end(), ""));
-    for word in words {
-        assert!(paragraph.contains(word), "{word:?} is not said: {shown}");
-    }
-    assert_eq!(rest.is_empty(), code != 2, "{shown}");
-    assert!(code != 2 || rest.contains("--help"), "{shown}");
     assert_eq!(content(&kept.path("")), before, "something was written: {shown}");
-}
-
-/// Everything below a folder: paths and what is in the files.
-fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            all.extend(content(&path));
-        } else {
-            all.push((path.clone(), fs::read(&path).expect("a file")));
-        }
-    }
-    all.sort();
-    all
 }
 
 #[test]

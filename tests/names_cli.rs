@@ -18,8 +18,11 @@ use tempfile::TempDir;
 
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/refusal.rs"]
+mod refusal;
 
 use program::{Ended, example, run};
+use refusal::{assert_refused, content};
 
 /// A folder with some small files of names in it.
 struct Place(TempDir);
@@ -308,34 +311,10 @@ fn refuse<S: AsRef<OsStr>>(code: i32, args: &[S], words: &[&str]) {
     let before = content(&kept.path(""));
     let mut all: Vec<OsString> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
     all.extend(["--save".into(), model.into()]);
-    let Ended { code: ended, stdout, stderr } = names(&all);
-    let shown = format!("{all:?}\n{stdout}\n{stderr}");
-    assert_eq!(ended, Some(code), "{shown}");
-    assert!(stderr.starts_with("error: "), "{shown}");
-    assert!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{shown}");
-    let (paragraph, rest) = stderr.trim_end().split_once("\n\n").unwrap_or((stderr.trim_end(), ""));
-    for word in words {
-        assert!(paragraph.contains(word), "{word:?} is not said: {shown}");
-    }
-    // Only a wrong command line is answered with some words on how to call the program, too.
-    assert_eq!(rest.is_empty(), code != 2, "{shown}");
-    assert!(code != 2 || rest.contains("--help"), "{shown}");
+    let ended = names(&all);
+    let shown = format!("{all:?}\n{}\n{}", ended.stdout, ended.stderr);
+    assert_refused(&ended, code, words, &shown);
     assert_eq!(content(&kept.path("")), before, "something was written: {shown}");
-}
-
-/// Everything below a folder: paths and what is in the files.
-fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            all.extend(content(&path));
-        } else {
-            all.push((path.clone(), fs::read(&path).expect("a file")));
-        }
-    }
-    all.sort();
-    all
 }
 
 #[test]
