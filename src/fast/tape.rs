@@ -202,6 +202,7 @@ impl<'t> Pass<'t> {
 
     /// A new node: `compute` gets the earlier ones to read, and the buffer of the result and the saved one to write. Both
     /// hold anything at all beforehand.
+    #[inline]
     pub(super) fn compute(
         &'t self,
         op: Op,
@@ -211,6 +212,7 @@ impl<'t> Pass<'t> {
         self.append(op, rows, cols, rows * cols, compute)
     }
 
+    #[inline]
     fn append(
         &'t self,
         op: Op,
@@ -220,17 +222,16 @@ impl<'t> Pass<'t> {
         compute: impl FnOnce(Earlier<'_>, &mut [f32], &mut Vec<f32>),
     ) -> Matrix<'t> {
         let id = self.tape.used.get();
-        let (mut data, mut saved) = {
-            let mut nodes = self.tape.nodes.borrow_mut();
-            if id == nodes.len() {
-                nodes.push(Node { rows, cols, op, data: Vec::new(), saved: Vec::new() });
-            }
-            let node = &mut nodes[id];
-            (std::mem::take(&mut node.data), std::mem::take(&mut node.saved))
-        };
-        data.resize(len, 0.0);
-        self.tape.read(self.weights, |earlier| compute(earlier, &mut data, &mut saved));
-        self.tape.nodes.borrow_mut()[id] = Node { rows, cols, op, data, saved };
+        let (mut nodes, indices) = (self.tape.nodes.borrow_mut(), self.tape.indices.borrow());
+        if id == nodes.len() {
+            nodes.push(Node { rows, cols, op, data: Vec::new(), saved: Vec::new() });
+        }
+        let (earlier, later) = nodes.split_at_mut(id);
+        let node = &mut later[0];
+        (node.rows, node.cols, node.op) = (rows, cols, op);
+        node.data.resize(len, 0.0);
+        let earlier = Earlier { nodes: earlier, weights: self.weights, indices: &indices };
+        compute(earlier, &mut node.data, &mut node.saved);
         self.tape.used.set(id + 1);
         Matrix { pass: self, id: id as Id, rows, cols }
     }

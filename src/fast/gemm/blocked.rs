@@ -25,7 +25,7 @@ const MANY_ROWS: usize = 256;
 const LINE: usize = 16;
 
 /// Whether `b` is to be packed. It must be if its rows are not contiguous.
-pub(super) fn worth_packing(a: MatRef, b: MatRef) -> bool {
+pub(super) fn worth_packing(a: &MatRef, b: &MatRef) -> bool {
     b.col_stride != 1 || (a.col_stride != 1 && a.rows >= MANY_ROWS)
 }
 
@@ -39,8 +39,8 @@ pub(super) unsafe fn multiply(
     kernel: &Kernel,
     pack: bool,
     alpha: f32,
-    a: MatRef,
-    b: MatRef,
+    a: &MatRef,
+    b: &MatRef,
     beta: f32,
     c: &mut MatMut,
 ) {

@@ -157,7 +157,7 @@ pub fn gemm(alpha: f32, a: MatRef, b: MatRef, beta: f32, mut c: MatMut) {
     }
     // SAFETY: the kernel is one that this processor can run, the shapes were compared above, and
     // whatever must be packed is.
-    unsafe { blocked::multiply(kernel(), blocked::worth_packing(a, b), alpha, a, b, beta, &mut c) }
+    unsafe { blocked::multiply(kernel(), blocked::worth_packing(&a, &b), alpha, &a, &b, beta, &mut c) }
 }
 
 /// What multiplies: `"gradus AVX-512"`, `"gradus AVX2+FMA"`, `"portable"`, `"Accelerate"` or `"OpenBLAS"`.

@@ -106,7 +106,7 @@ fn check_all(case: Case, numbers: &mut Numbers) {
 fn run(kernel: &Kernel, pack: bool, alpha: f32, a: MatRef, b: MatRef, beta: f32, mut c: MatMut) {
     assert!(pack || b.col_stride == 1);
     // SAFETY: the kernel comes from `supported`, and the callers' shapes match.
-    unsafe { blocked::multiply(kernel, pack, alpha, a, b, beta, &mut c) }
+    unsafe { blocked::multiply(kernel, pack, alpha, &a, &b, beta, &mut c) }
 }
 
 #[test]
