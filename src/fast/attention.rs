@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::gemm::{MatMut, MatRef, gemm};
 use super::short::{self, Keys, Rows, RowsMut, by_width};
 use super::simd::{self, LANES};
-use super::tape::{Earlier, Gradients, Id, Matrix, Op, Span};
+use super::tape::{Earlier, Gradients, Id, Matrix, Op, Span, rows_of};
 use crate::tensor::AttentionShape;
 
 /// [`AttentionShape`] on the tape.
@@ -32,13 +32,20 @@ struct Part {
     /// The first column of the head, in queries and in keys.
     q_col: usize,
     k_col: usize,
-    /// Where its probabilities lie among all that are saved.
+    /// Where its probabilities lie among all that is saved.
     saved: Range<usize>,
+    /// Where the keys of its whole sequence lie there, turned into columns, if it is short. The values follow.
+    turned: usize,
 }
 
 /// How far apart rows of probabilities are saved: those of short sequences fill whole vectors.
 fn row_len(keys: usize) -> usize {
     keys.max(LANES)
+}
+
+/// What one matrix of a sequence takes when it is turned.
+fn turned_len(keys: usize, d: usize, cols: usize) -> usize {
+    if short::fits(keys, d) { LANES * cols } else { 0 }
 }
 
 impl Part {
@@ -50,6 +57,13 @@ impl Part {
     /// Its probabilities, or gradients of scores, as whole vectors.
     fn vectors<'a>(&self, saved: &'a [f32]) -> &'a [Keys] {
         saved[self.saved.clone()].as_chunks().0
+    }
+
+    /// The columns of its keys and of its values, of which a sequence has `cols` each, from what was turned on.
+    fn columns<'a>(&self, turned: &'a [f32], cols: usize) -> [&'a [Keys]; 2] {
+        let (all, _) = turned[..2 * LANES * cols].as_chunks();
+        let (k, v) = all.split_at(cols);
+        [&k[self.k_col..], &v[self.k_col..]]
     }
 }
 
@@ -63,7 +77,8 @@ impl AttentionOp {
             let (queries, keys) = (queries as usize, keys as usize);
             let (first_q, first_k, first_saved) = (q, k, saved);
             let size = queries * row_len(keys);
-            (q, k, saved) = (q + queries, k + keys, saved + n_head * size);
+            let turned = first_saved + n_head * size;
+            (q, k, saved) = (q + queries, k + keys, turned + 2 * turned_len(keys, d, d * n_head / group));
             (0..n_head).map(move |head| {
                 let start = first_saved + head * size;
                 Part {
@@ -72,6 +87,7 @@ impl AttentionOp {
                     q_col: head * d,
                     k_col: head / group * d,
                     saved: start..start + size,
+                    turned,
                 }
             })
         })
@@ -103,7 +119,7 @@ impl AttentionOp {
     }
 }
 
-/// Attention. Saves `P`.
+/// Attention. Saves `P`, and of short sequences `K` and `V` as columns.
 pub(super) fn attention<'t>(
     q: Matrix<'t>,
     k: Matrix<'t>,
@@ -122,24 +138,29 @@ pub(super) fn attention<'t>(
     };
     let tape_op = Op::Attention { q: q.id, k: k.id, v: v.id, shape: op };
     q.pass.compute(tape_op, (q.rows, q.cols), |earlier, y, saved| {
-        let size: usize = shape.queries.iter().zip(shape.keys).map(|(q, k)| q * row_len(*k)).sum();
-        saved.resize(shape.n_head * size, 0.0);
+        let len = |q: usize, keys: usize| shape.n_head * q * row_len(keys) + 2 * turned_len(keys, d, k.cols);
+        saved.resize(shape.queries.iter().zip(shape.keys).map(|(q, keys)| len(*q, *keys)).sum(), 0.0);
         let (q_data, k_data, v_data) = (earlier.data(q.id), earlier.data(k.id), earlier.data(v.id));
         for part in op.parts(earlier) {
             let (queries, keys) = (part.queries.len(), part.keys.len());
-            let p = &mut saved[part.saved.clone()];
             if part.is_short(d) {
-                let inputs = [
-                    op.rows(q_data, &part.queries, part.q_col, q.cols),
-                    op.rows(k_data, &part.keys, part.k_col, k.cols),
-                    op.rows(v_data, &part.keys, part.k_col, v.cols),
-                ];
+                if part.q_col == 0 {
+                    let (columns, _) = saved[part.turned..][..2 * LANES * k.cols].as_chunks_mut();
+                    let (k_columns, v_columns) = columns.split_at_mut(k.cols);
+                    let rows = rows_of(part.keys.clone(), k.cols);
+                    short::turn(&k_data[rows.clone()], k_columns);
+                    short::turn(&v_data[rows], v_columns);
+                }
+                let (p, columns) = saved.split_at_mut(part.turned);
+                let (p, _) = p[part.saved.clone()].as_chunks_mut();
+                let columns = part.columns(columns, k.cols);
+                let q_rows = op.rows(q_data, &part.queries, part.q_col, q.cols);
                 let seen = |row| op.seen(&part, row);
-                let (p, _) = p.as_chunks_mut();
                 let out = op.rows_mut(y, &part.queries, part.q_col, q.cols);
-                by_width!(d, D => short::forward::<D>(inputs, op.scale, seen, p, out));
+                by_width!(d, D => short::forward::<D>(q_rows, columns, op.scale, seen, p, out));
                 continue;
             }
+            let p = &mut saved[part.saved.clone()];
             let (q_view, k_view) = (
                 op.view(q_data, &part.queries, part.q_col, q.cols),
                 op.view(k_data, &part.keys, part.k_col, k.cols),
@@ -206,7 +227,7 @@ pub(super) fn attention_backward(
     for part in op.parts(earlier) {
         let ds = &mut ds[part.saved.clone()];
         if part.is_short(d) {
-            let v = op.rows(v_data, &part.keys, part.k_col, k_cols);
+            let [_, v] = part.columns(&saved[part.turned..], k_cols);
             let dy = op.rows(dy, &part.queries, part.q_col, q_cols);
             let (ds, _) = ds.as_chunks_mut();
             by_width!(d, D => short::backward_scores::<D>(part.vectors(saved), dy, v, ds));
@@ -229,7 +250,7 @@ pub(super) fn attention_backward(
         start(dq, more);
         for part in op.parts(earlier) {
             if part.is_short(d) {
-                let k = op.rows(k_data, &part.keys, part.k_col, k_cols);
+                let [k, _] = part.columns(&saved[part.turned..], k_cols);
                 let dq = op.rows_mut(dq, &part.queries, part.q_col, q_cols);
                 by_width!(d, D => short::backward_queries::<D>(part.vectors(&ds), k, op.scale, dq));
                 continue;

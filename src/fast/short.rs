@@ -1,9 +1,12 @@
 //! Attention of short sequences: with at most [`LANES`] keys, a row of scores is a single vector.
 //!
 //! The names GPT has many tiny products, of 7 queries with 7 keys of width 4. As calls of a general matrix product, they
-//! would spend their time on the way there. Here keys and values of one head are turned into columns, one vector for
-//! each of its `D` columns, and then everything that concerns a query is a handful of vector operations. The derivation
-//! is in `attention.rs`.
+//! would spend their time on the way there. Here keys and values are turned into columns, one vector for each of the `D`
+//! columns of a head, and then everything that concerns a query is a handful of vector operations. The derivation is in
+//! `attention.rs`.
+//!
+//! All columns of a sequence are turned before any is used, and kept for the way back. To read a vector whose numbers were
+//! just written one by one, the processor would wait until they have all arrived in the cache.
 
 use std::array::from_fn;
 
@@ -16,6 +19,20 @@ pub(super) type Keys = [f32; LANES];
 
 /// Keys or values of one head of width `D`: for each column, its number of each key.
 type Columns<const D: usize> = [f32x16; D];
+
+/// Turns the rows of all keys into columns.
+pub(super) fn turn(rows: &[f32], columns: &mut [Keys]) {
+    columns.fill([0.0; LANES]);
+    for (key, row) in rows.chunks_exact(columns.len()).enumerate() {
+        columns.iter_mut().zip(row).for_each(|(column, x)| column[key] = *x);
+    }
+}
+
+/// The columns of a head, as vectors.
+#[inline]
+fn vectors<const D: usize>(columns: &[Keys]) -> Columns<D> {
+    columns.first_chunk::<D>().expect("the columns of the head").map(f32x16::from)
+}
 
 /// Evaluates an expression with the constant `$D` equal to `$d`, a width of head that [`fits`].
 macro_rules! by_width {
@@ -51,16 +68,6 @@ impl<'a> Rows<'a> {
         let rows = self.data.chunks(self.stride).take(self.count);
         rows.map(|row| row.first_chunk().expect("a row of the head"))
     }
-
-    fn columns<const D: usize>(self) -> Columns<D> {
-        let mut columns = [[0.0; LANES]; D];
-        for (key, row) in self.each::<D>().enumerate() {
-            for (column, x) in columns.iter_mut().zip(row) {
-                column[key] = *x;
-            }
-        }
-        columns.map(f32x16::from)
-    }
 }
 
 /// The same to be added to, or written.
@@ -89,13 +96,14 @@ impl RowsMut<'_> {
 /// The probabilities `p` of each query, of which the one in row `row` sees the first `seen(row)` keys, and in `out` the values
 /// mixed by them.
 pub(super) fn forward<const D: usize>(
-    [q, k, v]: [Rows<'_>; 3],
+    q: Rows<'_>,
+    [k, v]: [&[Keys]; 2],
     scale: f32,
     seen: impl Fn(usize) -> usize,
     p: &mut [Keys],
     mut out: RowsMut<'_>,
 ) {
-    let (k, v) = (k.columns::<D>(), v.columns::<D>());
+    let (k, v) = (vectors::<D>(k), vectors::<D>(v));
     for (row, ((p, q), out)) in p.iter_mut().zip(q.each()).zip(out.each::<D>()).enumerate() {
         let weights = softmax(mix(q, &k) * scale, seen(row));
         *p = weights.to_array();
@@ -138,8 +146,8 @@ pub(super) fn backward_values<const D: usize>(p: &[Keys], dy: Rows<'_>, mut dv: 
 }
 
 /// From the gradient of the result to that of the scores: `ds = p · (dp - Σ p·dp)` with `dp = dy·vᵀ`.
-pub(super) fn backward_scores<const D: usize>(p: &[Keys], dy: Rows<'_>, v: Rows<'_>, ds: &mut [Keys]) {
-    let v = v.columns::<D>();
+pub(super) fn backward_scores<const D: usize>(p: &[Keys], dy: Rows<'_>, v: &[Keys], ds: &mut [Keys]) {
+    let v = vectors::<D>(v);
     for ((ds, p), dy) in ds.iter_mut().zip(p).zip(dy.each()) {
         let (p, dp) = (f32x16::from(*p), mix(dy, &v));
         *ds = (p * (dp - (p * dp).reduce_add())).to_array();
@@ -147,8 +155,8 @@ pub(super) fn backward_scores<const D: usize>(p: &[Keys], dy: Rows<'_>, v: Rows<
 }
 
 /// `dq += scale · ds·k`.
-pub(super) fn backward_queries<const D: usize>(ds: &[Keys], k: Rows<'_>, scale: f32, mut dq: RowsMut<'_>) {
-    let k = k.columns::<D>();
+pub(super) fn backward_queries<const D: usize>(ds: &[Keys], k: &[Keys], scale: f32, mut dq: RowsMut<'_>) {
+    let k = vectors::<D>(k);
     for (ds, dq) in ds.iter().zip(dq.each::<D>()) {
         let ds = f32x16::from(*ds) * scale;
         dq.iter_mut().zip(&k).for_each(|(dq, k)| *dq += (ds * *k).reduce_add());
