@@ -113,7 +113,7 @@ pub(super) fn forward<const D: usize>(
 
 // ANCHOR: softmax
 /// Scores as probabilities, of which the query sees the first `seen`. What the others are does not matter.
-#[inline]
+#[inline(always)]
 pub(super) fn softmax(scores: f32x16, seen: usize) -> f32x16 {
     let visible = f32x16::from(VISIBLE[seen]);
     let scores = visible.simd_eq(f32x16::ONE).select(scores, HIDDEN);
