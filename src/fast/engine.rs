@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::backward::backward;
-use super::tape::{Matrix, Pass as TapePass, Tape};
+use super::tape::{Pass as TapePass, Tape};
 use crate::data::Batch;
 use crate::engine::Engine;
 use crate::model::{Cache, Model, Pass};
@@ -101,8 +101,7 @@ impl Shard {
         }
         self.tape.rewind();
         let on = TapePass { tape: &self.tape, weights };
-        let mut matrices = SmallVec::<[Matrix<'_>; 64]>::new();
-        on.bind(model.layout(), &mut matrices);
+        let matrices = on.bind(model.layout());
         let pass = Pass { first_row: self.first_row, ..pass };
         let losses = model.losses(Weights::new(&matrices), &self.batch, pass);
         let loss = losses.weighted_sum(self.batch.weights());
@@ -172,8 +171,7 @@ impl Engine for Fast {
         let tape = &self.speech;
         tape.rewind();
         let on = TapePass { tape, weights };
-        let mut matrices = SmallVec::<[Matrix<'_>; 64]>::new();
-        on.bind(model.layout(), &mut matrices);
+        let matrices = on.bind(model.layout());
         let weights = Weights::new(&matrices);
         let mut cache = Cache::default();
         let mut scores = Vec::new();

@@ -4,7 +4,7 @@
 //! smoothing), the loss is `-Σ t·ln p`, and since both sum to one its gradient is simply `p - t`.
 
 use super::simd;
-use super::tape::{Gradients, Id, Matrix, Op, Span};
+use super::tape::{Gradients, Id, Matrix, Op, Span, accumulate};
 
 /// The loss of each row. Saves `p`.
 pub(super) fn cross_entropy<'t>(x: Matrix<'t>, targets: &[usize], smoothing: f64) -> Matrix<'t> {
@@ -47,10 +47,7 @@ pub(super) fn cross_entropy_backward(
         let even = smoothing / vocab as f32;
         let rows = dx.chunks_exact_mut(vocab).zip(p.chunks_exact(vocab));
         for ((dx, p), (dy, &target)) in rows.zip(dy.iter().zip(earlier.indices(targets))) {
-            if !more {
-                dx.fill(0.0);
-            }
-            dx.iter_mut().zip(p).for_each(|(dx, p)| *dx += dy * (p - even));
+            accumulate(dx, more, p.iter().map(|p| dy * (p - even)));
             dx[target as usize] -= dy * (1.0 - smoothing);
         }
     });

@@ -12,7 +12,7 @@ use std::array::from_fn;
 
 use wide::f32x16;
 
-use super::simd::LANES;
+use super::simd::{self, LANES};
 
 /// One number for each key. What lies beyond the last key is zero.
 pub(super) type Keys = [f32; LANES];
@@ -117,7 +117,7 @@ pub(super) fn forward<const D: usize>(
 pub(super) fn softmax(scores: f32x16, seen: usize) -> f32x16 {
     let visible = f32x16::from(VISIBLE[seen]);
     let scores = visible.simd_eq(f32x16::ONE).select(scores, HIDDEN);
-    let weights = (scores - greatest(scores)).exp() * visible;
+    let weights = (scores - simd::fold(scores.to_array(), simd::greater)).exp() * visible;
     weights / weights.reduce_add()
 }
 // ANCHOR_END: softmax
@@ -166,16 +166,6 @@ pub(super) fn backward_queries<const D: usize>(ds: &[Keys], k: &[Keys], scale: f
 /// `dk += scale · dsᵀ·q`.
 pub(super) fn backward_keys<const D: usize>(ds: &[Keys], q: Rows<'_>, scale: f32, mut dk: RowsMut<'_>) {
     dk.add_columns(outer::<D>(ds, q, scale));
-}
-
-/// The greatest of all, found by folding the upper half onto the lower again and again.
-#[inline]
-fn greatest(x: f32x16) -> f32 {
-    let max = |a: f32, b: f32| if a > b { a } else { b };
-    let x = x.to_array();
-    let x: [f32; 8] = from_fn(|i| max(x[i], x[i + 8]));
-    let x: [f32; 4] = from_fn(|i| max(x[i], x[i + 4]));
-    max(max(x[0], x[2]), max(x[1], x[3]))
 }
 
 /// The sum of columns, each times its number of a row.

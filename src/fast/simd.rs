@@ -1,6 +1,8 @@
 //! Loops that the compiler turns into vector instructions: sums in parallel lanes, and an exponential without
 //! branches.
 
+use std::array::from_fn;
+
 /// How many numbers a loop takes at a time: a vector register of 512 bits, or several smaller ones.
 pub(super) const LANES: usize = 16;
 
@@ -50,7 +52,7 @@ pub(super) fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
         i += LANES;
     }
     let rest: f32 = (whole..len).map(&f).sum();
-    sums.iter().sum::<f32>() + rest
+    fold(sums, |a, b| a + b) + rest
 }
 
 /// The dot product of two stretches of equal length.
@@ -67,10 +69,24 @@ pub(super) fn max(x: &[f32]) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
         for (most, x) in most.iter_mut().zip(chunk) {
-            *most = if *x > *most { *x } else { *most };
+            *most = greater(*x, *most);
         }
     }
-    most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    rest.iter().fold(fold(most, greater), |most, x| greater(*x, most))
+}
+
+/// The greater of two; the second if the first is no number.
+#[inline]
+pub(super) fn greater(x: f32, y: f32) -> f32 {
+    if x > y { x } else { y }
+}
+
+/// All lanes as one, the upper half onto the lower again and again.
+#[inline]
+pub(super) fn fold(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let x: [f32; 8] = from_fn(|i| f(lanes[i], lanes[i + 8]));
+    let x: [f32; 4] = from_fn(|i| f(x[i], x[i + 4]));
+    f(f(x[0], x[2]), f(x[1], x[3]))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::attention::AttentionOp;
 use super::rope::Turns;
 use crate::function::{Binary, Function};
@@ -185,11 +187,13 @@ impl Tape {
 
 impl<'t> Pass<'t> {
     /// Puts all weights of a model on the tape, without copying them.
-    pub(super) fn bind(&'t self, layout: &Layout, matrices: &mut impl Extend<Matrix<'t>>) {
+    pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 64]> {
+        let mut matrices = SmallVec::new();
         for window in layout.windows() {
             let op = Op::Weight { offset: window.offset };
-            matrices.extend([self.append(op, window.rows, window.cols, 0, |_, _, _| ())]);
+            matrices.push(self.append(op, window.rows, window.cols, 0, |_, _, _| ()));
         }
+        matrices
     }
 
     /// Remembers indices for as long as the step takes.

@@ -21,7 +21,8 @@ pub enum Method {
 
 pub const METHODS: [Method; 2] = [Method::Muon, Method::Adamw];
 
-pub const ADAMW: AdamSettings = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01 };
+/// With an `eps` above the rounding of 32 bits: it would otherwise turn a vanishing gradient into a whole step.
+pub const ADAMW: AdamSettings = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.01 };
 
 pub const SETTINGS: Settings = Settings {
     steps: 100,
