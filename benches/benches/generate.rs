@@ -46,6 +46,7 @@ fn generation(criterion: &mut Criterion) {
     let fast = || Fast::new(Threads::new(1));
     continuation(criterion, "names, scalar", Scalar::new(), names.clone(), names.block_size - 1);
     continuation(criterion, "names, fast", fast(), names.clone(), names.block_size - 1);
+    continuation(criterion, "dialog, scalar", Scalar::new(), dialog.clone(), dialog.block_size - 1);
     continuation(criterion, "dialog, fast", fast(), dialog.clone(), dialog.block_size - 1);
     continuation(criterion, "dialog, fast, beyond the context", fast(), dialog.clone(), 300);
 }

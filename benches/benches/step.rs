@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gradus::fast::Fast;
-use gradus::model::DecoderConfig;
+use gradus::model::{Decoder, DecoderConfig};
 use gradus::scalar::Scalar;
 use gradus::threads::Threads;
 use gradus_benches::ladder::{Course, Learner};
-use gradus_benches::work::{Names, VOCAB, dialog, stretches};
+use gradus_benches::work::{Names, VOCAB, adamw, dialog, muon, stretches};
 
 /// microgpt one name at a time on both engines, and wider ones with 16 names a step on whole matrices, with one thread.
 fn names(criterion: &mut Criterion) {
@@ -43,20 +43,29 @@ fn names(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The dialog preset: 32 stretches of 64 characters.
+/// The dialog preset, 32 stretches of 64 characters, with both optimizers on the fast engine, and once on the scalar one.
 fn dialogs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("dialog");
     group.sample_size(20).measurement_time(Duration::from_secs(5));
     let config = DecoderConfig::dialog(VOCAB);
     let batch = stretches(32, config.block_size);
     group.throughput(Throughput::Elements(batch.len() as u64));
-    for (optimizer, muon) in [("adamw", false), ("muon", true)] {
-        for threads in [1, 2] {
-            let mut trainer = dialog(config.clone(), muon, threads).expect("the preset can be built");
-            let name = format!("{optimizer}, threads: {threads}");
+    for threads in [1, 2] {
+        let threads = Threads::new(threads);
+        for name in ["adamw", "muon"] {
+            let optimizer = |model: &Decoder| match name {
+                "muon" => muon(model, threads.clone()),
+                _ => adamw(model),
+            };
+            let engine = Fast::new(threads.clone());
+            let mut trainer = dialog(config.clone(), engine, optimizer).expect("the preset can be built");
+            let name = format!("{name}, threads: {}", threads.count());
             group.bench_function(name, |bencher| bencher.iter(|| trainer.step(&batch)));
         }
     }
+    group.sample_size(10);
+    let mut trainer = dialog(config, Scalar::new(), adamw).expect("the preset can be built");
+    group.bench_function("adamw, scalar", |bencher| bencher.iter(|| trainer.step(&batch)));
     group.finish();
 }
 

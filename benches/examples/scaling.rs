@@ -15,10 +15,12 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Parser;
 use gradus::checkpoint::write_atomically;
+use gradus::fast::Fast;
 use gradus::model::DecoderConfig;
+use gradus::threads::Threads;
 use gradus_benches::measure::median;
 use gradus_benches::svg::{Panel, panels, three_digits};
-use gradus_benches::work::{VOCAB, dialog, stretches};
+use gradus_benches::work::{VOCAB, adamw, dialog, stretches};
 
 /// Measures steps of training around those of the dialog preset (128 wide, 3 layers, context 64, batch 32), by AdamW on one
 /// thread.
@@ -111,7 +113,7 @@ fn main() -> Result<()> {
 fn measure(axis: &Axis, size: usize, seconds: f64) -> Result<f64> {
     let (config, batch) = (axis.of)(size);
     let batch = stretches(batch, config.block_size);
-    let mut trainer = dialog(config, false, 1)?;
+    let mut trainer = dialog(config, Fast::new(Threads::new(1)), adamw)?;
     trainer.step(&batch); // to warm up
     let mut times = Vec::new();
     let begin = Instant::now();

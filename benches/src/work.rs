@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use gradus::Engine;
 use gradus::data::Batch;
-use gradus::fast::Fast;
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
 use gradus::random::Random;
+use gradus::real::Real;
 use gradus::threads::Threads;
 use gradus::train::{Settings, Trainer};
 
@@ -76,22 +77,34 @@ pub fn stretches(count: usize, context: usize) -> Batch {
     batch
 }
 
+const WEIGHT_DECAY: f64 = 0.01;
+
+const ADAM: AdamSettings = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: WEIGHT_DECAY };
+
+/// AdamW with the settings of the example `dialog`.
+pub fn adamw<R: Real>(model: &Decoder) -> Box<dyn Optimizer<R>> {
+    Box::new(Adam::new(model.layout().len(), ADAM))
+}
+
+/// Muon with those settings.
+pub fn muon(model: &Decoder, threads: Threads) -> Box<dyn Optimizer<f32>> {
+    let (order, rate) = (Momentum::Nesterov, 5.0);
+    let settings =
+        MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay: WEIGHT_DECAY, rate, adam: ADAM };
+    Box::new(Muon::new(model.layout(), settings, threads))
+}
+
 /// A dialog model in training as the example `dialog` does it: with dropout, label smoothing, weighting, clipping and averaging.
 ///
 /// # Errors
 /// If there is no model of this configuration.
-pub fn dialog(config: DecoderConfig, muon: bool, threads: usize) -> Result<Trainer<Decoder, Fast>> {
-    let threads = Threads::new(threads);
+pub fn dialog<E: Engine>(
+    config: DecoderConfig,
+    engine: E,
+    optimizer: impl FnOnce(&Decoder) -> Box<dyn Optimizer<E::Real>>,
+) -> Result<Trainer<Decoder, E>> {
     let model = Decoder::new(config)?;
-    let weight_decay = 0.01;
-    let adam = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay };
-    let optimizer: Box<dyn Optimizer<f32>> = if muon {
-        let order = Momentum::Nesterov;
-        let settings = MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay, rate: 5.0, adam };
-        Box::new(Muon::new(model.layout(), settings, threads.clone()))
-    } else {
-        Box::new(Adam::new(model.layout().len(), adam))
-    };
+    let optimizer = optimizer(&model);
     let settings = Settings {
         steps: usize::MAX,
         learning_rate: 0.003,
@@ -103,5 +116,5 @@ pub fn dialog(config: DecoderConfig, muon: bool, threads: usize) -> Result<Train
         weighting: true,
     };
     let weights = model.layout().initial(&mut Random::new(42));
-    Ok(Trainer::with_optimizer(model, Fast::new(threads), optimizer, settings, weights))
+    Ok(Trainer::with_optimizer(model, engine, optimizer, settings, weights))
 }
