@@ -452,6 +452,10 @@ fn values_of_two_graphs_do_not_mix() {
     ];
     for (at, mix) in mixed.iter().enumerate() {
         let panic = catch_unwind(AssertUnwindSafe(mix)).expect_err(&format!("mix {at}"));
-        assert_eq!(panic.downcast_ref(), Some(&"operands from two graphs"), "mix {at}");
+        assert_eq!(
+            panic.downcast_ref(),
+            Some(&"operands from two graphs: make both from the same `Graph`"),
+            "mix {at}"
+        );
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gradus::fast::Fast;
 use gradus::model::{Decoder, DecoderConfig};
+use gradus::optim::Optimizer;
 use gradus::scalar::Scalar;
 use gradus::threads::Threads;
 use gradus_benches::ladder::{Course, Learner};
@@ -43,6 +44,9 @@ fn names(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Makes an optimizer of a model's weights.
+type Start = fn(&Decoder, Threads) -> Box<dyn Optimizer<f32>>;
+
 /// The dialog preset, 32 stretches of 64 characters, with both optimizers on the fast engine, and once on the scalar one.
 fn dialogs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("dialog");
@@ -52,12 +56,9 @@ fn dialogs(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(batch.len() as u64));
     for threads in [1, 2] {
         let threads = Threads::new(threads);
-        for name in ["adamw", "muon"] {
-            let optimizer = |model: &Decoder| match name {
-                "muon" => muon(model, threads.clone()),
-                _ => adamw(model),
-            };
-            let engine = Fast::new(threads.clone());
+        let optimizers: [(&str, Start); 2] = [("adamw", |model, _| adamw(model)), ("muon", muon)];
+        for (name, start) in optimizers {
+            let (engine, optimizer) = (Fast::new(threads.clone()), |model: &_| start(model, threads.clone()));
             let mut trainer = dialog(config.clone(), engine, optimizer).expect("the preset can be built");
             let name = format!("{name}, threads: {}", threads.count());
             group.bench_function(name, |bencher| bencher.iter(|| trainer.step(&batch)));

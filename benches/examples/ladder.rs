@@ -36,7 +36,8 @@ struct Args {
     #[arg(long, hide = true)]
     rung: Option<usize>,
     /// Steps of each training, up to 1,000
-    #[arg(long, value_name = "N", default_value_t = STEPS as u32, value_parser = clap::value_parser!(u32).range(1..=STEPS as i64))]
+    #[arg(long, value_name = "N", default_value_t = STEPS as u32)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=STEPS as i64))]
     steps: u32,
 }
 

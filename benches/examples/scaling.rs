@@ -125,7 +125,8 @@ fn measure(axis: &Axis, size: usize, seconds: f64) -> Result<f64> {
     Ok(median(times) * 1e6 / batch.len() as f64)
 }
 
-/// The straight line through points on logarithmic scales, by least squares: its slope, which is the exponent, and the value at 1.
+/// The straight line through points on logarithmic scales, by least squares: its slope, which is the exponent, and the
+/// value at 1.
 fn line(points: &[(f64, f64)]) -> (f64, f64) {
     let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
     let mean = |of: fn(&(f64, f64)) -> f64| logs.iter().map(of).sum::<f64>() / logs.len() as f64;

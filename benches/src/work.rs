@@ -94,7 +94,8 @@ pub fn muon(model: &Decoder, threads: Threads) -> Box<dyn Optimizer<f32>> {
     Box::new(Muon::new(model.layout(), settings, threads))
 }
 
-/// A dialog model in training as the example `dialog` does it: with dropout, label smoothing, weighting, clipping and averaging.
+/// A dialog model in training, with all that the example `dialog` can do: dropout, label smoothing, weighting, clipping and
+/// averaging.
 ///
 /// # Errors
 /// If there is no model of this configuration.

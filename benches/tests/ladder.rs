@@ -63,8 +63,8 @@ fn the_sources_of_every_rung_are_there() {
     }
 }
 
-/// What the README's tables say of each rung: what it is, how many nodes it makes and how long it is. (Names on other machines
-/// may be other names, and a few lines more or less are no reason to measure again.)
+/// What the README's tables say of each rung: what it is, how many nodes it makes and how long it is. (Where the public
+/// names lie, they are used; and a few lines more or less are no reason to measure again.)
 #[test]
 fn the_readme_is_about_these_rungs() {
     let readme = include_str!("../../README.md");

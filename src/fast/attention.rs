@@ -145,6 +145,7 @@ pub(super) fn attention<'t>(
             let (queries, keys) = (part.queries.len(), part.keys.len());
             if part.is_short(d) {
                 if part.q_col == 0 {
+                    // The first head turns keys and values for all heads of the sequence: [keys, cols] → [cols, LANES].
                     let (columns, _) = saved[part.turned..][..2 * LANES * k.cols].as_chunks_mut();
                     let (k_columns, v_columns) = columns.split_at_mut(k.cols);
                     let rows = rows_of(part.keys.clone(), k.cols);

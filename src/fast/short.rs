@@ -93,8 +93,8 @@ impl RowsMut<'_> {
     }
 }
 
-/// The probabilities `p` of each query, of which the one in row `row` sees the first `seen(row)` keys, and in `out` the values
-/// mixed by them.
+/// Writes the probabilities `p` of each query, of which the one in row `row` sees the first `seen(row)` keys, and into `out`
+/// the values mixed by them.
 pub(super) fn forward<const D: usize>(
     q: Rows<'_>,
     [k, v]: [&[Keys]; 2],

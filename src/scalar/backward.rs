@@ -10,7 +10,8 @@ use crate::function::{Binary, Function};
 
 /// Hands the gradients of all numbers of a block down to their operands, which lie in earlier blocks.
 pub(super) fn hand_down<'g>(y: &'g Block<'g>, generation: u64) {
-    y.made.views(|x| _ = x.block.reach(generation)); // before anything is added there: what is left of an earlier pass goes
+    // Before anything is added there: what is left of an earlier pass goes.
+    y.made.views(|x| _ = x.block.reach(generation));
     match y.made {
         Made::Given => {}
         Made::Unary(f, x) => unary(f, *x, y),

@@ -155,7 +155,7 @@ impl<'g> Graph<'g> {
     /// That a block is one of this graph. The gradients of another would be those of another pass.
     #[inline]
     pub(super) fn check(&self, block: &Block<'g>) {
-        assert!(ptr::eq(self, block.graph), "operands from two graphs");
+        assert!(ptr::eq(self, block.graph), "operands from two graphs: make both from the same `Graph`");
     }
 
     /// Room for numbers and for their gradients, all zero. Both begin where a cache line of 64 bytes does. (Rows inside of
@@ -231,8 +231,8 @@ impl<'g> Block<'g> {
 
 /// One number of a calculation. `Copy`: only a handle to where the number lies in its graph.
 ///
-/// The operators work on two values, and on a value and an `f64` in either order. (`x / c` is `x · (1/c)`, which may differ in
-/// the last digit, and is infinite where `1/c` is.) Values of two graphs do not mix: that panics.
+/// The operators work on two values, and on a value and an `f64` in either order. (`x / c` is `x · (1/c)`, which may
+/// differ in the last digit, and is infinite where `1/c` is.) Values of two graphs do not mix: that panics.
 ///
 /// ```
 /// use gradus::scalar::Arena;
@@ -383,7 +383,8 @@ impl<'g> Value<'g> {
     // ANCHOR_END: backward
 
     /// The calculation behind this value, to be drawn. All values it was made from are in it, in the order of their
-    /// creation; any others of the graph are not. The gradients are those of the last [`Value::backward`], from whichever value.
+    /// creation; any others of the graph are not. The gradients are those of the last [`Value::backward`], from whichever
+    /// value.
     pub fn diagram(self) -> Diagram {
         let mut needed = HashSet::from([self.place()]);
         let mut values = Vec::new();

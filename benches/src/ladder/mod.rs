@@ -15,7 +15,7 @@ mod layout;
 mod naive;
 mod nary;
 mod number;
-#[path = "../../../tests/common/plain.rs"]
+#[path = "../../../tests/common/plain.rs"] // shared with tests/parity.rs
 mod plain;
 mod reset;
 mod rows;
@@ -119,7 +119,7 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "one arena",
-        change: "reset between steps instead of given back and asked for again. Gains nothing: the allocator had kept it at hand",
+        change: "reset between steps instead of given back and asked for again. Gains little: the allocator had kept it at hand",
         batch: 1,
         double: true,
         sources: &[
@@ -163,8 +163,8 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "creation order",
-        change: "no sort: an operand is older than its result, so the order of creation, backward, will do; and what has no gradient \
-                 hands none down",
+        change: "no sort: an operand is older than its result, so the order of creation, backward, will do; and what \
+                 has no gradient hands none down",
         batch: 1,
         double: true,
         sources: &["number", "rows", "engine", "graph", "direct", "reset", "layout", "nary", "creation"],
@@ -190,8 +190,8 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "side by side: `scalar`",
-        change: "numbers of a matrix lie in one block, values here and gradients there, and share the note of how they were \
-                 made: no pointers to follow, and dot products and their runs go through vector registers",
+        change: "numbers of a matrix lie in one block, values here and gradients there, and share the note of how \
+                 they were made: no pointers to follow, and dot products and their runs go through vector registers",
         batch: 1,
         double: true,
         sources: &[
@@ -206,8 +206,8 @@ pub const RUNGS: &[Rung] = &[
     },
     Rung {
         name: "whole matrices",
-        change: "a node is a matrix, in `f32`, and whatever is no product is still put together from small operations. Loses \
-                 here: a matrix of a few dozen numbers costs more to look after than to compute",
+        change: "a node is a matrix, in `f32`, and whatever is no product is still put together from small \
+                 operations. Loses here: a matrix of a few dozen numbers costs more to look after than to compute",
         batch: 1,
         double: false,
         sources: MATRICES,
