@@ -14,12 +14,12 @@ use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use gradus::checkpoint::Checkpoint;
 use gradus::data::{self, Batch, Dialogs};
-use gradus::fast::{self, Fast};
+use gradus::fast::{self, FastEngine};
 use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
 use gradus::random::{Random, RandomState};
-use gradus::threads::Threads;
+use gradus::thread_pool::ThreadPool;
 use gradus::train::{EarlyStopping, Settings, Trainer, Weighting};
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +72,7 @@ struct Args {
     /// Continue this text with the saved model instead of training
     #[arg(long, value_name = "TEXT", conflicts_with = "resume")]
     generate: Option<String>,
-    /// Threads [default: all that the machine has]
+    /// ThreadPool [default: all that the machine has]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
     /// Validate, report and save every so many steps [default: 250, or as before]
@@ -93,7 +93,7 @@ struct Args {
     #[command(flatten)]
     run: Run,
     #[command(flatten)]
-    speech: Speech,
+    sampling: SamplingArgs,
 }
 
 /// Everything on which the result of a training depends. It is saved with it.
@@ -121,7 +121,7 @@ struct Run {
     /// Heads of attention, which must divide the width
     #[arg(long, value_name = "N", default_value_t = 4)]
     heads: usize,
-    /// Characters that it sees at once
+    /// CharTokenizer that it sees at once
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least_1)]
     context: usize,
     /// How likely an activation is dropped in training
@@ -165,8 +165,8 @@ struct Run {
 /// How the model talks.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Generation")]
-struct Speech {
-    /// Characters to say
+struct SamplingArgs {
+    /// CharTokenizer to say
     #[arg(long, value_name = "N", default_value_t = 300)]
     tokens: usize,
     /// Below 1 it says more ordinary things, above 1 wilder ones
@@ -201,18 +201,18 @@ enum Order {
 
 /// A run as its folder keeps it, beside what the trainer itself remembers.
 #[derive(Serialize, Deserialize)]
-struct Stopped {
+struct RunState {
     run: Run,
     data: String,
     fingerprint: u64,
     validate_every: usize,
     random: RandomState,
-    journal: Journal,
+    history: History,
 }
 
 /// What a run has seen so far.
 #[derive(Clone, Serialize, Deserialize)]
-struct Journal {
+struct History {
     stopping: EarlyStopping,
     reports: Vec<Report>,
     /// Time spent, without validation.
@@ -265,14 +265,14 @@ fn main() -> ExitCode {
     sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
     let args = Args::parse();
     exit::with(match &args.generate {
-        Some(prompt) => talk(&args, prompt),
+        Some(prompt) => chat(&args, prompt),
         None => train(&args),
     })
 }
 
 /// Continues a text with a saved model.
-fn talk(args: &Args, prompt: &str) -> Result<()> {
-    let Checkpoint { model, weights, tokenizer } = Checkpoint::<f32>::load(&args.save)?;
+fn chat(args: &Args, prompt: &str) -> Result<()> {
+    let Checkpoint { model, params, tokenizer } = Checkpoint::<f32>::load(&args.save)?;
     ensure!(
         !prompt.is_empty(),
         Usage("--generate needs a text to continue, for example 'A: Hello'".to_owned())
@@ -284,34 +284,34 @@ fn talk(args: &Args, prompt: &str) -> Result<()> {
         })
     });
     let tokens = tokens.collect::<Result<Vec<_>, _>>()?;
-    let mut engine = Fast::new(Threads::new(1));
+    let mut engine = FastEngine::new(ThreadPool::new(1));
     let mut random = Random::new(args.run.seed);
     let start = Instant::now();
-    let answer = speak(&mut engine, &model, &weights, &tokens, &args.speech, &mut random);
+    let answer = continue_text(&mut engine, &model, &params, &tokens, &args.sampling, &mut random);
     println!("{prompt}{}", tokenizer.text(&answer));
     eprintln!("{:.0} characters a second", answer.len() as f64 / start.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn speak(
-    engine: &mut Fast,
+fn continue_text(
+    engine: &mut FastEngine,
     model: &Decoder,
-    weights: &[f32],
+    params: &[f32],
     prompt: &[usize],
-    speech: &Speech,
+    args: &SamplingArgs,
     random: &mut Random,
 ) -> Vec<usize> {
     let sampling = Sampling {
-        temperature: if speech.greedy { 0.0 } else { speech.temperature },
-        top_k: Some(speech.top_k),
-        top_p: speech.top_p,
-        repetition_penalty: speech.repetition_penalty,
-        never: Some(model.vocab_size() - 1), // the mark, which these texts do not have
+        temperature: if args.greedy { 0.0 } else { args.temperature },
+        top_k: Some(args.top_k),
+        top_p: args.top_p,
+        repetition_penalty: args.repetition_penalty,
+        suppress: Some(model.vocab_size() - 1), // BOS, which these texts do not have
     };
-    generate(engine, model, weights, prompt, Stop::After(speech.tokens), &mut Sampler::new(sampling), random)
+    generate(engine, model, params, prompt, Stop::After(args.tokens), &mut Sampler::new(sampling), random)
 }
 
-type Learner = Trainer<Decoder, Fast>;
+type DialogTrainer = Trainer<Decoder, FastEngine>;
 
 fn configure(run: &Run, vocab_size: usize) -> DecoderConfig {
     DecoderConfig {
@@ -320,14 +320,14 @@ fn configure(run: &Run, vocab_size: usize) -> DecoderConfig {
         n_ffn: run.ffn,
         n_head: run.heads,
         n_kv_head: run.heads,
-        block_size: run.context,
+        context: run.context,
         dropout: run.dropout,
         ..DecoderConfig::dialog(vocab_size)
     }
 }
 
 /// A trainer at its beginning.
-fn prepare(run: &Run, vocab_size: usize, threads: &Threads, random: &mut Random) -> Result<Learner> {
+fn prepare(run: &Run, vocab_size: usize, threads: &ThreadPool, random: &mut Random) -> Result<DialogTrainer> {
     let model = Decoder::new(configure(run, vocab_size)).map_err(|error| Usage(error.to_string()))?;
     let adam = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: run.weight_decay };
     let optimizer: Box<dyn Optimizer<f32>> = match run.optimizer {
@@ -359,8 +359,8 @@ fn prepare(run: &Run, vocab_size: usize, threads: &Threads, random: &mut Random)
         dropout_seed: Some(run.seed),
         weighting: run.weighting,
     };
-    let weights = model.layout().initial(random);
-    Ok(Trainer::with_optimizer(model, Fast::new(threads.clone()), optimizer, settings, weights))
+    let params = model.layout().initial(random);
+    Ok(Trainer::with_optimizer(model, FastEngine::new(threads.clone()), optimizer, settings, params))
 }
 
 /// Trains until the steps are done, the time is over, nothing gets better any more, or Ctrl-C.
@@ -371,7 +371,8 @@ fn train(args: &Args) -> Result<()> {
     for file in [&args.plot, &args.metrics].into_iter().flatten() {
         check::file(file)?;
     }
-    let stopped = args.resume.as_ref().map(|folder| Learner::peek_state::<Stopped>(folder)).transpose()?;
+    let stopped =
+        args.resume.as_ref().map(|folder| DialogTrainer::peek_state::<RunState>(folder)).transpose()?;
     let (run, name) = match &stopped {
         Some(stopped) => (stopped.run.clone(), stopped.data.clone()),
         None => (args.run.clone(), args.data.clone()),
@@ -392,28 +393,28 @@ fn train(args: &Args) -> Result<()> {
     }
     let before = stopped.as_ref().map(|stopped| stopped.validate_every);
     let validate_every = args.validate_every.or(before).unwrap_or(VALIDATE_EVERY);
-    let threads = Threads::new(args.threads);
+    let threads = ThreadPool::new(args.threads);
     let mut random = Random::new(run.seed);
     let mut trainer = prepare(&run, text.tokenizer().vocab_size(), &threads, &mut random)?;
     let stopping = EarlyStopping::new(run.patience);
-    let mut journal = Journal { stopping, reports: Vec::new(), seconds: 0.0, losses: Vec::new() };
+    let mut history = History { stopping, reports: Vec::new(), seconds: 0.0, losses: Vec::new() };
     if stopped.is_some() {
-        let stopped: Stopped = trainer.restore_state(folder)?;
+        let stopped: RunState = trainer.restore_state(folder)?;
         random = Random::restore(&stopped.random)?;
-        journal = stopped.journal;
+        history = stopped.history;
     }
     introduce(&name, &text, &trainer, &threads);
     let metrics =
         args.metrics.as_ref().map(|path| Metrics::open(path, trainer.steps_done() > 0)).transpose()?;
     let mut session =
-        Session { args, run, name, text: &text, folder, validate_every, trainer, random, journal, metrics };
+        Session { args, run, name, text: &text, folder, validate_every, trainer, random, history, metrics };
     let why = session.work(&interrupt)?;
     session.save()?;
-    println!("{why} after step {} and {:.0} seconds", session.trainer.steps_done(), session.journal.seconds);
+    println!("{why} after step {} and {:.0} seconds", session.trainer.steps_done(), session.history.seconds);
     if session.trainer.steps_done() < session.run.steps {
         println!("to go on: cargo run --release --example dialog -- --resume {}", folder.display());
     }
-    if let Some(best) = session.journal.stopping.best() {
+    if let Some(best) = session.history.stopping.best() {
         println!("best validation loss: {best:.4} nats a character; the model is in {}", folder.display());
     }
     if let Some(path) = &args.plot {
@@ -422,12 +423,12 @@ fn train(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn introduce(name: &str, text: &Dialogs, trainer: &Learner, threads: &Threads) {
+fn introduce(name: &str, text: &Dialogs, trainer: &DialogTrainer, threads: &ThreadPool) {
     let ([train, val], [train_dialogs, val_dialogs]) = (text.sizes(), text.paragraphs());
     println!("text: {name}, {train} characters in {train_dialogs} dialogues to learn from");
     println!("validation: {val} characters in {val_dialogs} other dialogues");
     println!("vocab size: {}", text.tokenizer().vocab_size());
-    println!("num params: {}", trainer.weights().len());
+    println!("num params: {}", trainer.params().len());
     println!("matrix products: {}, {} threads", fast::backend(), threads.count());
     if trainer.steps_done() > 0 {
         println!("going on after step {}", trainer.steps_done());
@@ -442,9 +443,9 @@ struct Session<'a> {
     text: &'a Dialogs,
     folder: &'a Path,
     validate_every: usize,
-    trainer: Learner,
+    trainer: DialogTrainer,
     random: Random,
-    journal: Journal,
+    history: History,
     metrics: Option<Metrics>,
 }
 
@@ -460,11 +461,11 @@ impl Session<'_> {
         let why = loop {
             if self.trainer.steps_done() >= self.run.steps {
                 break "done";
-            } else if self.journal.stopping.is_over() {
+            } else if self.history.stopping.should_stop() {
                 break "stopped early, since the validation loss does not fall any more,";
-            } else if interrupt.came() {
+            } else if interrupt.requested() {
                 break "stopped by Ctrl-C";
-            } else if self.journal.seconds + since.elapsed().as_secs_f64() > limit {
+            } else if self.history.seconds + since.elapsed().as_secs_f64() > limit {
                 break "the time is over";
             }
             self.text.fill(&mut batch, &mut self.random, self.run.batch, self.run.context);
@@ -476,11 +477,11 @@ impl Session<'_> {
                 done.number,
                 self.run.learning_rate,
             );
-            self.journal.losses.push(done.loss);
+            self.history.losses.push(done.loss);
             steps += 1;
             if done.number.is_multiple_of(self.validate_every) || done.number == self.run.steps {
                 let took = since.elapsed().as_secs_f64();
-                self.journal.seconds += took;
+                self.history.seconds += took;
                 let report = self.report(&validation, (steps * batch.len()) as f64 / took)?;
                 line = report.line();
                 progress.line(true, &line);
@@ -491,26 +492,26 @@ impl Session<'_> {
             }
             progress.step(done.number, || line.clone());
         };
-        self.journal.seconds += since.elapsed().as_secs_f64();
+        self.history.seconds += since.elapsed().as_secs_f64();
         progress.finish();
         Ok(why)
     }
 
     /// Validates and saves.
     fn report(&mut self, validation: &[Batch], tokens_per_second: f64) -> Result<Report> {
-        let losses = std::mem::take(&mut self.journal.losses);
+        let losses = std::mem::take(&mut self.history.losses);
         let report = Report {
             step: self.trainer.steps_done(),
             train: losses.iter().sum::<f64>() / losses.len() as f64,
             val: self.trainer.validate(validation),
             weight: self.trainer.weighting().map_or(1.0, Weighting::mean),
             tokens_per_second,
-            seconds: self.journal.seconds,
+            seconds: self.history.seconds,
         };
-        self.journal.reports.push(report);
-        if self.journal.stopping.note(report.val) {
-            let (model, weights) = (self.trainer.model().clone(), self.trainer.best_weights().to_vec());
-            Checkpoint { model, weights, tokenizer: self.text.tokenizer().clone() }.save(self.folder)?;
+        self.history.reports.push(report);
+        if self.history.stopping.record(report.val) {
+            let (model, params) = (self.trainer.model().clone(), self.trainer.eval_params().to_vec());
+            Checkpoint { model, params, tokenizer: self.text.tokenizer().clone() }.save(self.folder)?;
         }
         self.save()?;
         if let Some(metrics) = &mut self.metrics {
@@ -522,13 +523,13 @@ impl Session<'_> {
 
     /// Saves all that is needed to go on.
     fn save(&mut self) -> Result<()> {
-        let stopped = Stopped {
+        let stopped = RunState {
             run: self.run.clone(),
             data: self.name.clone(),
             fingerprint: self.text.fingerprint(),
             validate_every: self.validate_every,
             random: self.random.state(),
-            journal: self.journal.clone(),
+            history: self.history.clone(),
         };
         Ok(self.trainer.save_state(self.folder, stopped)?)
     }
@@ -539,14 +540,14 @@ impl Session<'_> {
         let start: Vec<usize> = "A: ".chars().filter_map(|c| tokenizer.encode(c)).collect();
         let start = if start.is_empty() { vec![0] } else { start };
         let mut random = Random::new(self.trainer.steps_done() as u64);
-        let (engine, model, weights) = self.trainer.parts();
-        let said = speak(engine, model, weights, &start, &self.args.speech, &mut random);
+        let (engine, model, params) = self.trainer.split_mut();
+        let said = continue_text(engine, model, params, &start, &self.args.sampling, &mut random);
         format!("\n{}{}\n", tokenizer.text(&start), tokenizer.text(&said).trim_end())
     }
 
     fn plot(&self, path: &Path) -> Result<()> {
         let points = |y: fn(&Report) -> f64| -> Vec<(f64, f64)> {
-            self.journal.reports.iter().map(|report| (report.step as f64, y(report))).collect()
+            self.history.reports.iter().map(|report| (report.step as f64, y(report))).collect()
         };
         let curves = [
             ("training (smoothed, weighted)", points(|report| report.train)),

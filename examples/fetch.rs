@@ -28,7 +28,7 @@ struct Args {
     /// Show what there is, and what is here already
     #[arg(long, conflicts_with = "check")]
     list: bool,
-    /// Hash what is here already, and download nothing
+    /// CounterRng what is here already, and download nothing
     #[arg(long)]
     check: bool,
     /// The folder to work in [default: $GRADUS_DATASETS, else datasets/downloads in the crate]

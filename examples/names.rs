@@ -14,13 +14,13 @@ use clap::{Parser, ValueEnum};
 use gradus::Engine;
 use gradus::checkpoint::Checkpoint;
 use gradus::data::{self, Batch, Names};
-use gradus::fast::Fast;
+use gradus::fast::FastEngine;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::real::Real;
-use gradus::scalar::Scalar;
-use gradus::threads::Threads;
+use gradus::scalar::ScalarEngine;
+use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 
 #[path = "support/check.rs"]
@@ -44,7 +44,7 @@ use progress::Progress;
 /// How many of the last losses the figure shown is the mean of.
 const RUNNING: usize = 100;
 
-/// A longer block than this is a slip of the finger.
+/// A longer context than this is a slip of the finger.
 const LONGEST: usize = 1 << 20;
 
 const EXAMPLES: &str = "\
@@ -96,7 +96,7 @@ struct Args {
     heads: Option<usize>,
     /// The longest sequence it can read [default: 16]
     #[arg(long, value_name = "N")]
-    block: Option<usize>,
+    context: Option<usize>,
     /// Draw the loss of every step into this SVG file
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -156,8 +156,8 @@ fn run(args: &Args) -> Result<()> {
     println!("vocab size: {}", names.vocab_size());
 
     match args.engine {
-        EngineName::Scalar => learn(Scalar::new(), args, &names, &mut random),
-        EngineName::Fast => learn(Fast::new(Threads::new(1)), args, &names, &mut random),
+        EngineName::Scalar => learn(ScalarEngine::new(), args, &names, &mut random),
+        EngineName::Fast => learn(FastEngine::new(ThreadPool::new(1)), args, &names, &mut random),
     }
 }
 
@@ -166,24 +166,24 @@ fn learn<E: Engine>(engine: E, args: &Args, names: &Names, random: &mut Random) 
     let settings = Settings { steps: args.steps, learning_rate: args.learning_rate, ..Settings::default() };
     let mut trainer = match &args.load {
         Some(folder) => {
-            let Checkpoint { model, weights, .. } = load(folder, args, names)?;
-            Trainer::from_weights(model, engine, settings, weights)
+            let Checkpoint { model, params, .. } = load(folder, args, names)?;
+            Trainer::from_weights(model, engine, settings, params)
         }
         None => {
             let config = configure(args, DecoderConfig::microgpt(names.vocab_size()));
             ensure!(
-                config.block_size < LONGEST,
-                Usage(format!("--block {} makes more parameters than a model can have", config.block_size))
+                config.context < LONGEST,
+                Usage(format!("--context {} makes more parameters than a model can have", config.context))
             );
             let model = Decoder::new(config).map_err(|error| Usage(error.to_string()))?;
             Trainer::new(model, engine, settings, random)
         }
     };
-    println!("num params: {}", trainer.weights().len());
-    let block_size = trainer.model().context();
-    let cut = names.cut_at(block_size);
+    println!("num params: {}", trainer.params().len());
+    let context = trainer.model().context();
+    let cut = names.count_truncated(context);
     if cut > 0 {
-        println!("note: {cut} of the names do not fit into a block of {block_size} and are cut (--block)");
+        println!("note: {cut} of the names do not fit into a context of {context} and are cut (--context)");
     }
 
     let losses = train(&mut trainer, names, args)?;
@@ -191,9 +191,9 @@ fn learn<E: Engine>(engine: E, args: &Args, names: &Names, random: &mut Random) 
         plot::curves(path, "nats a token", &[("", points(&losses)), ("loss", points(&smooth(&losses)))])?;
     }
     if let Some(folder) = &args.save {
-        let (_, model, weights) = trainer.parts();
+        let (_, model, params) = trainer.split_mut();
         let tokenizer = names.tokenizer().clone();
-        Checkpoint { model: model.clone(), weights: weights.to_vec(), tokenizer }.save(folder)?;
+        Checkpoint { model: model.clone(), params: params.to_vec(), tokenizer }.save(folder)?;
         println!("saved to {}", folder.display());
     }
     invent(&mut trainer, names, args, random);
@@ -208,7 +208,7 @@ fn train<E: Engine>(trainer: &mut Trainer<Decoder, E>, names: &Names, args: &Arg
     let mut batch = Batch::new();
     let progress = Progress::new(args.steps, 0);
     for step in 0..args.steps {
-        if interrupt.came() {
+        if interrupt.requested() {
             break;
         }
         names.fill(&mut batch, step, args.batch, trainer.model().context());
@@ -271,9 +271,9 @@ fn smooth(losses: &[f64]) -> Vec<f64> {
 fn invent<E: Engine>(trainer: &mut Trainer<Decoder, E>, names: &Names, args: &Args, random: &mut Random) {
     let mut sampler = Sampler::new(Sampling { temperature: args.temperature, ..Sampling::default() });
     let bos = names.tokenizer().bos();
-    let (engine, model, weights) = trainer.parts();
+    let (engine, model, params) = trainer.split_mut();
     for number in 1..=args.samples {
-        let tokens = generate(engine, model, weights, &[bos], Stop::At(bos), &mut sampler, random);
+        let tokens = generate(engine, model, params, &[bos], Stop::At(bos), &mut sampler, random);
         println!("sample {number:2}: {}", names.tokenizer().text(&tokens));
     }
 }
@@ -288,7 +288,7 @@ fn configure(args: &Args, config: DecoderConfig) -> DecoderConfig {
         n_head,
         n_kv_head: n_head,
         n_ffn: n_embd.saturating_mul(4),
-        block_size: args.block.unwrap_or(config.block_size),
+        context: args.context.unwrap_or(config.context),
         ..config
     }
 }
@@ -313,7 +313,7 @@ fn load<R: Real>(folder: &Path, args: &Args, names: &Names) -> Result<Checkpoint
         ("--layers", args.layers, config.n_layer),
         ("--embd", args.embd, config.n_embd),
         ("--heads", args.heads, config.n_head),
-        ("--block", args.block, config.block_size),
+        ("--context", args.context, config.context),
     ];
     for (option, asked, has) in asked {
         if asked.is_some_and(|asked| asked != has) {

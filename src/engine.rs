@@ -1,7 +1,7 @@
 //! The boundary between what is generic over tensors (models) and what is not (training, generation).
 
 use crate::data::Batch;
-use crate::model::{Model, Pass};
+use crate::model::{Mode, Model};
 use crate::real::Real;
 
 /// Something that runs models: weights and a batch go in, a loss and its gradient come out.
@@ -14,14 +14,14 @@ pub trait Engine {
     fn gradient<M: Model>(
         &mut self,
         model: &M,
-        weights: &[Self::Real],
+        params: &[Self::Real],
         batch: &Batch,
-        pass: Pass,
+        mode: Mode,
         gradient: &mut [Self::Real],
     ) -> f64;
 
     /// The weighted mean loss of a batch without dropout or smoothing.
-    fn loss<M: Model>(&mut self, model: &M, weights: &[Self::Real], batch: &Batch) -> f64;
+    fn loss<M: Model>(&mut self, model: &M, params: &[Self::Real], batch: &Batch) -> f64;
 
     /// The loss of each token of the batch that [`gradient`](Engine::gradient) or [`loss`](Engine::loss) saw last.
     fn token_losses(&self) -> &[f64];
@@ -31,7 +31,7 @@ pub trait Engine {
     fn generate<M: Model>(
         &mut self,
         model: &M,
-        weights: &[Self::Real],
+        params: &[Self::Real],
         prompt: &[usize],
         next: &mut dyn FnMut(&[f64]) -> Option<usize>,
     );

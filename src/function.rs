@@ -2,19 +2,19 @@
 //! engine shares.
 //!
 //! The chain rule needs nothing else. If `y = f(x)` and the loss changes by `g` per unit of `y`, then it
-//! changes by `g · f'(x)` per unit of `x`: [`Function::slope`] is that `f'(x)`. [`Binary`] is the same for
+//! changes by `g · f'(x)` per unit of `x`: [`UnaryOp::slope`] is that `f'(x)`. [`BinaryOp`] is the same for
 //! the four operators, which have one slope toward each operand.
 
 /// A function of one number.
 ///
 /// ```
-/// use gradus::Function;
-/// let y = Function::Tanh.value(0.5);
+/// use gradus::UnaryOp;
+/// let y = UnaryOp::Tanh.eval(0.5);
 /// assert_eq!(y, 0.5_f64.tanh());
-/// assert_eq!(Function::Tanh.slope(0.5, y), 1.0 - y * y);
+/// assert_eq!(UnaryOp::Tanh.slope(0.5, y), 1.0 - y * y);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Function {
+pub enum UnaryOp {
     /// `x`: a copy.
     Identity,
     /// `-x`.
@@ -41,42 +41,42 @@ pub enum Function {
     Silu,
 }
 
-impl Function {
+impl UnaryOp {
     /// One of each, with an ordinary constant where one is needed: what the gradient checks walk over.
-    pub const EXAMPLES: [Function; 12] = [
-        Function::Identity,
-        Function::Neg,
-        Function::Shift(0.7),
-        Function::Scale(-1.3),
-        Function::Over(2.0),
-        Function::Power(3.0),
-        Function::Exp,
-        Function::Ln,
-        Function::Relu,
-        Function::Tanh,
-        Function::Sigmoid,
-        Function::Silu,
+    pub const EXAMPLES: [UnaryOp; 12] = [
+        UnaryOp::Identity,
+        UnaryOp::Neg,
+        UnaryOp::Shift(0.7),
+        UnaryOp::Scale(-1.3),
+        UnaryOp::Over(2.0),
+        UnaryOp::Power(3.0),
+        UnaryOp::Exp,
+        UnaryOp::Ln,
+        UnaryOp::Relu,
+        UnaryOp::Tanh,
+        UnaryOp::Sigmoid,
+        UnaryOp::Silu,
     ];
 
     /// `f(x)`.
     #[inline]
-    pub fn value(self, x: f64) -> f64 {
+    pub fn eval(self, x: f64) -> f64 {
         match self {
-            Function::Identity => x,
-            Function::Neg => -x,
-            Function::Shift(c) => x + c,
-            Function::Scale(c) => x * c,
-            Function::Over(c) => c / x,
-            Function::Power(-0.5) => 1.0 / x.sqrt(), // that of normalisation: instructions, not a library's powf
-            Function::Power(p) => x.powf(p),
-            Function::Exp => x.exp(),
-            Function::Ln => x.ln(),
+            UnaryOp::Identity => x,
+            UnaryOp::Neg => -x,
+            UnaryOp::Shift(c) => x + c,
+            UnaryOp::Scale(c) => x * c,
+            UnaryOp::Over(c) => c / x,
+            UnaryOp::Power(-0.5) => 1.0 / x.sqrt(), // that of normalisation: instructions, not a library's powf
+            UnaryOp::Power(p) => x.powf(p),
+            UnaryOp::Exp => x.exp(),
+            UnaryOp::Ln => x.ln(),
             // Not `x.max(0.0)`, which would turn NaN into 0.
-            Function::Relu if x < 0.0 => 0.0,
-            Function::Relu => x,
-            Function::Tanh => x.tanh(),
-            Function::Sigmoid => sigmoid(x),
-            Function::Silu => x * sigmoid(x),
+            UnaryOp::Relu if x < 0.0 => 0.0,
+            UnaryOp::Relu => x,
+            UnaryOp::Tanh => x.tanh(),
+            UnaryOp::Sigmoid => sigmoid(x),
+            UnaryOp::Silu => x * sigmoid(x),
         }
     }
 
@@ -85,19 +85,19 @@ impl Function {
     #[inline]
     pub fn slope(self, x: f64, y: f64) -> f64 {
         match self {
-            Function::Identity | Function::Shift(_) => 1.0,
-            Function::Neg => -1.0,
-            Function::Scale(c) => c,
-            Function::Over(_) => -y / x,
-            Function::Power(0.0) => 0.0, // even at 0, where the rule below says 0 · ∞
-            Function::Power(-0.5) => -0.5 * y / x,
-            Function::Power(p) => p * x.powf(p - 1.0),
-            Function::Exp => y,
-            Function::Ln => 1.0 / x,
-            Function::Relu => f64::from(x > 0.0),
-            Function::Tanh => 1.0 - y * y,
-            Function::Sigmoid => y * (1.0 - y),
-            Function::Silu => {
+            UnaryOp::Identity | UnaryOp::Shift(_) => 1.0,
+            UnaryOp::Neg => -1.0,
+            UnaryOp::Scale(c) => c,
+            UnaryOp::Over(_) => -y / x,
+            UnaryOp::Power(0.0) => 0.0, // even at 0, where the rule below says 0 · ∞
+            UnaryOp::Power(-0.5) => -0.5 * y / x,
+            UnaryOp::Power(p) => p * x.powf(p - 1.0),
+            UnaryOp::Exp => y,
+            UnaryOp::Ln => 1.0 / x,
+            UnaryOp::Relu => f64::from(x > 0.0),
+            UnaryOp::Tanh => 1.0 - y * y,
+            UnaryOp::Sigmoid => y * (1.0 - y),
+            UnaryOp::Silu => {
                 let s = sigmoid(x);
                 s + y * (1.0 - s)
             }
@@ -107,19 +107,19 @@ impl Function {
     /// A short sign for drawings: `relu`, `** 3`, `* 2`.
     pub fn sign(self) -> String {
         match self {
-            Function::Identity => "copy".to_owned(),
-            Function::Neg => "neg".to_owned(),
-            Function::Shift(c) if c < 0.0 => format!("- {}", -c),
-            Function::Shift(c) => format!("+ {c}"),
-            Function::Scale(c) => format!("* {c}"),
-            Function::Over(c) => format!("{c} /"),
-            Function::Power(p) => format!("** {p}"),
-            Function::Exp => "exp".to_owned(),
-            Function::Ln => "ln".to_owned(),
-            Function::Relu => "relu".to_owned(),
-            Function::Tanh => "tanh".to_owned(),
-            Function::Sigmoid => "sigmoid".to_owned(),
-            Function::Silu => "silu".to_owned(),
+            UnaryOp::Identity => "copy".to_owned(),
+            UnaryOp::Neg => "neg".to_owned(),
+            UnaryOp::Shift(c) if c < 0.0 => format!("- {}", -c),
+            UnaryOp::Shift(c) => format!("+ {c}"),
+            UnaryOp::Scale(c) => format!("* {c}"),
+            UnaryOp::Over(c) => format!("{c} /"),
+            UnaryOp::Power(p) => format!("** {p}"),
+            UnaryOp::Exp => "exp".to_owned(),
+            UnaryOp::Ln => "ln".to_owned(),
+            UnaryOp::Relu => "relu".to_owned(),
+            UnaryOp::Tanh => "tanh".to_owned(),
+            UnaryOp::Sigmoid => "sigmoid".to_owned(),
+            UnaryOp::Silu => "silu".to_owned(),
         }
     }
 }
@@ -131,7 +131,7 @@ fn sigmoid(x: f64) -> f64 {
 
 /// A function of two numbers: the four operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binary {
+pub enum BinaryOp {
     /// `a + b`.
     Add,
     /// `a - b`.
@@ -142,18 +142,18 @@ pub enum Binary {
     Div,
 }
 
-impl Binary {
+impl BinaryOp {
     /// All four.
-    pub const ALL: [Binary; 4] = [Binary::Add, Binary::Sub, Binary::Mul, Binary::Div];
+    pub const ALL: [BinaryOp; 4] = [BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div];
 
     /// `a ∘ b`.
     #[inline]
-    pub fn value(self, a: f64, b: f64) -> f64 {
+    pub fn eval(self, a: f64, b: f64) -> f64 {
         match self {
-            Binary::Add => a + b,
-            Binary::Sub => a - b,
-            Binary::Mul => a * b,
-            Binary::Div => a / b,
+            BinaryOp::Add => a + b,
+            BinaryOp::Sub => a - b,
+            BinaryOp::Mul => a * b,
+            BinaryOp::Div => a / b,
         }
     }
 
@@ -161,20 +161,20 @@ impl Binary {
     #[inline]
     pub fn slopes(self, a: f64, b: f64, y: f64) -> (f64, f64) {
         match self {
-            Binary::Add => (1.0, 1.0),
-            Binary::Sub => (1.0, -1.0),
-            Binary::Mul => (b, a),
-            Binary::Div => (1.0 / b, -y / b),
+            BinaryOp::Add => (1.0, 1.0),
+            BinaryOp::Sub => (1.0, -1.0),
+            BinaryOp::Mul => (b, a),
+            BinaryOp::Div => (1.0 / b, -y / b),
         }
     }
 
     /// The operator's sign, for drawings.
     pub fn sign(self) -> &'static str {
         match self {
-            Binary::Add => "+",
-            Binary::Sub => "-",
-            Binary::Mul => "*",
-            Binary::Div => "/",
+            BinaryOp::Add => "+",
+            BinaryOp::Sub => "-",
+            BinaryOp::Mul => "*",
+            BinaryOp::Div => "/",
         }
     }
 }
@@ -195,26 +195,26 @@ mod tests {
 
     #[test]
     fn every_slope_is_the_limit_of_a_difference() {
-        for f in Function::EXAMPLES {
+        for f in UnaryOp::EXAMPLES {
             for x in [0.3, 1.7, -0.8] {
-                if f == Function::Ln && x < 0.0 {
+                if f == UnaryOp::Ln && x < 0.0 {
                     continue;
                 }
-                let slope = f.slope(x, f.value(x));
-                assert!(close(slope, numeric(|x| f.value(x), x)), "{f:?} at {x}: {slope}");
+                let slope = f.slope(x, f.eval(x));
+                assert!(close(slope, numeric(|x| f.eval(x), x)), "{f:?} at {x}: {slope}");
             }
         }
-        for op in Binary::ALL {
+        for op in BinaryOp::ALL {
             for (a, b) in [(0.3, 1.7), (-0.8, 0.4), (2.0, -1.5)] {
-                let (to_a, to_b) = op.slopes(a, b, op.value(a, b));
-                assert!(close(to_a, numeric(|a| op.value(a, b), a)), "{op:?} toward a");
-                assert!(close(to_b, numeric(|b| op.value(a, b), b)), "{op:?} toward b");
+                let (to_a, to_b) = op.slopes(a, b, op.eval(a, b));
+                assert!(close(to_a, numeric(|a| op.eval(a, b), a)), "{op:?} toward a");
+                assert!(close(to_b, numeric(|b| op.eval(a, b), b)), "{op:?} toward b");
             }
         }
     }
 
     #[test]
     fn relu_has_slope_zero_at_its_corner() {
-        assert_eq!(Function::Relu.slope(0.0, 0.0), 0.0);
+        assert_eq!(UnaryOp::Relu.slope(0.0, 0.0), 0.0);
     }
 }

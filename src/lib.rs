@@ -19,7 +19,7 @@
 //! use gradus::data::{Batch, Names};
 //! use gradus::model::{Decoder, DecoderConfig};
 //! use gradus::random::Random;
-//! use gradus::scalar::Scalar;
+//! use gradus::scalar::ScalarEngine;
 //! use gradus::train::{Settings, Trainer};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,7 +27,7 @@
 //! let names = Names::from_text("ada\nbob\neve\n")?;
 //! let config = DecoderConfig { n_embd: 8, n_head: 2, n_kv_head: 2, ..DecoderConfig::microgpt(names.vocab_size()) };
 //! let model = Decoder::new(config)?;
-//! let mut trainer = Trainer::new(model, Scalar::new(), Settings { steps: 60, ..Settings::default() }, &mut random);
+//! let mut trainer = Trainer::new(model, ScalarEngine::new(), Settings { steps: 60, ..Settings::default() }, &mut random);
 //! let mut batch = Batch::new();
 //! let learn = |step| {
 //!     names.fill(&mut batch, step, 1, 16);
@@ -40,12 +40,12 @@
 //! ```
 
 pub mod checkpoint;
+pub mod counter_rng;
 pub mod data;
 pub mod engine;
 pub mod fast;
 pub mod function;
 pub mod generate;
-pub mod hash;
 pub mod model;
 pub mod optim;
 pub mod params;
@@ -53,11 +53,11 @@ pub mod random;
 pub mod real;
 pub mod scalar;
 pub mod tensor;
-pub mod threads;
+pub mod thread_pool;
 pub mod tokenizer;
 pub mod train;
 
 pub use engine::Engine;
-pub use function::{Binary, Function};
+pub use function::{BinaryOp, UnaryOp};
 pub use model::Model;
 pub use tensor::Tensor;

@@ -11,7 +11,7 @@ use crate::real::Real;
 
 /// What a weight is to the model; optimizers treat the kinds differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ParamKind {
     /// Multiplied with activations.
     Matrix,
     /// Looked up row by row, or the output layer that turns the last activations into logits.
@@ -35,7 +35,7 @@ pub struct Param(usize);
 
 /// One named matrix in the flat buffer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Window {
+pub struct ParamSpec {
     /// As Hugging Face writes it, where it has the architecture.
     pub name: String,
     /// Rows; of a layer of weights, its outputs.
@@ -45,22 +45,22 @@ pub struct Window {
     /// Where the first element lies in the flat buffer.
     pub offset: usize,
     /// How optimizers treat it.
-    pub kind: Kind,
+    pub kind: ParamKind,
     /// How it begins.
     pub init: Init,
 }
 
-impl Window {
+impl ParamSpec {
     /// The places of its elements in the flat buffer, row by row.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.rows * self.cols
     }
 }
 
-/// All windows of a model, one after another without gaps.
+/// All windows of a model, one after another without deviations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
-    windows: Vec<Window>,
+    windows: Vec<ParamSpec>,
 }
 
 impl Layout {
@@ -70,15 +70,15 @@ impl Layout {
         name: impl Into<String>,
         rows: usize,
         cols: usize,
-        kind: Kind,
+        kind: ParamKind,
         init: Init,
     ) -> Param {
-        self.windows.push(Window { name: name.into(), rows, cols, offset: self.len(), kind, init });
+        self.windows.push(ParamSpec { name: name.into(), rows, cols, offset: self.len(), kind, init });
         Param(self.windows.len() - 1)
     }
 
     /// The windows in order.
-    pub fn windows(&self) -> &[Window] {
+    pub fn specs(&self) -> &[ParamSpec] {
         &self.windows
     }
 
@@ -94,7 +94,7 @@ impl Layout {
 
     /// Fresh weights, drawn window by window, row by row.
     pub fn initial<R: Real>(&self, random: &mut Random) -> Vec<R> {
-        let draw = |window: &Window| -> Vec<R> {
+        let draw = |window: &ParamSpec| -> Vec<R> {
             let mut one = || match window.init {
                 Init::Normal(std) => R::from_f64(random.gauss(0.0, std)),
                 Init::Ones => R::from_f64(1.0),
@@ -107,14 +107,14 @@ impl Layout {
 
 /// The weights of a model as an engine holds them during a step, to be taken by their [`Param`].
 #[derive(Clone, Copy)]
-pub struct Weights<'a, T> {
+pub struct BoundParams<'a, T> {
     tensors: &'a [T],
 }
 
-impl<'a, T> Weights<'a, T> {
+impl<'a, T> BoundParams<'a, T> {
     /// The tensors in the order of the layout's windows.
     pub fn new(tensors: &'a [T]) -> Self {
-        Weights { tensors }
+        BoundParams { tensors }
     }
 
     /// All of them, in that order.
@@ -123,7 +123,7 @@ impl<'a, T> Weights<'a, T> {
     }
 }
 
-impl<T> Index<Param> for Weights<'_, T> {
+impl<T> Index<Param> for BoundParams<'_, T> {
     type Output = T;
 
     fn index(&self, param: Param) -> &T {

@@ -15,8 +15,8 @@ use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 use smallvec::SmallVec;
 
-use crate::function::Function;
-use crate::hash::Hash;
+use crate::counter_rng::CounterRng;
+use crate::function::UnaryOp;
 
 /// A matrix that remembers how it was made. `Copy`: only a handle into its graph or tape.
 ///
@@ -46,7 +46,7 @@ pub trait Tensor:
     fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self;
 
     /// The function of every element.
-    fn apply(self, f: Function) -> Self;
+    fn apply(self, f: UnaryOp) -> Self;
 
     /// `self · b`: `[n, k] · [k, m] → [n, m]`.
     fn matmul(self, b: Self) -> Self;
@@ -98,7 +98,7 @@ pub trait Tensor:
     /// Each row as probabilities: `eˣ / Σ eˣ`. To subtract the greatest first changes nothing but keeps `eˣ` from
     /// overflowing.
     fn softmax(self) -> Self {
-        let exp = (self - self.row_max()).apply(Function::Exp);
+        let exp = (self - self.row_max()).apply(UnaryOp::Exp);
         exp / exp.row_sum()
     }
     // ANCHOR_END: softmax
@@ -109,7 +109,7 @@ pub trait Tensor:
     fn rms_norm(self, gain: Option<Self>, eps: f64) -> Self {
         let (_, cols) = self.shape();
         let mean_square = self.row_dot(self) * (1.0 / cols as f64);
-        let normal = self * (mean_square + eps).apply(Function::Power(-0.5));
+        let normal = self * (mean_square + eps).apply(UnaryOp::Power(-0.5));
         match gain {
             Some(gain) => normal * gain,
             None => normal,
@@ -154,7 +154,7 @@ pub trait Tensor:
 
     /// SwiGLU (Shazeer 2020): `silu(self) · up`, element by element, `self` being the gate.
     fn swiglu(self, up: Self) -> Self {
-        self.apply(Function::Silu) * up
+        self.apply(UnaryOp::Silu) * up
     }
 
     // ANCHOR: attention
@@ -166,7 +166,7 @@ pub trait Tensor:
     /// No mask is needed for causal order: a query never meets a later key. The last query of a sequence stands
     /// at its last key, so the same lines serve generation, where earlier keys come from a cache, and
     /// where several heads share a key and value head (grouped queries, Ainslie et al. 2023).
-    fn attention(self, k: Self, v: Self, shape: AttentionShape<'_>) -> Self {
+    fn attention(self, k: Self, v: Self, shape: AttentionSpec<'_>) -> Self {
         let d = shape.head_dim(self, k, v);
         let mut heads = SmallVec::<[Self; 8]>::new();
         for head in 0..shape.n_head {
@@ -197,7 +197,7 @@ pub trait Tensor:
     fn cross_entropy(self, targets: &[usize], smoothing: f64) -> Self {
         let (_, vocab) = self.shape();
         let logits = self - self.row_max();
-        let log_total = logits.apply(Function::Exp).row_sum().apply(Function::Ln);
+        let log_total = logits.apply(UnaryOp::Exp).row_sum().apply(UnaryOp::Ln);
         let loss = log_total - logits.pick(targets);
         if smoothing == 0.0 {
             return loss;
@@ -219,20 +219,20 @@ pub trait Tensor:
     }
 
     /// Dropout (Srivastava et al. 2014): each element becomes zero with probability `rate`, and the others grow by
-    /// `1 / (1 - rate)` so that the expectation stays. Which ones is a function of `hash` and of the element's place
+    /// `1 / (1 - rate)` so that the expectation stays. Which ones is a function of `rng` and of the element's place
     /// alone, so that two engines, or a pass that is computed twice, drop the same.
-    fn dropout(self, rate: f64, hash: Hash) -> Self {
+    fn dropout(self, rate: f64, rng: CounterRng) -> Self {
         let (rows, cols) = self.shape();
         let keep = 1.0 / (1.0 - rate);
         let mask: Vec<f64> =
-            (0..rows * cols).map(|at| if hash.drops(at as u32, rate) { 0.0 } else { keep }).collect();
+            (0..rows * cols).map(|at| if rng.drops(at as u32, rate) { 0.0 } else { keep }).collect();
         self * self.constant(rows, cols, &mask)
     }
 }
 
 /// Who may look at whom: how many heads there are, and how long the packed sequences are.
 #[derive(Clone, Copy, Debug)]
-pub struct AttentionShape<'a> {
+pub struct AttentionSpec<'a> {
     /// Query heads.
     pub n_head: usize,
     /// Key and value heads; `n_head` is a multiple of it.
@@ -247,7 +247,7 @@ pub struct AttentionShape<'a> {
     pub keys: &'a [usize],
 }
 
-impl<'a> AttentionShape<'a> {
+impl<'a> AttentionSpec<'a> {
     /// For each sequence, the rows of its queries and the rows of its keys.
     pub fn sequences(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
         let (mut q, mut k) = (0, 0);
@@ -302,16 +302,16 @@ pub fn broadcast(op: &str, a: (usize, usize), b: (usize, usize)) -> (usize, usiz
 macro_rules! operators {
     ($matrix:ident<$life:lifetime>) => {
         $crate::tensor::operators! {@each $matrix, $life,
-            Add add $crate::Function::Shift;
-            Sub sub |c: f64| $crate::Function::Shift(-c);
-            Mul mul $crate::Function::Scale;
-            Div div |c: f64| $crate::Function::Scale(1.0 / c);
+            Add add $crate::UnaryOp::Shift;
+            Sub sub |c: f64| $crate::UnaryOp::Shift(-c);
+            Mul mul $crate::UnaryOp::Scale;
+            Div div |c: f64| $crate::UnaryOp::Scale(1.0 / c);
         }
 
         impl<$life> std::ops::Neg for $matrix<$life> {
             type Output = Self;
             fn neg(self) -> Self {
-                $crate::Tensor::apply(self, $crate::Function::Neg)
+                $crate::Tensor::apply(self, $crate::UnaryOp::Neg)
             }
         }
     };
@@ -319,7 +319,7 @@ macro_rules! operators {
         impl<$life> std::ops::$trait for $matrix<$life> {
             type Output = Self;
             fn $method(self, b: Self) -> Self {
-                self.combine(b, $crate::Binary::$trait)
+                self.combine(b, $crate::BinaryOp::$trait)
             }
         }
 

@@ -3,7 +3,7 @@
 use gradus::data::{Batch, Names};
 use gradus::model::{Decoder, DecoderConfig};
 use gradus::random::Random;
-use gradus::scalar::Scalar;
+use gradus::scalar::ScalarEngine;
 use gradus::train::{Settings, Trainer};
 
 #[path = "common/allocator.rs"]
@@ -21,7 +21,7 @@ fn a_warm_step_allocates_nothing() {
         Names::from_text("emma\nmaximilianalexander\nio\nbob\nchristopher\nzoe\n").expect("six names");
     let model = Decoder::new(DecoderConfig::microgpt(names.vocab_size())).expect("a preset is right");
     let mut random = Random::new(42);
-    let mut trainer = Trainer::new(model, Scalar::new(), Settings::default(), &mut random);
+    let mut trainer = Trainer::new(model, ScalarEngine::new(), Settings::default(), &mut random);
     let mut batch = Batch::new();
     let mut step = |number| {
         names.fill(&mut batch, number, 1, 16);

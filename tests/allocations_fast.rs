@@ -1,19 +1,19 @@
 //! A training step of the fast engine, once warm, asks the system for no memory, on one thread.
 
 use gradus::data::{Batch, Names};
-use gradus::fast::Fast;
+use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
-use gradus::threads::Threads;
+use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 
 #[path = "common/allocator.rs"]
 mod allocator;
-#[path = "common/learner.rs"]
-mod learner;
+#[path = "common/dialog_trainer.rs"]
+mod dialog_trainer;
 
 use allocator::watched;
-use learner::{METHODS, dialogs};
+use dialog_trainer::{METHODS, dialogs};
 
 /// How often fifty steps ask for memory, after as many to become warm.
 fn warm(mut step: impl FnMut(usize) -> f64) -> usize {
@@ -37,7 +37,7 @@ fn names_one_by_one_and_in_batches() {
     for size in [1, 16] {
         let model = Decoder::new(DecoderConfig::microgpt(names.vocab_size())).expect("a preset is right");
         let mut random = Random::new(42);
-        let engine = Fast::new(Threads::new(1));
+        let engine = FastEngine::new(ThreadPool::new(1));
         let mut trainer = Trainer::new(model, engine, Settings::default(), &mut random);
         let mut batch = Batch::new();
         let count = warm(|step| {
@@ -57,7 +57,7 @@ fn dialogues_with_everything() {
         n_head: 2,
         n_kv_head: 1,
         n_ffn: 64,
-        block_size: 32,
+        context: 32,
         ..DecoderConfig::dialog(text.tokenizer().vocab_size())
     };
     // As one shard, and as several.
@@ -80,12 +80,13 @@ fn validation() {
     let config = DecoderConfig {
         n_embd: 16,
         n_ffn: 32,
-        block_size: 32,
+        context: 32,
         ..DecoderConfig::dialog(text.tokenizer().vocab_size())
     };
     let model = Decoder::new(config).expect("a configuration that fits");
-    let weights: Vec<f32> = model.layout().initial(&mut Random::new(3));
-    let mut trainer = Trainer::from_weights(model, Fast::new(Threads::new(1)), Settings::default(), weights);
+    let params: Vec<f32> = model.layout().initial(&mut Random::new(3));
+    let mut trainer =
+        Trainer::from_weights(model, FastEngine::new(ThreadPool::new(1)), Settings::default(), params);
     let batches = text.validation(40, 8, 32);
     assert_eq!(warm(|_| trainer.validate(&batches)), 0, "allocations in fifty validations");
 }

@@ -207,7 +207,7 @@ fn a_training() {
         Checkpoint::<f32>::load(Path::new(&folder)).expect("a model").model.config().vocab_size.to_string()
     );
     let model = Checkpoint::<f32>::load(Path::new(&folder)).expect("a model");
-    assert_eq!(field(&stdout, "num params: "), model.weights.len().to_string());
+    assert_eq!(field(&stdout, "num params: "), model.params.len().to_string());
     assert!(field(&stdout, "text: ").starts_with(&text()));
     assert!(field(&stdout, "validation: ").contains("other dialogues"));
     assert!(field(&stdout, "matrix products: ").ends_with(", 1 threads"));
@@ -233,7 +233,7 @@ fn the_same_seed_gives_the_same_figures() {
         (lines(&stdout), fs::read(place.path("model").join(FILE)).expect("a model"))
     };
     let first = figures(&[]);
-    assert!(first.0.iter().all(|line| line.weight == "1.00"), "without weights: {:?}", first.0);
+    assert!(first.0.iter().all(|line| line.weight == "1.00"), "without params: {:?}", first.0);
     assert!(figures(&["--seed", "42"]) == first);
     assert!(figures(&["--threads", "3"]) == first);
     assert!(figures(&["--sample-every", "7", "--tokens", "20"]) == first, "to look changes nothing");

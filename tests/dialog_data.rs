@@ -255,7 +255,7 @@ fn batches_are_stretches_of_the_text() {
     let mut starts = BTreeSet::new();
     for _ in 0..400 {
         dialogs.fill(&mut batch, &mut random, 3, 16);
-        assert_eq!((batch.len(), batch.weights()), (48, &[1.0; 48][..]));
+        assert_eq!((batch.len(), batch.loss_weights()), (48, &[1.0; 48][..]));
         for stretch in stretches(&batch) {
             starts.insert(train.find(&stretch).expect("a stretch of the text to learn from"));
         }

@@ -13,7 +13,7 @@ use gradus::data::{Batch, Names};
 use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig};
 use gradus::random::Random;
-use gradus::scalar::Scalar;
+use gradus::scalar::ScalarEngine;
 use gradus::train::{Settings, Trainer};
 use serde::Deserialize;
 
@@ -71,9 +71,9 @@ fn assert_parameters(what: &str, ours: &[f64], digests: &[Digest], file: &str) {
     }
 }
 
-fn trainer(vocab_size: usize, steps: usize, random: &mut Random) -> Trainer<Decoder, Scalar> {
+fn trainer(vocab_size: usize, steps: usize, random: &mut Random) -> Trainer<Decoder, ScalarEngine> {
     let model = Decoder::new(DecoderConfig::microgpt(vocab_size)).expect("a preset is right");
-    Trainer::new(model, Scalar::new(), Settings { steps, ..Settings::default() }, random)
+    Trainer::new(model, ScalarEngine::new(), Settings { steps, ..Settings::default() }, random)
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn ten_steps_from_the_figures_alone() {
     let mut random = Random::python(42);
     random.shuffle(&mut vec![(); golden.docs]); // which name is where does not matter to the dice
     let mut trainer = trainer(27, 1000, &mut random);
-    assert_parameters("before", trainer.weights(), &golden.parameters_before, "params_step0.txt");
+    assert_parameters("before", trainer.params(), &golden.parameters_before, "params_step0.txt");
     let mut losses = Vec::new();
     for name in &golden.first_docs {
         let letters = name.bytes().map(|letter| usize::from(letter - b'a'));
@@ -119,10 +119,10 @@ fn library(file: &Path) -> Run {
     let losses = (0..1000).map(learn).collect();
     let mut sampler = Sampler::new(Sampling { temperature: 0.5, ..Sampling::default() });
     let bos = names.tokenizer().bos();
-    let parameters = trainer.weights().to_vec();
+    let parameters = trainer.params().to_vec();
     let invent = |_| {
-        let (engine, model, weights) = trainer.parts();
-        let tokens = generate(engine, model, weights, &[bos], Stop::At(bos), &mut sampler, &mut random);
+        let (engine, model, params) = trainer.split_mut();
+        let tokens = generate(engine, model, params, &[bos], Stop::At(bos), &mut sampler, &mut random);
         names.tokenizer().text(&tokens)
     };
     Run { losses, samples: (0..20).map(invent).collect(), parameters }

@@ -5,10 +5,10 @@
 //! checked by something that knows nothing of it.
 
 use gradus::Engine;
-use gradus::hash::Hash;
-use gradus::model::{Decoder, DecoderConfig, Model, Pass};
+use gradus::counter_rng::CounterRng;
+use gradus::model::{Decoder, DecoderConfig, Mode, Model};
 use gradus::random::Random;
-use gradus::scalar::Scalar;
+use gradus::scalar::ScalarEngine;
 
 #[path = "common/cases.rs"]
 mod cases;
@@ -70,7 +70,7 @@ fn every_operation_of_the_scalar_engine() {
 
 /// Some weights out of every matrix of a model, about sixty in all.
 fn some_weights(model: &Decoder, random: &mut Random) -> Vec<usize> {
-    let windows = model.layout().windows();
+    let windows = model.layout().specs();
     let each = 60_usize.div_ceil(windows.len());
     let draw = |range: std::ops::Range<usize>| {
         let mut places: Vec<usize> = range.collect();
@@ -88,26 +88,26 @@ fn whole_models_on_the_scalar_engine() {
         let batch = variants::batch(&config);
         let model = Decoder::new(DecoderConfig { init_std: 0.4, ..config }).expect("a variant is right");
         let mut random = Random::new(11);
-        let mut weights: Vec<f64> = model.layout().initial(&mut random);
-        weights.iter_mut().for_each(|w| *w += random.gauss(0.0, 0.05)); // gains begin as ones, all alike
-        let mut engine = Scalar::new();
-        let mut scratch = vec![0.0; weights.len()];
-        let passes =
-            [Pass::default(), Pass { dropout: Some(Hash::new(3)), smoothing: 0.1, ..Pass::default() }];
-        for pass in passes {
-            let mut gradient = vec![0.0; weights.len()];
-            engine.gradient(&model, &weights, &batch, pass, &mut gradient);
+        let mut params: Vec<f64> = model.layout().initial(&mut random);
+        params.iter_mut().for_each(|w| *w += random.gauss(0.0, 0.05)); // gains begin as ones, all alike
+        let mut engine = ScalarEngine::new();
+        let mut scratch = vec![0.0; params.len()];
+        let modes =
+            [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() }];
+        for mode in modes {
+            let mut gradient = vec![0.0; params.len()];
+            engine.gradient(&model, &params, &batch, mode, &mut gradient);
             for at in some_weights(&model, &mut random) {
-                let w = weights[at];
+                let w = params[at];
                 let mut moved = |to: f64| {
-                    weights[at] = to;
-                    engine.gradient(&model, &weights, &batch, pass, &mut scratch)
+                    params[at] = to;
+                    engine.gradient(&model, &params, &batch, mode, &mut scratch)
                 };
                 let numeric = (moved(w + EPS) - moved(w - EPS)) / (2.0 * EPS);
-                weights[at] = w;
+                params[at] = w;
                 assert!(
                     close(gradient[at], numeric),
-                    "{name}, {pass:?}: weight {at} has gradient {}, but {numeric} by differences",
+                    "{name}, {mode:?}: weight {at} has gradient {}, but {numeric} by differences",
                     gradient[at]
                 );
             }

@@ -9,7 +9,7 @@ use gradus::checkpoint::{Checkpoint, CheckpointError, FILE};
 use gradus::model::{Decoder, DecoderConfig, Model, Position};
 use gradus::random::Random;
 use gradus::real::Real;
-use gradus::tokenizer::Characters;
+use gradus::tokenizer::CharTokenizer;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ const ENOUGH: usize = 1 << 20;
 /// A small model with all kinds of weights.
 fn checkpoint<R: Real>() -> Checkpoint<R> {
     let config = DecoderConfig {
-        block_size: 4,
+        context: 4,
         n_embd: 4,
         n_head: 2,
         n_kv_head: 1,
@@ -31,8 +31,8 @@ fn checkpoint<R: Real>() -> Checkpoint<R> {
         ..DecoderConfig::microgpt(4)
     };
     let model = Decoder::new(config).expect("a small model");
-    let weights = model.layout().initial(&mut Random::new(3));
-    Checkpoint { model, weights, tokenizer: Characters::of("abé".chars()) }
+    let params = model.layout().initial(&mut Random::new(3));
+    Checkpoint { model, params, tokenizer: CharTokenizer::of("abé".chars()) }
 }
 
 /// The bytes of its file.
@@ -58,8 +58,8 @@ fn load<R: Real>(folder: &Path, bytes: &[u8]) -> Result<Checkpoint<R>, String> {
     match result {
         Ok(checkpoint) => {
             assert!(checkpoint.model.config().check().is_ok());
-            assert_eq!(checkpoint.weights.len(), checkpoint.model.layout().len());
-            assert!(checkpoint.weights.iter().all(|w| w.to_f64().is_finite()));
+            assert_eq!(checkpoint.params.len(), checkpoint.model.layout().len());
+            assert!(checkpoint.params.iter().all(|w| w.to_f64().is_finite()));
             assert_eq!(checkpoint.tokenizer.vocab_size(), checkpoint.model.config().vocab_size);
             Ok(checkpoint)
         }
@@ -92,15 +92,15 @@ fn file(header: impl AsRef<[u8]>, numbers: &[u8]) -> Vec<u8> {
 fn what_was_saved_is_read_bit_for_bit() {
     fn round_trip<R: Real>(odd: &[f64], bits: impl Fn(R) -> u64) {
         let mut checkpoint = checkpoint::<R>();
-        for (w, &x) in checkpoint.weights.iter_mut().zip(odd) {
+        for (w, &x) in checkpoint.params.iter_mut().zip(odd) {
             *w = R::from_f64(x);
         }
         let folder = folder();
         let nested = folder.path().join("made/on/the way");
         checkpoint.save(&nested).expect("it can be saved");
         let read = Checkpoint::<R>::load(&nested).expect("it can be read");
-        let all = |weights: &[R]| weights.iter().map(|&w| bits(w)).collect::<Vec<u64>>();
-        assert_eq!(all(&read.weights), all(&checkpoint.weights));
+        let all = |params: &[R]| params.iter().map(|&w| bits(w)).collect::<Vec<u64>>();
+        assert_eq!(all(&read.params), all(&checkpoint.params));
         assert_eq!(read.model.config(), checkpoint.model.config());
         assert_eq!(read.model.layout(), checkpoint.model.layout());
         assert_eq!(read.tokenizer, checkpoint.tokenizer);
@@ -121,12 +121,12 @@ fn numbers_of_the_other_type_are_read_too() {
     let folder = folder();
     let narrow = load::<f32>(folder.path(), &saved::<f64>()).expect("f64 as f32");
     let wide = load::<f64>(folder.path(), &saved::<f32>()).expect("f32 as f64");
-    for ((narrow, wide), w) in narrow.weights.iter().zip(&wide.weights).zip(checkpoint::<f64>().weights) {
+    for ((narrow, wide), w) in narrow.params.iter().zip(&wide.params).zip(checkpoint::<f64>().params) {
         assert_eq!(*narrow, w as f32);
         assert_eq!(*wide, f64::from(w as f32));
     }
     let mut large = checkpoint::<f64>();
-    large.weights[1] = 1e300; // no f32 is so large
+    large.params[1] = 1e300; // no f32 is so large
     large.save(folder.path()).expect("it can be saved");
     let bytes = fs::read(folder.path().join(FILE)).expect("it was saved");
     assert!(load::<f32>(folder.path(), &bytes).expect_err("infinite").contains("inf"));
@@ -282,10 +282,10 @@ fn lies_about_a_matrix() {
     let folder = folder();
     let bytes = file(Value::Object(exchanged).to_string(), &numbers);
     let read = load::<f64>(folder.path(), &bytes).expect("matrices may lie in any order");
-    let windows = read.model.layout().windows();
+    let windows = read.model.layout().specs();
     let window = |name: &str| windows.iter().find(|window| window.name == name).expect("a window").range();
-    assert_eq!(read.weights[window(tokens)], checkpoint::<f64>().weights[window(head)]);
-    assert_eq!(read.weights[window(head)], checkpoint::<f64>().weights[window(tokens)]);
+    assert_eq!(read.params[window(tokens)], checkpoint::<f64>().params[window(head)]);
+    assert_eq!(read.params[window(head)], checkpoint::<f64>().params[window(tokens)]);
 }
 
 #[test]
@@ -370,10 +370,10 @@ fn lies_in_the_description() {
     more["config"]["n_heads"] = json!(4);
     told("a field too many", &describe(more.to_string()), &["n_heads"]);
     let mut more = description.clone();
-    more["weights"] = json!([]);
-    told("a field too many", &describe(more.to_string()), &["weights"]);
+    more["params"] = json!([]);
+    told("a field too many", &describe(more.to_string()), &["params"]);
 
-    let sizes = ["vocab_size", "block_size", "n_layer", "n_embd", "n_head", "n_kv_head", "n_ffn"];
+    let sizes = ["vocab_size", "context", "n_layer", "n_embd", "n_head", "n_kv_head", "n_ffn"];
     for field in sizes {
         for size in [0, 3, 7, 1_000_000_000, 1 << 40, (1 << 40) + 1, 1 << 62, u64::MAX] {
             if description["config"][field] != json!(size) {
@@ -418,7 +418,7 @@ fn what_is_not_there_cannot_be_read() {
             let text = error.to_string();
             assert!(text.contains(&folder.join(FILE).display().to_string()), "{text}");
         }
-        other => panic!("{:?}", other.map(|checkpoint| checkpoint.weights)),
+        other => panic!("{:?}", other.map(|checkpoint| checkpoint.params)),
     };
     refused(path);
     refused(&path.join("missing"));
@@ -445,12 +445,12 @@ fn a_new_checkpoint_replaces_the_old_one() {
     let mut checkpoint = checkpoint::<f64>();
     checkpoint.save(folder.path()).expect("it can be saved");
     let old = content(folder.path());
-    checkpoint.weights[0] = 7.0;
+    checkpoint.params[0] = 7.0;
     checkpoint.save(folder.path()).expect("it can be saved again");
     let new = content(folder.path());
     assert_eq!((old.len(), new.len()), (1, 1), "one file, and nothing beside it");
     assert_ne!(old, new);
-    assert_eq!(Checkpoint::<f64>::load(folder.path()).expect("the new one").weights[0], 7.0);
+    assert_eq!(Checkpoint::<f64>::load(folder.path()).expect("the new one").params[0], 7.0);
 }
 
 #[test]
@@ -488,12 +488,12 @@ fn every_variant_of_a_configuration_is_read_back() {
         DecoderConfig { qk_norm: true, final_norm: true, embedding_norm: false, dropout: 0.1, ..small },
     ] {
         let model = Decoder::new(config.clone()).expect("a small model");
-        let weights: Vec<f64> = model.layout().initial(&mut Random::new(4));
-        let tokenizer = Characters::of("abé".chars());
-        let saved = Checkpoint { model, weights: weights.clone(), tokenizer };
+        let params: Vec<f64> = model.layout().initial(&mut Random::new(4));
+        let tokenizer = CharTokenizer::of("abé".chars());
+        let saved = Checkpoint { model, params: params.clone(), tokenizer };
         saved.save(folder.path()).expect("it can be saved");
         let read = Checkpoint::<f64>::load(folder.path()).expect("it can be read");
         assert_eq!(read.model.config(), &config);
-        assert_eq!(read.weights, weights);
+        assert_eq!(read.params, params);
     }
 }

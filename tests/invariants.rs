@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use gradus::Model;
 use gradus::model::DecoderConfig;
 
-#[path = "common/learner.rs"]
-mod learner;
+#[path = "common/dialog_trainer.rs"]
+mod dialog_trainer;
 #[path = "common/variants.rs"]
 mod variants;
 
-use learner::{METHODS, dialogs};
+use dialog_trainer::{METHODS, dialogs};
 
 /// All source files below a folder of `src`.
 fn files(folder: &str) -> Vec<PathBuf> {
@@ -60,16 +60,17 @@ fn places(folders: &[&str], words: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_search_finds_what_is_there() {
-    assert!(!places(&["scalar"], &["Scalar"]).is_empty());
-    assert!(!places(&["fast"], &["Fast"]).is_empty());
+    assert!(!places(&["scalar"], &["ScalarEngine"]).is_empty());
+    assert!(!places(&["fast"], &["FastEngine"]).is_empty());
     assert!(!places(&["model"], &["Decoder"]).is_empty());
-    assert!(has_word("use crate::fast::Fast;", "fast") && has_word("fn on_fast()", "fast"));
+    assert!(has_word("use crate::fast::FastEngine;", "fast") && has_word("fn on_fast()", "fast"));
     assert!(!has_word("breakfast", "fast"));
 }
 
 #[test]
 fn models_name_no_engine() {
-    let named = places(&["model"], &["scalar", "Scalar", "fast", "Fast", "Value", "Matrix_", "Tape"]);
+    let named =
+        places(&["model"], &["scalar", "ScalarEngine", "fast", "FastEngine", "Value", "Matrix_", "Tape"]);
     assert!(named.is_empty(), "{}", named.join("\n"));
 }
 
@@ -81,7 +82,7 @@ fn engines_name_no_model() {
     assert!(named.is_empty(), "{}", named.join("\n"));
     // Nor does the contract name either.
     let contract = ["tensor.rs", "engine.rs", "params.rs", "function.rs"];
-    let words = [&models[..], &["scalar", "Scalar", "fast", "Fast"]].concat();
+    let words = [&models[..], &["scalar", "ScalarEngine", "fast", "FastEngine"]].concat();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for file in contract {
         for (number, line) in code(&root.join(file)) {
@@ -122,12 +123,12 @@ fn every_weight_of_the_dialog_model_moves_in_one_step() {
         let batch = variants::batch(&config);
         for method in METHODS {
             let mut trainer = method.learner(&config, 2, 5);
-            let before = trainer.weights().to_vec();
+            let before = trainer.params().to_vec();
             assert!(trainer.step(&batch).loss.is_finite());
-            for window in trainer.model().layout().windows() {
+            for window in trainer.model().layout().specs() {
                 let count = |is: &dyn Fn(usize) -> bool| window.range().filter(|&at| is(at)).count();
                 let idle = count(&|at| trainer.gradient()[at] == 0.0);
-                let still = count(&|at| before[at] == trainer.weights()[at]);
+                let still = count(&|at| before[at] == trainer.params()[at]);
                 let what = format!("{name}, {method:?}: numbers of {}", window.name);
                 assert_eq!(idle, 0, "{what} without a gradient");
                 assert!(still <= window.range().len() / 1000, "{still} {what} that stayed");

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 
 use gradus::Engine;
 use gradus::model::{ConfigError, Decoder, DecoderConfig, Model, Position};
-use gradus::params::{Init, Kind};
+use gradus::params::{Init, ParamKind};
 use gradus::random::Random;
-use gradus::scalar::Scalar;
+use gradus::scalar::ScalarEngine;
 use gradus::train::{Settings, Trainer};
 
 #[path = "common/variants.rs"]
@@ -26,17 +26,16 @@ fn all() -> Vec<(&'static str, DecoderConfig)> {
 #[test]
 fn every_parameter_moves_after_one_step() {
     for (name, config) in all() {
-        let batch =
-            variants::batch(&DecoderConfig { block_size: config.block_size.min(16), ..config.clone() });
+        let batch = variants::batch(&DecoderConfig { context: config.context.min(16), ..config.clone() });
         let model = decoder(config);
         let mut random = Random::new(5);
         let settings = Settings::default();
-        let mut trainer = Trainer::new(model, Scalar::new(), settings, &mut random);
-        let before = trainer.weights().to_vec();
+        let mut trainer = Trainer::new(model, ScalarEngine::new(), settings, &mut random);
+        let before = trainer.params().to_vec();
         let step = trainer.step(&batch);
         assert!(step.loss.is_finite() && step.learning_rate > 0.0);
-        for window in trainer.model().layout().windows() {
-            let moved = |at: &usize| before[*at] != trainer.weights()[*at];
+        for window in trainer.model().layout().specs() {
+            let moved = |at: &usize| before[*at] != trainer.params()[*at];
             let still = window.range().filter(|at| !moved(at)).count();
             assert_eq!(still, 0, "{name}: numbers of {} that stayed", window.name);
         }
@@ -47,7 +46,7 @@ fn every_parameter_moves_after_one_step() {
 fn layouts_have_distinct_names_and_no_gaps() {
     for (name, config) in all() {
         let model = decoder(config);
-        let windows = model.layout().windows();
+        let windows = model.layout().specs();
         let names: HashSet<&str> = windows.iter().map(|window| window.name.as_str()).collect();
         assert_eq!(names.len(), windows.len(), "{name}: distinct names");
         let mut end = 0;
@@ -57,7 +56,7 @@ fn layouts_have_distinct_names_and_no_gaps() {
             assert_eq!(window.range().len(), window.rows * window.cols);
             end = window.range().end;
             let gain = window.name.contains("norm");
-            assert_eq!(window.kind == Kind::Gain, gain, "{name}: {}", window.name);
+            assert_eq!(window.kind == ParamKind::Gain, gain, "{name}: {}", window.name);
             assert_eq!(window.init == Init::Ones, gain, "{name}: {}", window.name);
         }
         assert_eq!(model.layout().len(), end);
@@ -73,7 +72,7 @@ fn presets_have_the_weights_they_are_known_for() {
     let dialog = decoder(DecoderConfig::dialog(vocab));
     assert_eq!(dialog.layout().len(), 2 * vocab * width + 3 * layer + width);
     let (_, everything) = variants::variants().pop().expect("there are variants");
-    let names: Vec<String> = decoder(everything).layout().windows().iter().map(|w| w.name.clone()).collect();
+    let names: Vec<String> = decoder(everything).layout().specs().iter().map(|w| w.name.clone()).collect();
     let layer = |n: usize| {
         [
             "input_layernorm",
@@ -102,14 +101,14 @@ fn presets_have_the_weights_they_are_known_for() {
 fn fresh_weights_are_drawn_as_the_layout_says() {
     let (_, everything) = variants::variants().pop().expect("there are variants");
     let model = decoder(DecoderConfig { init_std: 0.3, ..everything });
-    let weights: Vec<f64> = model.layout().initial(&mut Random::new(1));
+    let params: Vec<f64> = model.layout().initial(&mut Random::new(1));
     let again: Vec<f64> = model.layout().initial(&mut Random::new(1));
     let other: Vec<f64> = model.layout().initial(&mut Random::new(2));
-    assert_eq!(weights, again);
-    assert_ne!(weights, other);
+    assert_eq!(params, again);
+    assert_ne!(params, other);
     let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
-    for window in model.layout().windows() {
-        let own = &weights[window.range()];
+    for window in model.layout().specs() {
+        let own = &params[window.range()];
         match window.init {
             Init::Ones => assert!(own.iter().all(|w| *w == 1.0), "{}", window.name),
             Init::Normal(std) => {
@@ -126,10 +125,10 @@ fn fresh_weights_are_drawn_as_the_layout_says() {
 
 /// The logits after each token of a sequence, if the model reads it in pieces: the first of so many tokens, and then
 /// one at a time.
-fn logits(model: &Decoder, weights: &[f64], tokens: &[usize], first: usize) -> Vec<Vec<f64>> {
+fn logits(model: &Decoder, params: &[f64], tokens: &[usize], first: usize) -> Vec<Vec<f64>> {
     let mut all = Vec::new();
     let mut next = first;
-    Scalar::new().generate(model, weights, &tokens[..first], &mut |logits| {
+    ScalarEngine::new().generate(model, params, &tokens[..first], &mut |logits| {
         all.push(logits.to_vec());
         next += 1;
         tokens.get(next - 1).copied()
@@ -140,14 +139,14 @@ fn logits(model: &Decoder, weights: &[f64], tokens: &[usize], first: usize) -> V
 #[test]
 fn a_cache_changes_nothing() {
     for (name, config) in variants::variants() {
-        let tokens: Vec<usize> = (0..config.block_size).map(|at| (at * at + 3) % config.vocab_size).collect();
+        let tokens: Vec<usize> = (0..config.context).map(|at| (at * at + 3) % config.vocab_size).collect();
         let model = decoder(DecoderConfig { init_std: 0.4, ..config });
-        let weights: Vec<f64> = model.layout().initial(&mut Random::new(9));
-        let one_by_one = logits(&model, &weights, &tokens, 1);
+        let params: Vec<f64> = model.layout().initial(&mut Random::new(9));
+        let one_by_one = logits(&model, &params, &tokens, 1);
         assert_eq!(one_by_one.len(), tokens.len());
         for read_first in 2..=tokens.len() {
             let rest = &one_by_one[read_first - 1..];
-            let at_once = logits(&model, &weights, &tokens, read_first);
+            let at_once = logits(&model, &params, &tokens, read_first);
             assert_eq!(at_once.len(), rest.len());
             for (a, b) in at_once.iter().flatten().zip(rest.iter().flatten()) {
                 assert!((a - b).abs() <= 1e-12, "{name}, {read_first} tokens at once: {a} and {b}");
@@ -159,19 +158,19 @@ fn a_cache_changes_nothing() {
 /// A model may not look ahead: what comes later in a sequence, or in another one, changes no loss before it.
 #[test]
 fn no_token_sees_a_later_one_or_another_sequence() {
-    let losses = |model: &Decoder, weights: &[f64], sequences: &[&[usize]]| {
+    let losses = |model: &Decoder, params: &[f64], sequences: &[&[usize]]| {
         let mut batch = gradus::data::Batch::new();
         sequences.iter().for_each(|sequence| batch.push(sequence.iter().copied()));
-        let mut engine = Scalar::new();
-        engine.loss(model, weights, &batch);
+        let mut engine = ScalarEngine::new();
+        engine.loss(model, params, &batch);
         engine.token_losses().to_vec()
     };
     for (name, config) in variants::variants() {
         let model = decoder(DecoderConfig { init_std: 0.4, ..config });
-        let weights: Vec<f64> = model.layout().initial(&mut Random::new(9));
-        let alone = losses(&model, &weights, &[&[1, 2, 3, 4, 5]]);
-        let continued = losses(&model, &weights, &[&[1, 2, 3, 4, 5, 9, 9]]);
-        let packed = losses(&model, &weights, &[&[7, 7, 8], &[1, 2, 3, 4, 5], &[9, 1]]);
+        let params: Vec<f64> = model.layout().initial(&mut Random::new(9));
+        let alone = losses(&model, &params, &[&[1, 2, 3, 4, 5]]);
+        let continued = losses(&model, &params, &[&[1, 2, 3, 4, 5, 9, 9]]);
+        let packed = losses(&model, &params, &[&[7, 7, 8], &[1, 2, 3, 4, 5], &[9, 1]]);
         assert_eq!((alone.len(), continued.len(), packed.len()), (4, 6, 7));
         assert_eq!(continued[..4], alone, "{name}");
         assert_eq!(packed[2..6], alone, "{name}");
@@ -183,7 +182,7 @@ fn configurations_that_no_model_can_have() {
     type Change = fn(&mut DecoderConfig);
     let wrong: [(&str, Change); 22] = [
         ("vocab_size", |c| c.vocab_size = 0),
-        ("block_size", |c| c.block_size = 0),
+        ("context", |c| c.context = 0),
         ("n_layer", |c| c.n_layer = 0),
         ("n_embd", |c| c.n_embd = 0),
         ("n_head", |c| c.n_head = 0),
@@ -203,7 +202,7 @@ fn configurations_that_no_model_can_have() {
         ("more parameters", |c| c.n_embd = usize::MAX),
         ("more parameters", |c| (c.n_embd, c.n_head) = (usize::MAX, 3)),
         ("more parameters", |c| c.n_layer = 1_000_000_000),
-        ("more parameters", |c| c.block_size = usize::MAX),
+        ("more parameters", |c| c.context = usize::MAX),
         ("more parameters", |c| c.vocab_size = usize::MAX / 2 + 1),
         ("more parameters", |c| c.n_ffn = usize::MAX),
     ];

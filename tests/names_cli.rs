@@ -12,7 +12,7 @@ use gradus::checkpoint::{Checkpoint, FILE};
 use gradus::data::{self, Batch, Names};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
-use gradus::scalar::Scalar;
+use gradus::scalar::ScalarEngine;
 use gradus::train::{Settings, Trainer};
 use tempfile::TempDir;
 
@@ -127,7 +127,7 @@ fn korean_names() {
 fn options_do_what_they_say() {
     let place = Place::new();
     let small = place.arg("small.txt");
-    let sizes = ["--layers", "2", "--embd", "8", "--heads", "2", "--block", "6"];
+    let sizes = ["--layers", "2", "--embd", "8", "--heads", "2", "--context", "6"];
     let stdout = good([&[small.as_str(), "--steps", "30", "--samples", "3"], &sizes[..]].concat());
     let vocab = vocab_size(SMALL);
     let params = 2 * vocab * 8 + 6 * 8 + 2 * (4 * 8 * 8 + 2 * 8 * 32);
@@ -159,7 +159,7 @@ fn options_do_what_they_say() {
         "--layers",
         "--embd",
         "--heads",
-        "--block",
+        "--context",
         "--plot",
         "--metrics",
         "--save",
@@ -193,7 +193,7 @@ fn a_plot_and_metrics() {
     let mut names = Names::from_text(SMALL).expect("names");
     names.shuffle(&mut random);
     let model = Decoder::new(DecoderConfig::microgpt(names.vocab_size())).expect("a preset");
-    let mut trainer = Trainer::new(model, Scalar::new(), Settings::default(), &mut random);
+    let mut trainer = Trainer::new(model, ScalarEngine::new(), Settings::default(), &mut random);
     let mut batch = Batch::new();
     let lines = place.read("steps.jsonl");
     assert_eq!(lines.lines().count(), 1000);
@@ -241,13 +241,12 @@ fn save_load_and_continue() {
     assert!(mean(&after[..20]) < 0.75 * mean(&before[..20]), "it did not begin anew");
     let learned = fs::read(Path::new(&first).join(FILE)).expect("it was saved");
     assert_ne!(learned, saved, "saved over what it was loaded from");
-    let Checkpoint { weights, model, .. } =
-        Checkpoint::<f64>::load(Path::new(&second)).expect("a checkpoint");
+    let Checkpoint { params, model, .. } = Checkpoint::<f64>::load(Path::new(&second)).expect("a checkpoint");
     let mut names = Names::from_text(SMALL).expect("names");
     names.shuffle(&mut Random::new(42));
     let mut batch = Batch::new();
     names.fill(&mut batch, 0, 1, model.context());
-    let mut trainer = Trainer::from_weights(model, Scalar::new(), Settings::default(), weights);
+    let mut trainer = Trainer::from_weights(model, ScalarEngine::new(), Settings::default(), params);
     assert_eq!(trainer.step(&batch).loss, after[0]);
 }
 
@@ -274,10 +273,10 @@ fn unusual_names_are_names_too() {
         stdout.lines().find_map(|line| Some(line.strip_prefix("note: ")?.to_owned()))
     };
     // A name needs a place for each letter and one for the mark before it.
-    let cut = note(&["--block", "4"]).expect("two of them are too long");
-    assert!(cut.starts_with("2 ") && cut.contains("block of 4") && cut.contains("--block"), "{cut}");
-    assert!(note(&["--block", "5"]).expect("one of them is too long").starts_with("1 "));
-    assert_eq!(note(&["--block", "6"]), None);
+    let cut = note(&["--context", "4"]).expect("two of them are too long");
+    assert!(cut.starts_with("2 ") && cut.contains("context of 4") && cut.contains("--context"), "{cut}");
+    assert!(note(&["--context", "5"]).expect("one of them is too long").starts_with("1 "));
+    assert_eq!(note(&["--context", "6"]), None);
     let very_long = place.write("very long.txt", "ab".repeat(100_000));
     assert!(good([very_long.as_str(), "--steps", "10"]).contains("note: 1 "));
 
@@ -387,7 +386,7 @@ fn command_lines_that_make_no_sense() {
     refuse(2, &[small, "--steps", "0"], &["--steps 0", "--load"]);
     refuse(2, &[small, "--heads", "3"], &["3 heads", "16", "1, 2, 4, 8, 16"]);
     refuse(2, &[small, "--embd", "10"], &["4 heads", "10"]);
-    for option in ["--layers", "--embd", "--heads", "--block"] {
+    for option in ["--layers", "--embd", "--heads", "--context"] {
         refuse(2, &[small, option, "0"], &["is 0"]);
     }
 }
@@ -396,7 +395,7 @@ fn command_lines_that_make_no_sense() {
 fn sizes_beyond_all_measure() {
     let place = Place::new();
     let small = &place.arg("small.txt");
-    for option in ["--layers", "--embd", "--block"] {
+    for option in ["--layers", "--embd", "--context"] {
         for size in ["18446744073709551615", "9223372036854775808", "1099511627776", "4294967296"] {
             refuse(2, &[small, option, size], &["parameters"]);
         }
@@ -426,7 +425,7 @@ fn checkpoints_that_do_not_fit() {
     refuse(1, &[other, "--load", model], &[model, other]);
     let fewer = &place.write("fewer.txt", "ada\nbob\n");
     refuse(1, &[fewer, "--load", model, "--steps", "0"], &[model, fewer]);
-    for (option, size) in [("--embd", "32"), ("--layers", "2"), ("--heads", "2"), ("--block", "8")] {
+    for (option, size) in [("--embd", "32"), ("--layers", "2"), ("--heads", "2"), ("--context", "8")] {
         refuse(2, &[small, "--load", model, option, size], &[model, option]);
     }
     good([small.as_str(), "--load", model, "--steps", "5", "--embd", "16", "--heads", "4"]);

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use gradus::optim::{
     Adam, AdamSettings, Ema, Momentum, Muon, MuonSettings, Optimizer, Schedule, clip, orthogonalize,
 };
-use gradus::params::{Init, Kind, Layout};
+use gradus::params::{Init, Layout, ParamKind};
 use gradus::real::Real;
-use gradus::threads::Threads;
+use gradus::thread_pool::ThreadPool;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -52,7 +52,7 @@ fn flat<R: Real>(matrices: &Matrices) -> Vec<R> {
     matrices.values().flat_map(|m| &m.data).map(|&x| R::from_f64(x)).collect()
 }
 
-fn layout(matrices: &Matrices, kind: Kind) -> Layout {
+fn layout(matrices: &Matrices, kind: ParamKind) -> Layout {
     let mut layout = Layout::default();
     for (name, m) in matrices {
         layout.add(name, m.rows, m.cols, kind, Init::Ones);
@@ -95,19 +95,19 @@ impl AdamRun {
 impl AdamCase {
     /// Lets an optimizer take all steps.
     fn follow(&self, what: &str, optimizer: &mut impl Optimizer<f32>) {
-        let mut weights = flat::<f32>(&self.initial);
+        let mut params = flat::<f32>(&self.initial);
         let steps = self.settings.lrs.iter().zip(&self.gradients).zip(&self.params);
-        for (step, ((lr, gradient), params)) in steps.enumerate() {
+        for (step, ((lr, gradient), expected)) in steps.enumerate() {
             assert_eq!(optimizer.steps(), step);
-            optimizer.update(&mut weights, &flat::<f32>(gradient), *lr);
-            assert_close(&format!("{what}, step {step}"), &weights, &flat::<f64>(params), NARROW);
+            optimizer.update(&mut params, &flat::<f32>(gradient), *lr);
+            assert_close(&format!("{what}, step {step}"), &params, &flat::<f64>(expected), NARROW);
         }
         assert_eq!(optimizer.steps(), 10);
     }
 }
 
 fn muon(settings: MuonSettings, layout: &Layout) -> Muon {
-    Muon::new(layout, settings, Threads::new(1))
+    Muon::new(layout, settings, ThreadPool::new(1))
 }
 
 const MUON: MuonSettings = MuonSettings {
@@ -125,7 +125,7 @@ fn adam_and_adamw() {
         let mut adam = Adam::new(flat::<f32>(&case.initial).len(), case.settings.adam());
         case.follow(&name, &mut adam);
         // Muon leaves embeddings and gains to it.
-        for kind in [Kind::Embedding, Kind::Gain] {
+        for kind in [ParamKind::Embedding, ParamKind::Gain] {
             let settings = MuonSettings { adam: case.settings.adam(), rate: 7.0, weight_decay: 0.5, ..MUON };
             case.follow(&name, &mut muon(settings, &layout(&case.initial, kind)));
         }
@@ -177,12 +177,12 @@ fn muon_in_both_of_pytorchs_orders() {
             rate: 3.0,
             adam: AdamSettings::MICROGPT,
         };
-        let mut muon = muon(settings, &layout(&case.initial, Kind::Matrix));
-        let mut weights = flat::<f32>(&case.initial);
-        for (step, (gradient, params)) in case.gradients.iter().zip(&run.params64).enumerate() {
-            muon.update(&mut weights, &flat::<f32>(gradient), s.lr / 3.0);
+        let mut muon = muon(settings, &layout(&case.initial, ParamKind::Matrix));
+        let mut params = flat::<f32>(&case.initial);
+        for (step, (gradient, expected)) in case.gradients.iter().zip(&run.params64).enumerate() {
+            muon.update(&mut params, &flat::<f32>(gradient), s.lr / 3.0);
             let what = format!("Nesterov: {}, step {step}", s.nesterov);
-            assert_close(&what, &weights, &flat::<f64>(params), ORTHOGONAL);
+            assert_close(&what, &params, &flat::<f64>(expected), ORTHOGONAL);
         }
     }
     assert_eq!(runs, 2, "with Nesterov's look ahead and without");
@@ -227,17 +227,17 @@ fn muon_in_the_order_of_nn_zig() {
         let matrices = BTreeMap::from([(name.clone(), case.input.clone())]);
         let order = Momentum::OfOrthogonal;
         let mut muon =
-            muon(MuonSettings { order, weight_decay: 0.1, ..MUON }, &layout(&matrices, Kind::Matrix));
-        let mut weights = vec![1.0_f32; data.len()];
+            muon(MuonSettings { order, weight_decay: 0.1, ..MUON }, &layout(&matrices, ParamKind::Matrix));
+        let mut params = vec![1.0_f32; data.len()];
         let (mut expected, mut mean) = (vec![1.0; data.len()], vec![0.0; data.len()]);
         let tall = (*rows as f64 / *cols as f64).max(1.0).sqrt();
         for step in 0..3 {
-            muon.update(&mut weights, &flat::<f32>(&matrices), 0.02);
+            muon.update(&mut params, &flat::<f32>(&matrices), 0.02);
             for ((w, m), d) in expected.iter_mut().zip(&mut mean).zip(&case.output64.data) {
                 *m = 0.95 * *m + 0.05 * d;
                 *w = *w * (1.0 - 0.02 * 0.1) - 0.02 * tall * *m;
             }
-            assert_close(&format!("{name}, step {step}"), &weights, &expected, ORTHOGONAL);
+            assert_close(&format!("{name}, step {step}"), &params, &expected, ORTHOGONAL);
         }
     }
 }
@@ -286,9 +286,9 @@ struct Decay {
 fn averages_of_weights() {
     fn check<R: Real>(name: &str, case: &Averaged, tolerance: f64) {
         let mut ema = Ema::new(&flat::<R>(&case.initial));
-        for (weights, average) in case.weights.iter().zip(&case.averages) {
-            ema.update(&flat::<R>(weights), case.settings.decay);
-            assert_close(name, ema.weights(), &flat::<f64>(average), tolerance);
+        for (params, average) in case.weights.iter().zip(&case.averages) {
+            ema.update(&flat::<R>(params), case.settings.decay);
+            assert_close(name, ema.params(), &flat::<f64>(average), tolerance);
         }
     }
     for (name, case) in golden::<Averaged>("ema", 1) {
@@ -319,7 +319,7 @@ fn cosine_schedules() {
     for (name, Scheduled { settings: s, lrs }) in golden::<Scheduled>("cosine_schedule", 5) {
         let schedule = Schedule::Cosine { warmup: s.warmup_steps, floor: s.min_lr / s.lr };
         assert_eq!(lrs.len(), s.total_steps + 3, "three steps after the last");
-        let ours: Vec<f64> = (0..lrs.len()).map(|step| s.lr * schedule.share(step, s.total_steps)).collect();
+        let ours: Vec<f64> = (0..lrs.len()).map(|step| s.lr * schedule.factor(step, s.total_steps)).collect();
         let first = if s.convention == "nanogpt" { 0 } else { s.warmup_steps };
         assert_close(&name, &ours[first..], &lrs[first..], WIDE);
     }
@@ -327,6 +327,6 @@ fn cosine_schedules() {
 
 #[test]
 fn a_straight_line() {
-    let shares = [0, 1, 2, 3].map(|step| Schedule::Linear.share(step, 4));
+    let shares = [0, 1, 2, 3].map(|step| Schedule::Linear.factor(step, 4));
     assert_eq!(shares, [1.0, 0.75, 0.5, 0.25]);
 }

@@ -4,34 +4,34 @@
 //!
 //! The scalar engine as it is serves as the measure: other tests hold it against differences and against PyTorch. The gap
 //! of two matrices is the greatest difference of any of their numbers, as a share of the greatest number. To see
-//! the widest gaps: `cargo test --test parity -- --nocapture`.
+//! the widest deviations: `cargo test --test parity -- --nocapture`.
 
+use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
-use gradus::fast::Fast;
-use gradus::hash::Hash;
-use gradus::model::{Cache, Decoder, DecoderConfig, Model, Pass};
-use gradus::params::{Init, Kind, Layout, Param, Weights};
+use gradus::fast::FastEngine;
+use gradus::model::{Cache, Decoder, DecoderConfig, Mode, Model};
+use gradus::params::{BoundParams, Init, Layout, Param, ParamKind};
 use gradus::random::Random;
 use gradus::real::Real;
-use gradus::scalar::Scalar;
-use gradus::tensor::AttentionShape;
-use gradus::threads::Threads;
+use gradus::scalar::ScalarEngine;
+use gradus::tensor::AttentionSpec;
+use gradus::thread_pool::ThreadPool;
 use gradus::{Engine, Tensor};
 
 #[path = "common/cases.rs"]
 mod cases;
-#[path = "common/door.rs"]
-mod door;
+#[path = "common/default_bodies.rs"]
+mod default_bodies;
 #[path = "common/engines.rs"]
 mod engines;
-#[path = "common/plain.rs"]
-mod plain;
+#[path = "common/model_adapter.rs"]
+mod model_adapter;
 #[path = "common/variants.rs"]
 mod variants;
 
-use door::{Column, Door, elements, tokens};
+use default_bodies::DefaultBodies;
 use engines::{Autograd, Expression, Numbers, OnScalar, Outcome};
-use plain::Plain;
+use model_adapter::{ModelAdapter, TokenColumn, elements, tokens};
 
 /// How wide a gap may be between numbers of 64 bits that were added up in another order, and how wide to those of 32 bits.
 const WIDE: f64 = 1e-12;
@@ -43,18 +43,18 @@ const NARROW: f64 = 1e-5;
 const TINY: f64 = 1e-3;
 const ORDINARY: f64 = 0.25;
 
-fn fast() -> Fast {
-    Fast::new(Threads::new(1))
+fn fast() -> FastEngine {
+    FastEngine::new(ThreadPool::new(1))
 }
 
-/// Gaps that are too wide, and the widest of all.
+/// Deviations that are too wide, and the widest of all.
 #[derive(Default)]
-struct Gaps {
+struct Deviations {
     wrong: Vec<String>,
     widest: Vec<(&'static str, f64, String)>,
 }
 
-impl Gaps {
+impl Deviations {
     /// Compares some numbers. `way` says how they were computed.
     fn compare(&mut self, way: &'static str, what: &str, ours: &[f64], exact: &[f64]) {
         assert_eq!(ours.len(), exact.len(), "{way}, {what}: how many numbers");
@@ -144,12 +144,12 @@ impl Case {
     }
 }
 
-impl Column for Case {
-    fn of<T: Tensor>(&self, weights: Weights<'_, T>, _: &Batch, _: Pass) -> T {
-        let x: Vec<T> = self.inputs.iter().map(|&input| weights[input]).collect();
+impl TokenColumn for Case {
+    fn of<T: Tensor>(&self, params: BoundParams<'_, T>, _: &Batch, _: Mode) -> T {
+        let x: Vec<T> = self.inputs.iter().map(|&input| params[input]).collect();
         let y = match self.form {
             Form::AsIs => self.of(&x),
-            Form::Unfused => self.of(&x.into_iter().map(Plain).collect::<Vec<_>>()).0,
+            Form::Unfused => self.of(&x.into_iter().map(DefaultBodies).collect::<Vec<_>>()).0,
             Form::Twice => self.of(&x) + self.of(&x) * 0.5,
         };
         let y = elements(y);
@@ -161,17 +161,17 @@ impl Column for Case {
 fn every_operation() {
     let mut listed = Listed::default();
     cases::all(&mut listed);
-    let mut gaps = Gaps::default();
-    let (scalar, fast) = (&mut Scalar::new(), &mut fast());
+    let mut deviations = Deviations::default();
+    let (scalar, fast) = (&mut ScalarEngine::new(), &mut fast());
     for (number, (name, inputs, exact)) in listed.0.iter().enumerate() {
-        let weights: Vec<f64> = inputs.iter().flat_map(|m| &m.data).copied().collect();
+        let params: Vec<f64> = inputs.iter().flat_map(|m| &m.data).copied().collect();
         let mut layout = Layout::default();
-        let mut window = |m: &Numbers| layout.add("", m.rows, m.cols, Kind::Matrix, Init::Ones);
-        let params: Vec<Param> = inputs.iter().map(&mut window).collect();
+        let mut window = |m: &Numbers| layout.add("", m.rows, m.cols, ParamKind::Matrix, Init::Ones);
+        let handles: Vec<Param> = inputs.iter().map(&mut window).collect();
         let count = exact.output.data.len();
         let batch = tokens(count);
         let door = |form, upstream| {
-            Door::new(layout.clone(), Case { number, inputs: params.clone(), form, upstream })
+            ModelAdapter::new(layout.clone(), Case { number, inputs: handles.clone(), form, upstream })
         };
         let gradient: Vec<f64> = exact.gradients.iter().flat_map(|m| &m.data).copied().collect();
         let forms = [
@@ -183,32 +183,32 @@ fn every_operation() {
             let ones = &door(form, vec![1.0 / times; count]);
             // The loss is a mean over the tokens, but the gradient that is known is that of the sum.
             let counted = &door(form, (0..count).map(|n| upstream(n) * count as f64 / times).collect());
-            let pass = Pass::default();
+            let mode = Mode::default();
             let outputs = [
-                (by_scalar, learn(scalar, ones, &weights, &batch, pass)),
-                (by_fast, learn(fast, ones, &weights, &batch, pass)),
+                (by_scalar, learn(scalar, ones, &params, &batch, mode)),
+                (by_fast, learn(fast, ones, &params, &batch, mode)),
             ];
             for (way, ours) in outputs {
-                gaps.compare(way, &format!("{name}, output"), &ours.losses, &exact.output.data);
+                deviations.compare(way, &format!("{name}, output"), &ours.losses, &exact.output.data);
             }
             let gradients = [
-                (by_scalar, learn(scalar, counted, &weights, &batch, pass)),
-                (by_fast, learn(fast, counted, &weights, &batch, pass)),
+                (by_scalar, learn(scalar, counted, &params, &batch, mode)),
+                (by_fast, learn(fast, counted, &params, &batch, mode)),
             ];
             for (way, ours) in gradients {
-                for (at, window) in layout.windows().iter().enumerate() {
+                for (at, window) in layout.specs().iter().enumerate() {
                     let what = format!("{name}, gradient {at}");
-                    gaps.compare(way, &what, &ours.gradient[window.range()], &gradient[window.range()]);
+                    deviations.compare(way, &what, &ours.gradient[window.range()], &gradient[window.range()]);
                 }
             }
         }
     }
-    gaps.finish();
+    deviations.finish();
 }
 
 /// Attention by itself: how many heads, how wide, and how long the sequences are.
 #[derive(Debug)]
-struct Attend {
+struct AttentionAlone {
     heads: [usize; 2],
     width: usize,
     causal: bool,
@@ -216,22 +216,22 @@ struct Attend {
     keys: Vec<usize>,
 }
 
-impl Attend {
+impl AttentionAlone {
     /// Queries, keys and values.
     fn layout(&self) -> (Layout, [Param; 3]) {
         let [rows, keys] = [&self.queries, &self.keys].map(|lengths| lengths.iter().sum());
         let [q, kv] = self.heads.map(|heads| heads * self.width);
         let mut layout = Layout::default();
         let params = [(rows, q), (keys, kv), (keys, kv)]
-            .map(|(rows, cols)| layout.add("", rows, cols, Kind::Matrix, Init::Ones));
+            .map(|(rows, cols)| layout.add("", rows, cols, ParamKind::Matrix, Init::Ones));
         (layout, params)
     }
 }
 
-impl Column for Attend {
-    fn of<T: Tensor>(&self, weights: Weights<'_, T>, _: &Batch, _: Pass) -> T {
+impl TokenColumn for AttentionAlone {
+    fn of<T: Tensor>(&self, params: BoundParams<'_, T>, _: &Batch, _: Mode) -> T {
         let (_, [q, k, v]) = self.layout();
-        let shape = |scale| AttentionShape {
+        let shape = |scale| AttentionSpec {
             n_head: self.heads[0],
             n_kv_head: self.heads[1],
             scale,
@@ -240,7 +240,7 @@ impl Column for Attend {
             keys: &self.keys,
         };
         // Twice, so that all gradients are added to what is there as well.
-        let attend = |scale| weights[q].attention(weights[k], weights[v], shape(scale));
+        let attend = |scale| params[q].attention(params[k], params[v], shape(scale));
         let y = elements(attend(0.4) + attend(-0.3));
         let upstream: Vec<f64> = (0..y.shape().0).map(upstream).collect();
         y * y.constant(upstream.len(), 1, &upstream)
@@ -252,8 +252,8 @@ impl Column for Attend {
 #[test]
 fn attention_of_every_width_and_length() {
     let lengths = [1, 2, 7, 8, 9, 15, 16, 17, 33];
-    let mut gaps = Gaps::default();
-    let (scalar, fast) = (&mut Scalar::new(), &mut fast());
+    let mut deviations = Deviations::default();
+    let (scalar, fast) = (&mut ScalarEngine::new(), &mut fast());
     for width in [1, 2, 3, 4, 5, 8, 12, 16, 32, 33] {
         for (heads, causal, cached) in [
             ([1, 1], true, false),
@@ -265,32 +265,32 @@ fn attention_of_every_width_and_length() {
         ] {
             let keys = lengths.to_vec();
             let queries = keys.iter().map(|&keys| if cached { 1 + keys / 2 } else { keys }).collect();
-            let attend = Attend { heads, width, causal, queries, keys };
+            let attend = AttentionAlone { heads, width, causal, queries, keys };
             let what = format!("{attend:?}");
             let (layout, _) = attend.layout();
             let mut random = Random::new(width as u64);
-            let weights: Vec<f64> = (0..layout.len()).map(|_| random.gauss(0.0, 1.0)).collect();
-            let count = tokens(layout.windows()[0].range().len());
-            let door = Door::new(layout.clone(), attend);
+            let params: Vec<f64> = (0..layout.len()).map(|_| random.gauss(0.0, 1.0)).collect();
+            let count = tokens(layout.specs()[0].range().len());
+            let door = ModelAdapter::new(layout.clone(), attend);
             let [exact, ours] = [
-                learn(scalar, &door, &narrow(&weights), &count, Pass::default()),
-                learn(fast, &door, &narrow(&weights), &count, Pass::default()),
+                learn(scalar, &door, &narrow(&params), &count, Mode::default()),
+                learn(fast, &door, &narrow(&params), &count, Mode::default()),
             ];
-            gaps.compare("fast", &format!("{what}, output"), &ours.losses, &exact.losses);
-            for (at, window) in layout.windows().iter().enumerate() {
-                let part = |learned: &Learned| {
+            deviations.compare("fast", &format!("{what}, output"), &ours.losses, &exact.losses);
+            for (at, window) in layout.specs().iter().enumerate() {
+                let part = |learned: &Gradients| {
                     let gradient = &learned.gradient[window.range()];
                     gradient.iter().map(|g| g * count.len() as f64).collect::<Vec<_>>()
                 };
-                gaps.compare("fast", &format!("{what}, gradient {at}"), &part(&ours), &part(&exact));
+                deviations.compare("fast", &format!("{what}, gradient {at}"), &part(&ours), &part(&exact));
             }
         }
     }
-    gaps.finish();
+    deviations.finish();
 }
 
 /// A model in a way of its own: without overrides, or reading its sequences in pieces, or both.
-struct Otherwise<'m> {
+struct ModelVariant<'m> {
     model: &'m Decoder,
     unfused: bool,
     /// How many tokens it reads at a time, over and over; all at once if there are none.
@@ -299,25 +299,25 @@ struct Otherwise<'m> {
     logits_of: Option<&'m Batch>,
 }
 
-impl<'m> Otherwise<'m> {
+impl<'m> ModelVariant<'m> {
     fn new(model: &'m Decoder) -> Self {
-        Otherwise { model, unfused: false, pieces: &[], logits_of: None }
+        ModelVariant { model, unfused: false, pieces: &[], logits_of: None }
     }
 
-    fn door(self) -> Door<Self> {
-        Door::new(self.model.layout().clone(), self)
+    fn door(self) -> ModelAdapter<Self> {
+        ModelAdapter::new(self.model.layout().clone(), self)
     }
 
-    fn column<T: Tensor>(&self, weights: Weights<'_, T>, batch: &Batch, pass: Pass) -> T {
+    fn column<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
         match self.logits_of {
-            Some(batch) => elements(self.in_pieces(weights, batch)),
-            None if self.pieces.is_empty() => self.model.losses(weights, batch, pass),
-            None => self.in_pieces(weights, batch).cross_entropy(batch.targets(), pass.smoothing),
+            Some(batch) => elements(self.in_pieces(params, batch)),
+            None if self.pieces.is_empty() => self.model.losses(params, batch, mode),
+            None => self.in_pieces(params, batch).cross_entropy(batch.targets(), mode.smoothing),
         }
     }
 
     /// The logits of all sequences, each read with a cache of its own.
-    fn in_pieces<T: Tensor>(&self, weights: Weights<'_, T>, batch: &Batch) -> T {
+    fn in_pieces<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch) -> T {
         let pieces = if self.pieces.is_empty() { &[usize::MAX] } else { self.pieces };
         let sequences = batch.sequences();
         let mut logits = Vec::new();
@@ -327,7 +327,7 @@ impl<'m> Otherwise<'m> {
             let (end, mut piece) = (at + length, pieces.iter().cycle());
             while at < end {
                 let next = end.min(at.saturating_add(*piece.next().expect("they go round and round")));
-                logits.push(self.model.extend(weights, &sequences.tokens[at..next], &mut cache));
+                logits.push(self.model.decode(params, &sequences.tokens[at..next], &mut cache));
                 at = next;
             }
             assert_eq!(cache.length(), *length);
@@ -336,19 +336,20 @@ impl<'m> Otherwise<'m> {
     }
 }
 
-impl Column for Otherwise<'_> {
-    fn of<T: Tensor>(&self, weights: Weights<'_, T>, batch: &Batch, pass: Pass) -> T {
+impl TokenColumn for ModelVariant<'_> {
+    fn of<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
         if self.unfused {
-            let plain: Vec<Plain<T>> = weights.tensors().iter().map(|&weight| Plain(weight)).collect();
-            self.column(Weights::new(&plain), batch, pass).0
+            let plain: Vec<DefaultBodies<T>> =
+                params.tensors().iter().map(|&weight| DefaultBodies(weight)).collect();
+            self.column(BoundParams::new(&plain), batch, mode).0
         } else {
-            self.column(weights, batch, pass)
+            self.column(params, batch, mode)
         }
     }
 }
 
 /// What a model makes of a batch.
-struct Learned {
+struct Gradients {
     loss: f64,
     losses: Vec<f64>,
     gradient: Vec<f64>,
@@ -357,35 +358,35 @@ struct Learned {
 fn learn<E: Engine>(
     engine: &mut E,
     model: &impl Model,
-    weights: &[f64],
+    params: &[f64],
     batch: &Batch,
-    pass: Pass,
-) -> Learned {
-    let weights: Vec<E::Real> = weights.iter().map(|&w| E::Real::from_f64(w)).collect();
-    let mut gradient = vec![E::Real::from_f64(f64::NAN); weights.len()];
-    let loss = engine.gradient(model, &weights, batch, pass, &mut gradient);
+    mode: Mode,
+) -> Gradients {
+    let params: Vec<E::Real> = params.iter().map(|&w| E::Real::from_f64(w)).collect();
+    let mut gradient = vec![E::Real::from_f64(f64::NAN); params.len()];
+    let loss = engine.gradient(model, &params, batch, mode, &mut gradient);
     let losses = engine.token_losses().to_vec();
-    if pass == Pass::default() {
-        assert_eq!(engine.loss(model, &weights, batch), loss, "the loss without a gradient");
+    if mode == Mode::default() {
+        assert_eq!(engine.loss(model, &params, batch), loss, "the loss without a gradient");
         assert_eq!(engine.token_losses(), losses);
     }
-    Learned { loss, losses, gradient: gradient.into_iter().map(Real::to_f64).collect() }
+    Gradients { loss, losses, gradient: gradient.into_iter().map(Real::to_f64).collect() }
 }
 
-impl Gaps {
+impl Deviations {
     /// Compares losses, and gradients matrix by matrix.
     fn compare_learned(
         &mut self,
         way: &'static str,
         what: &str,
         model: &Decoder,
-        ours: &Learned,
-        exact: &Learned,
+        ours: &Gradients,
+        exact: &Gradients,
     ) {
         self.compare(way, &format!("{what}, loss"), &[ours.loss], &[exact.loss]);
         self.compare(way, &format!("{what}, losses"), &ours.losses, &exact.losses);
-        for window in model.layout().windows() {
-            let part = |learned: &Learned| learned.gradient[window.range()].to_vec();
+        for window in model.layout().specs() {
+            let part = |learned: &Gradients| learned.gradient[window.range()].to_vec();
             let what = format!("{what}, gradient of {}", window.name);
             // Where no gradient is of ordinary size, the greatest of them is the measure all the same.
             let scale = part(exact).iter().fold(0.0, |greatest: f64, x| greatest.max(x.abs()));
@@ -397,17 +398,17 @@ impl Gaps {
 
     /// Compares one model on one batch in all ways.
     fn model(&mut self, name: &str, config: &DecoderConfig, batch: &Batch) {
-        let (model, weights) = grown(config);
-        let passes =
-            [Pass::default(), Pass { dropout: Some(Hash::new(3)), smoothing: 0.1, ..Pass::default() }];
-        for pass in passes {
-            let what = format!("{name}, smoothing {}", pass.smoothing);
-            let exact = learn(&mut Scalar::new(), &model, &weights, batch, pass);
-            let unfused = Otherwise { unfused: true, ..Otherwise::new(&model) }.door();
+        let (model, params) = with_large_params(config);
+        let modes =
+            [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() }];
+        for mode in modes {
+            let what = format!("{name}, smoothing {}", mode.smoothing);
+            let exact = learn(&mut ScalarEngine::new(), &model, &params, batch, mode);
+            let unfused = ModelVariant { unfused: true, ..ModelVariant::new(&model) }.door();
             let ways = [
-                ("scalar, unfused", learn(&mut Scalar::new(), &unfused, &weights, batch, pass)),
-                ("fast", learn(&mut fast(), &model, &weights, batch, pass)),
-                ("fast, unfused", learn(&mut fast(), &unfused, &weights, batch, pass)),
+                ("scalar, unfused", learn(&mut ScalarEngine::new(), &unfused, &params, batch, mode)),
+                ("fast", learn(&mut fast(), &model, &params, batch, mode)),
+                ("fast, unfused", learn(&mut fast(), &unfused, &params, batch, mode)),
             ];
             for (way, ours) in ways {
                 self.compare_learned(way, &what, &model, &ours, &exact);
@@ -417,21 +418,21 @@ impl Gaps {
 }
 
 /// A model whose weights are larger than fresh ones: where all is near zero, all gradients are too, right or wrong.
-fn grown(config: &DecoderConfig) -> (Decoder, Vec<f64>) {
+fn with_large_params(config: &DecoderConfig) -> (Decoder, Vec<f64>) {
     let model = Decoder::new(DecoderConfig { init_std: 0.3, ..config.clone() }).expect("a variant is right");
     let mut random = Random::new(11);
-    let mut weights: Vec<f64> = model.layout().initial(&mut random);
-    weights.iter_mut().for_each(|w| *w += random.gauss(0.0, 0.05)); // gains begin as ones, all alike
-    (model, narrow(&weights))
+    let mut params: Vec<f64> = model.layout().initial(&mut random);
+    params.iter_mut().for_each(|w| *w += random.gauss(0.0, 0.05)); // gains begin as ones, all alike
+    (model, narrow(&params))
 }
 
 #[test]
 fn every_model() {
-    let mut gaps = Gaps::default();
+    let mut deviations = Deviations::default();
     for (name, config) in variants::variants() {
-        gaps.model(name, &config, &variants::batch(&config));
+        deviations.model(name, &config, &variants::batch(&config));
     }
-    gaps.finish();
+    deviations.finish();
 }
 
 #[test]
@@ -441,23 +442,23 @@ fn the_dialog_model_in_full() {
     for (row, length) in [33, 5, 17].into_iter().enumerate() {
         batch.push((0..=length).map(|at| (at * at + 7 * at + row) % 40));
     }
-    batch.weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.1 + (at % 5) as f64 / 2.0);
-    let mut gaps = Gaps::default();
-    gaps.model("dialog in full", &config, &batch);
-    gaps.finish();
+    batch.loss_weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.1 + (at % 5) as f64 / 2.0);
+    let mut deviations = Deviations::default();
+    deviations.model("dialog in full", &config, &batch);
+    deviations.finish();
 }
 
 /// The dialog variant, for longer sequences.
 fn dialog() -> DecoderConfig {
     let (name, config) = variants::variants().swap_remove(1);
     assert_eq!(name, "dialog");
-    DecoderConfig { block_size: 40, dropout: 0.3, ..config }
+    DecoderConfig { context: 40, dropout: 0.3, ..config }
 }
 
 fn nodes(config: &DecoderConfig, batch: &Batch) -> usize {
-    let (model, weights) = grown(config);
+    let (model, params) = with_large_params(config);
     let mut engine = fast();
-    learn(&mut engine, &model, &weights, batch, Pass::default());
+    learn(&mut engine, &model, &params, batch, Mode::default());
     engine.nodes()
 }
 
@@ -467,14 +468,14 @@ fn a_batch_in_shards() {
     let config = dialog();
     let mut batch = Batch::new();
     for row in 0..40 {
-        let length = 1 + (row * 13) % config.block_size;
+        let length = 1 + (row * 13) % config.context;
         batch.push((0..=length).map(|at| (row + at * (row % 3 + 1)) % config.vocab_size));
     }
-    batch.weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.5 + (at % 3) as f64);
+    batch.loss_weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.5 + (at % 3) as f64);
     assert_eq!(nodes(&config, &batch), 3 * nodes(&config, &tokens(40)), "{} tokens", batch.len());
-    let mut gaps = Gaps::default();
-    gaps.model("in shards", &config, &batch);
-    gaps.finish();
+    let mut deviations = Deviations::default();
+    deviations.model("in shards", &config, &batch);
+    deviations.finish();
 }
 
 /// A sequence longer than all others together leaves nothing to the shard after its own.
@@ -485,88 +486,89 @@ fn a_shard_without_anything() {
     for length in [766, 1, 2] {
         batch.push((0..=length).map(|at| (at * at + 3) % config.vocab_size));
     }
-    let mut gaps = Gaps::default();
-    gaps.model("an empty shard", &config, &batch);
-    gaps.finish();
+    let mut deviations = Deviations::default();
+    deviations.model("an empty shard", &config, &batch);
+    deviations.finish();
 }
 
-/// That `Plain` takes something away: the tape of a model without overrides must be much longer.
+/// That `DefaultBodies` takes something away: the tape of a model without overrides must be much longer.
 #[test]
 fn unfused_is_unfused() {
     let config = &dialog();
-    let (model, weights) = grown(config);
-    let unfused = Otherwise { unfused: true, ..Otherwise::new(&model) }.door();
+    let (model, params) = with_large_params(config);
+    let unfused = ModelVariant { unfused: true, ..ModelVariant::new(&model) }.door();
     let batch = variants::batch(config);
-    let nodes = |learn: &dyn Fn(&mut Fast)| {
+    let nodes = |learn: &dyn Fn(&mut FastEngine)| {
         let mut engine = fast();
         learn(&mut engine);
         engine.nodes()
     };
-    let pass = Pass { dropout: Some(Hash::new(3)), smoothing: 0.1, ..Pass::default() };
-    let fused = nodes(&|engine| _ = learn(engine, &model, &weights, &batch, pass));
-    let unfused = nodes(&|engine| _ = learn(engine, &unfused, &weights, &batch, pass));
+    let mode = Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() };
+    let fused = nodes(&|engine| _ = learn(engine, &model, &params, &batch, mode));
+    let unfused = nodes(&|engine| _ = learn(engine, &unfused, &params, &batch, mode));
     assert!(unfused > 10 * fused, "{fused} results fused, {unfused} unfused");
 }
 
 /// Read in pieces with a cache, a sequence has the logits, losses and gradients that it has as a whole.
 #[test]
 fn a_cache_changes_nothing() {
-    let mut gaps = Gaps::default();
+    let mut deviations = Deviations::default();
     for (name, config) in variants::variants() {
-        let (model, weights) = grown(&config);
+        let (model, params) = with_large_params(&config);
         let batch = variants::batch(&config);
         let count = tokens(batch.len() * config.vocab_size);
-        let whole = Otherwise { logits_of: Some(&batch), ..Otherwise::new(&model) }.door();
-        let logits = learn(&mut Scalar::new(), &whole, &weights, &count, Pass::default());
-        let exact = learn(&mut Scalar::new(), &model, &weights, &batch, Pass::default());
+        let whole = ModelVariant { logits_of: Some(&batch), ..ModelVariant::new(&model) }.door();
+        let logits = learn(&mut ScalarEngine::new(), &whole, &params, &count, Mode::default());
+        let exact = learn(&mut ScalarEngine::new(), &model, &params, &batch, Mode::default());
         for pieces in [&[1][..], &[2, 1, 3], &[4, 1, 1], &[]] {
             for unfused in [false, true] {
-                let losses_in = || Otherwise { unfused, pieces, ..Otherwise::new(&model) };
+                let losses_in = || ModelVariant { unfused, pieces, ..ModelVariant::new(&model) };
                 let [losses_in, logits_in] =
-                    [losses_in(), Otherwise { logits_of: Some(&batch), ..losses_in() }].map(Otherwise::door);
+                    [losses_in(), ModelVariant { logits_of: Some(&batch), ..losses_in() }]
+                        .map(ModelVariant::door);
                 let what = format!("{name} in pieces of {pieces:?}, unfused: {unfused}");
-                let (scalar, fast) = (&mut Scalar::new(), &mut fast());
+                let (scalar, fast) = (&mut ScalarEngine::new(), &mut fast());
                 let ours = [
-                    ("scalar", learn(scalar, &logits_in, &weights, &count, Pass::default())),
-                    ("fast", learn(fast, &logits_in, &weights, &count, Pass::default())),
+                    ("scalar", learn(scalar, &logits_in, &params, &count, Mode::default())),
+                    ("fast", learn(fast, &logits_in, &params, &count, Mode::default())),
                 ];
                 for (way, ours) in ours {
-                    gaps.compare(way, &format!("{what}, logits"), &ours.losses, &logits.losses);
+                    deviations.compare(way, &format!("{what}, logits"), &ours.losses, &logits.losses);
                 }
                 let ours = [
-                    ("scalar", learn(scalar, &losses_in, &weights, &batch, Pass::default())),
-                    ("fast", learn(fast, &losses_in, &weights, &batch, Pass::default())),
+                    ("scalar", learn(scalar, &losses_in, &params, &batch, Mode::default())),
+                    ("fast", learn(fast, &losses_in, &params, &batch, Mode::default())),
                 ];
                 for (way, ours) in ours {
-                    gaps.compare_learned(way, &what, &model, &ours, &exact);
+                    deviations.compare_learned(way, &what, &model, &ours, &exact);
                 }
             }
         }
     }
-    gaps.finish();
+    deviations.finish();
 }
 
 /// The same through the engines' own loop.
 #[test]
 fn generation_sees_the_same_logits() {
-    fn logits<E: Engine>(engine: &mut E, model: &Decoder, weights: &[f64], tokens: &[usize]) -> Vec<f64> {
-        let weights: Vec<E::Real> = weights.iter().map(|&w| E::Real::from_f64(w)).collect();
+    fn logits<E: Engine>(engine: &mut E, model: &Decoder, params: &[f64], tokens: &[usize]) -> Vec<f64> {
+        let params: Vec<E::Real> = params.iter().map(|&w| E::Real::from_f64(w)).collect();
         let mut all = Vec::new();
         let mut next = 2;
-        engine.generate(model, &weights, &tokens[..next], &mut |logits| {
+        engine.generate(model, &params, &tokens[..next], &mut |logits| {
             all.extend_from_slice(logits);
             next += 1;
             tokens.get(next - 1).copied()
         });
         all
     }
-    let mut gaps = Gaps::default();
+    let mut deviations = Deviations::default();
     for (name, config) in variants::variants() {
-        let (model, weights) = grown(&config);
-        let tokens: Vec<usize> = (0..config.block_size).map(|at| (at * at + 3) % config.vocab_size).collect();
-        let exact = logits(&mut Scalar::new(), &model, &weights, &tokens);
+        let (model, params) = with_large_params(&config);
+        let tokens: Vec<usize> = (0..config.context).map(|at| (at * at + 3) % config.vocab_size).collect();
+        let exact = logits(&mut ScalarEngine::new(), &model, &params, &tokens);
         assert_eq!(exact.len(), (tokens.len() - 1) * config.vocab_size);
-        gaps.compare("fast", name, &logits(&mut fast(), &model, &weights, &tokens), &exact);
+        deviations.compare("fast", name, &logits(&mut fast(), &model, &params, &tokens), &exact);
     }
-    gaps.finish();
+    deviations.finish();
 }

@@ -7,21 +7,21 @@ use std::path::Path;
 
 use gradus::Engine;
 use gradus::data::{Batch, Dialogs, Names};
-use gradus::fast::Fast;
+use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::optim::{Adam, Optimizer};
 use gradus::random::Random;
-use gradus::scalar::Scalar;
-use gradus::threads::Threads;
+use gradus::scalar::ScalarEngine;
+use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 use serde::Deserialize;
 
 #[path = "common/dataset.rs"]
 mod dataset;
-#[path = "common/learner.rs"]
-mod learner;
+#[path = "common/dialog_trainer.rs"]
+mod dialog_trainer;
 
-use learner::{ADAMW, METHODS, Method, SETTINGS, dialogs};
+use dialog_trainer::{ADAMW, METHODS, Method, SETTINGS, dialogs};
 
 /// How far losses of the two engines may lie apart.
 const NARROW: f64 = 1e-5;
@@ -37,8 +37,8 @@ fn assert_close(what: &str, ours: &[f64], theirs: &[f64], tolerance: f64) {
     assert!(close, "{what}: {ours:?} instead of {theirs:?}, at most {gap:.1e} apart");
 }
 
-fn fast() -> Fast {
-    Fast::new(Threads::new(2))
+fn fast() -> FastEngine {
+    FastEngine::new(ThreadPool::new(2))
 }
 
 /// What microgpt.py printed, and the names that it read first.
@@ -71,7 +71,7 @@ fn names_as_microgpt_learns_them() {
     };
     let batches: Vec<Batch> = golden.first_docs.iter().map(batch).collect();
     assert_eq!(batches.len(), 10);
-    let scalar = names(Scalar::new(), 27, golden.docs, &batches);
+    let scalar = names(ScalarEngine::new(), 27, golden.docs, &batches);
     let fast_losses = names(fast(), 27, golden.docs, &batches);
     assert_close("names, fast and scalar", &fast_losses, &scalar, NARROW);
     assert_close("names, fast and microgpt.py", &fast_losses, &golden.losses[..10], NARROW);
@@ -107,7 +107,7 @@ fn names_in_batches() {
         };
         let batches: Vec<Batch> = (0..10).map(batch).collect();
         let [scalar, fast] = [
-            names(Scalar::new(), shipped.vocab_size(), shipped.len(), &batches),
+            names(ScalarEngine::new(), shipped.vocab_size(), shipped.len(), &batches),
             names(fast(), shipped.vocab_size(), shipped.len(), &batches),
         ];
         assert_close(&format!("{size} names a step"), &fast, &scalar, NARROW);
@@ -117,17 +117,17 @@ fn names_in_batches() {
 /// An optimizer for 32 bits in the service of an engine of 64.
 struct Narrowed {
     optimizer: Box<dyn Optimizer<f32>>,
-    weights: Vec<f32>,
+    params: Vec<f32>,
 }
 
 impl Optimizer<f64> for Narrowed {
-    fn update(&mut self, weights: &mut [f64], gradient: &[f64], learning_rate: f64) {
+    fn update(&mut self, params: &mut [f64], gradient: &[f64], learning_rate: f64) {
         let gradient: Vec<f32> = gradient.iter().map(|&g| g as f32).collect();
-        self.optimizer.update(&mut self.weights, &gradient, learning_rate);
-        weights.iter_mut().zip(&self.weights).for_each(|(to, &w)| *to = f64::from(w));
+        self.optimizer.update(&mut self.params, &gradient, learning_rate);
+        params.iter_mut().zip(&self.params).for_each(|(to, &w)| *to = f64::from(w));
     }
 
-    fn memory(&mut self) -> Vec<(&'static str, &mut [f64])> {
+    fn state(&mut self) -> Vec<(&'static str, &mut [f64])> {
         Vec::new()
     }
 
@@ -151,7 +151,7 @@ fn dialog<E: Engine>(mut trainer: Trainer<Decoder, E>, text: &Dialogs) -> Vec<f6
 }
 
 /// What the scalar engine computed with AdamW, and with Muon, whose products of matrices are of 32 bits. They change with
-/// `datasets/dialog.txt`, with the preset, and with the settings in `common/learner.rs`: the test prints what they
+/// `datasets/dialog.txt`, with the preset, and with the settings in `common/dialog_trainer.rs`: the test prints what they
 /// have become.
 const DIALOG: [(Method, [f64; 10], f64); 2] = [
     (
@@ -195,16 +195,17 @@ fn dialog_in_its_preset() {
     assert_eq!(DIALOG.map(|(method, ..)| method), METHODS);
     for (method, figures, tolerance) in DIALOG {
         let trainer = method.learner(&config, 2, 42);
-        let (model, weights) = (trainer.model().clone(), trainer.weights().to_vec());
-        let wide = weights.iter().map(|&w| f64::from(w)).collect();
+        let (model, params) = (trainer.model().clone(), trainer.params().to_vec());
+        let wide = params.iter().map(|&w| f64::from(w)).collect();
         let optimizer: Box<dyn Optimizer<f64>> = match method {
-            Method::Muon => {
-                Box::new(Narrowed { optimizer: method.optimizer(model.layout(), &Threads::new(2)), weights })
-            }
-            Method::Adamw => Box::new(Adam::new(weights.len(), ADAMW)),
+            Method::Muon => Box::new(Narrowed {
+                optimizer: method.optimizer(model.layout(), &ThreadPool::new(2)),
+                params,
+            }),
+            Method::Adamw => Box::new(Adam::new(params.len(), ADAMW)),
         };
         let fast = dialog(trainer, &text);
-        let scalar = Trainer::with_optimizer(model, Scalar::new(), optimizer, SETTINGS, wide);
+        let scalar = Trainer::with_optimizer(model, ScalarEngine::new(), optimizer, SETTINGS, wide);
         let scalar = dialog(scalar, &text);
         assert_close(&format!("dialog with {method:?}, fast and scalar"), &fast, &scalar, NARROW);
         assert_close(

@@ -8,33 +8,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gradus::checkpoint::write_atomically;
 use gradus::data::Batch;
-use gradus::fast::Fast;
+use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig};
 use gradus::optim::{Adam, AdamSettings};
 use gradus::random::{Random, RandomState};
-use gradus::scalar::Scalar;
+use gradus::scalar::ScalarEngine;
 use gradus::train::{EarlyStopping, Settings, Trainer};
 use gradus::{Engine, Model};
 
-#[path = "common/learner.rs"]
-mod learner;
+#[path = "common/dialog_trainer.rs"]
+mod dialog_trainer;
 #[path = "common/state.rs"]
 mod state;
 
-use learner::{ADAMW, METHODS, Method, SETTINGS, dialogs};
+use dialog_trainer::{ADAMW, METHODS, Method, SETTINGS, dialogs};
 use state::{FILE, State, state};
 
 const CONTEXT: usize = 16;
 const HALF: usize = 15;
 
 fn config(vocab_size: usize) -> DecoderConfig {
-    DecoderConfig {
-        n_layer: 2,
-        n_embd: 16,
-        n_ffn: 32,
-        block_size: CONTEXT,
-        ..DecoderConfig::dialog(vocab_size)
-    }
+    DecoderConfig { n_layer: 2, n_embd: 16, n_ffn: 32, context: CONTEXT, ..DecoderConfig::dialog(vocab_size) }
 }
 
 /// What a loop around a trainer remembers.
@@ -55,7 +49,7 @@ fn train<E: Engine>(
         losses.push(trainer.step(&batch).loss);
         if trainer.steps_done().is_multiple_of(4) {
             let validated = trainer.validate(&validation);
-            stopping.note(validated);
+            stopping.record(validated);
             losses.push(validated);
         }
     }
@@ -105,8 +99,8 @@ fn two_halves_are_a_whole() {
         let names: Vec<&str> = state.numbers.keys().map(String::as_str).collect();
         let common = ["adam.m", "adam.v", "difficulty", "ema"];
         let expected: Vec<&str> = match method {
-            Method::Muon => common.into_iter().chain(["muon.momentum", "weights"]).collect(),
-            Method::Adamw => common.into_iter().chain(["weights"]).collect(),
+            Method::Muon => common.into_iter().chain(["muon.momentum", "params"]).collect(),
+            Method::Adamw => common.into_iter().chain(["params"]).collect(),
         };
         assert_eq!(names, expected);
         assert_eq!(state.description["step"], 2 * HALF);
@@ -121,20 +115,20 @@ fn two_halves_on_the_scalar_engine() {
     let vocab = dialogs(CONTEXT).tokenizer().vocab_size();
     twice("scalar", |seed, _| {
         let model = Decoder::new(DecoderConfig { n_layer: 1, ..config(vocab) }).expect("it fits");
-        let weights: Vec<f64> = model.layout().initial(&mut Random::new(seed));
-        let adam = Box::new(Adam::new(weights.len(), ADAMW));
-        Trainer::with_optimizer(model, Scalar::new(), adam, SETTINGS, weights)
+        let params: Vec<f64> = model.layout().initial(&mut Random::new(seed));
+        let adam = Box::new(Adam::new(params.len(), ADAMW));
+        Trainer::with_optimizer(model, ScalarEngine::new(), adam, SETTINGS, params)
     });
     // And microgpt's, in which there is nothing but weights and Adam.
     let state = twice("microgpt", |seed, _| {
         let model = Decoder::new(DecoderConfig::microgpt(vocab)).expect("a preset");
-        Trainer::new(model, Scalar::new(), Settings::default(), &mut Random::new(seed))
+        Trainer::new(model, ScalarEngine::new(), Settings::default(), &mut Random::new(seed))
     });
     assert_eq!(state.numbers.len(), 3);
 }
 
 /// A trainer after three steps, and the folder that it was saved in.
-fn saved(method: Method) -> (tempfile::TempDir, Trainer<Decoder, Fast>) {
+fn saved(method: Method) -> (tempfile::TempDir, Trainer<Decoder, FastEngine>) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut trainer = method.learner(&config(dialogs(CONTEXT).tokenizer().vocab_size()), 1, 1);
     train(&mut trainer, 3, &mut Random::new(1), &mut EarlyStopping::new(1));
@@ -148,9 +142,15 @@ fn a_state_of_another_run_is_refused() {
     let config = config(vocab);
     let with = |settings: Settings| {
         let model = Decoder::new(config.clone()).expect("it fits");
-        let weights: Vec<f32> = model.layout().initial(&mut Random::new(1));
-        let adam = Box::new(Adam::new(weights.len(), AdamSettings::MICROGPT));
-        Trainer::with_optimizer(model, Fast::new(gradus::threads::Threads::new(1)), adam, settings, weights)
+        let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
+        let adam = Box::new(Adam::new(params.len(), AdamSettings::MICROGPT));
+        Trainer::with_optimizer(
+            model,
+            FastEngine::new(gradus::thread_pool::ThreadPool::new(1)),
+            adam,
+            settings,
+            params,
+        )
     };
     let wider = DecoderConfig { n_ffn: 33, ..config.clone() };
     let more = DecoderConfig { vocab_size: vocab + 1, ..config.clone() };
@@ -205,12 +205,12 @@ fn a_damaged_state_is_refused() {
     // What the caller needs is not what it finds.
     fs::write(&path, &whole).expect("it can be replaced");
     assert!(trainer.restore_state::<Caller>(folder.path()).is_err());
-    assert!(Trainer::<Decoder, Fast>::peek_state::<Caller>(folder.path()).is_err());
+    assert!(Trainer::<Decoder, FastEngine>::peek_state::<Caller>(folder.path()).is_err());
     assert_eq!(trainer.restore_state::<String>(folder.path()).expect("it is whole again"), "caller");
     for missing in [PathBuf::from("no such folder"), path] {
         let error = trainer.restore_state::<String>(&missing).expect_err("no folder").to_string();
         assert!(error.contains(FILE), "{error}");
-        assert!(Trainer::<Decoder, Fast>::peek_state::<String>(&missing).is_err());
+        assert!(Trainer::<Decoder, FastEngine>::peek_state::<String>(&missing).is_err());
     }
 }
 

@@ -52,14 +52,14 @@ impl Background {
         read("out") + &read("err")
     }
 
-    fn is_over(&mut self) -> bool {
+    fn should_stop(&mut self) -> bool {
         self.child.try_wait().expect("it can be waited for").is_some()
     }
 
     /// Waits until it has said something, or is over.
     fn until(&mut self, words: &str) {
         for _ in 0..60_000 {
-            if self.said().contains(words) || self.is_over() {
+            if self.said().contains(words) || self.should_stop() {
                 return;
             }
             sleep(Duration::from_millis(1));
@@ -164,10 +164,10 @@ fn ctrl_c_and_resume() {
 fn look(folder: &Path) -> Option<u64> {
     if folder.join(checkpoint::FILE).exists() {
         let model = Checkpoint::<f32>::load(folder).expect("a model that is there is whole");
-        assert_eq!(model.weights.len(), model.model.layout().len());
+        assert_eq!(model.params.len(), model.model.layout().len());
     }
     let State { description, numbers } = folder.join(FILE).exists().then(|| state(folder))?;
-    assert!(numbers.contains_key("weights"));
+    assert!(numbers.contains_key("params"));
     description["step"].as_u64()
 }
 
@@ -194,7 +194,7 @@ fn kill_at_any_moment() {
             process.until("matrix products");
         }
         sleep(Duration::from_micros(random.below(80_000) as u64));
-        assert!(!process.is_over(), "round {round}: {}", process.said());
+        assert!(!process.should_stop(), "round {round}: {}", process.said());
         process.kill();
         let after = look(&folder);
         assert!(after >= before, "round {round}: step {after:?} after {before:?}");

@@ -3,11 +3,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gradus::params::{Init, Kind, Layout};
+use gradus::params::{Init, Layout, ParamKind};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Graph, Matrix, Value};
-use gradus::tensor::AttentionShape;
-use gradus::{Function, Tensor};
+use gradus::tensor::AttentionSpec;
+use gradus::{Tensor, UnaryOp};
 
 fn matrix<'g, const N: usize, const M: usize>(graph: &'g Graph<'g>, rows: [[f64; M]; N]) -> Matrix<'g> {
     graph.matrix(N, M, rows.as_flattened())
@@ -17,7 +17,7 @@ fn assert_rows<const N: usize, const M: usize>(x: Matrix, rows: [[f64; M]; N]) {
     assert_eq!(x.shape(), (N, M));
     for (at, row) in rows.iter().enumerate() {
         assert_eq!(x.row(at), row, "row {at}");
-        assert!(row.iter().enumerate().all(|(col, y)| x.value(at, col).data() == *y), "row {at}");
+        assert!(row.iter().enumerate().all(|(col, y)| x.at(at, col).data() == *y), "row {at}");
     }
 }
 
@@ -43,7 +43,7 @@ fn primitives_by_hand() {
     assert_rows(Tensor::concat_cols(&[a, column]), [[1.0, 2.0, 3.0, 2.0], [4.0, 5.0, 6.0, -1.0]]);
     assert_rows(Tensor::concat_rows(&[row, a]), [[10.0, 20.0, 30.0], [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]);
     assert_rows(a.row_dot(c), [[5.0], [13.0]]);
-    assert_rows(a.apply(Function::Neg), [[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]]);
+    assert_rows(a.apply(UnaryOp::Neg), [[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]]);
     assert_rows(a.constant(1, 2, &[7.0, 8.0]), [[7.0, 8.0]]);
 
     assert_rows(a + c, [[2.0, 4.0, 3.0], [4.0, 4.0, 9.0]]);
@@ -68,9 +68,9 @@ fn the_greatest_of_a_row_is_a_constant() {
     let graph = arena.graph();
     let x = matrix(graph, [[1.0, 5.0, 2.0]]);
     let y = (x - x.row_max()).row_sum();
-    y.value(0, 0).backward();
-    assert_eq!(y.value(0, 0).data(), -7.0);
-    assert_eq!([0, 1, 2].map(|col| x.value(0, col).grad()), [1.0, 1.0, 1.0]);
+    y.at(0, 0).backward();
+    assert_eq!(y.at(0, 0).data(), -7.0);
+    assert_eq!([0, 1, 2].map(|col| x.at(0, col).grad()), [1.0, 1.0, 1.0]);
 }
 
 /// A softmax or a cross entropy may not overflow, however large what goes in.
@@ -82,8 +82,8 @@ fn large_logits_do_not_overflow() {
     assert_rows(x.softmax(), [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]);
     let loss = x.cross_entropy(&[1, 1], 0.0);
     assert_rows(loss, [[1e4], [0.0]]);
-    loss.weighted_mean(&[1.0, 1.0]).value(0, 0).backward();
-    assert_eq!([0, 1, 2].map(|col| x.value(0, col).grad()), [0.5, -0.5, 0.0]);
+    loss.weighted_mean(&[1.0, 1.0]).at(0, 0).backward();
+    assert_eq!([0, 1, 2].map(|col| x.at(0, col).grad()), [0.5, -0.5, 0.0]);
 }
 
 /// Two ways to the same: values and gradients of both must agree.
@@ -102,14 +102,12 @@ fn same(name: &str, inputs: &[(usize, usize)], ways: [for<'g> fn(&[Matrix<'g>]) 
             (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))).collect()
         };
         let y = way(&x);
-        let values: Vec<f64> = all(y).into_iter().map(|(row, col)| y.value(row, col).data()).collect();
-        let parts: Vec<Value> = all(y)
-            .into_iter()
-            .map(|(row, col)| y.value(row, col) * (row as f64 + 0.3 * col as f64))
-            .collect();
+        let values: Vec<f64> = all(y).into_iter().map(|(row, col)| y.at(row, col).data()).collect();
+        let parts: Vec<Value> =
+            all(y).into_iter().map(|(row, col)| y.at(row, col) * (row as f64 + 0.3 * col as f64)).collect();
         Value::sum(&parts).backward();
         let grad = |x: &Matrix| -> Vec<f64> {
-            all(*x).into_iter().map(|(row, col)| x.value(row, col).grad()).collect()
+            all(*x).into_iter().map(|(row, col)| x.at(row, col).grad()).collect()
         };
         (y.shape(), [values, x.iter().flat_map(grad).collect()].concat())
     };
@@ -156,7 +154,7 @@ fn a_shortcut_computes_what_its_definition_computes() {
 fn shapes_that_do_not_fit_are_named() {
     type Mistake = for<'g> fn(Matrix<'g>, Matrix<'g>) -> Matrix<'g>;
     let shape =
-        AttentionShape { n_head: 1, n_kv_head: 1, scale: 1.0, causal: true, queries: &[2], keys: &[4] };
+        AttentionSpec { n_head: 1, n_kv_head: 1, scale: 1.0, causal: true, queries: &[2], keys: &[4] };
     let shape_of = |x: Matrix<'_>| format!("{:?}", x.shape());
     let mistakes: [(&str, Mistake); 8] = [
         ("matmul:", |a, b| a.matmul(b)),
@@ -181,7 +179,7 @@ fn shapes_that_do_not_fit_are_named() {
         assert!(text.contains(words) && text.contains(&shape_of(b)), "{text}");
     }
     let mut layout = Layout::default();
-    layout.add("w", 2, 2, Kind::Matrix, Init::Ones);
+    layout.add("w", 2, 2, ParamKind::Matrix, Init::Ones);
     let bound = graph.bind(&layout, &[1.0; 4]);
     let others: [(&str, &mut dyn FnMut()); 20] = [
         ("matrix", &mut || _ = graph.matrix(usize::MAX / 2 + 2, 2, &[1.0; 2])),

@@ -2,18 +2,18 @@
 //! are the same to the last bit on one, two, three and eight of them.
 
 use gradus::Engine;
+use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
-use gradus::fast::Fast;
-use gradus::hash::Hash;
-use gradus::model::{Decoder, DecoderConfig, Model, Pass};
+use gradus::fast::FastEngine;
+use gradus::model::{Decoder, DecoderConfig, Mode, Model};
 use gradus::random::Random;
-use gradus::threads::Threads;
+use gradus::thread_pool::ThreadPool;
 use gradus::train::Weighting;
 
-#[path = "common/learner.rs"]
-mod learner;
+#[path = "common/dialog_trainer.rs"]
+mod dialog_trainer;
 
-use learner::{METHODS, dialogs};
+use dialog_trainer::{METHODS, dialogs};
 
 const COUNTS: [usize; 4] = [1, 2, 3, 8];
 
@@ -35,7 +35,7 @@ fn batch(lengths: impl IntoIterator<Item = usize>) -> Batch {
     for (row, length) in lengths.into_iter().enumerate() {
         batch.push((0..=length).map(|at| (row * 7 + at * (row % 5 + 1)) % 30));
     }
-    batch.weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.1 + (at % 7) as f64);
+    batch.loss_weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.1 + (at % 7) as f64);
     batch
 }
 
@@ -45,15 +45,15 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
 
 #[test]
 fn there_are_as_many_threads_as_asked_for() {
-    assert_eq!(COUNTS.map(|count| Threads::new(count).count()), COUNTS);
-    assert!(Threads::new(0).count() >= 1);
+    assert_eq!(COUNTS.map(|count| ThreadPool::new(count).count()), COUNTS);
+    assert!(ThreadPool::new(0).count() >= 1);
 }
 
 #[test]
 fn loss_and_gradient() {
     let model = Decoder::new(config(30)).expect("a configuration that fits");
-    let weights: Vec<f32> = model.layout().initial(&mut Random::new(1));
-    assert!(weights.len() > 1 << 14);
+    let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
+    assert!(params.len() > 1 << 14);
     // Into how many shards each batch is cut is seen by how many results there are on all tapes.
     let batches = [
         ("even", batch([64; 20]), Some(5)),
@@ -66,21 +66,21 @@ fn loss_and_gradient() {
         ("dwarfs before a giant", batch([1, 2, 1, 900]), None),
     ];
     for (name, batch, shards) in batches {
-        let pass = Pass { dropout: Some(Hash::new(5)), smoothing: 0.1, ..Pass::default() };
+        let mode = Mode { dropout: Some(CounterRng::new(5)), smoothing: 0.1, ..Mode::default() };
         let learn = |threads: usize| {
-            let mut engine = Fast::new(Threads::new(threads));
-            let mut gradient = vec![f32::NAN; weights.len()];
-            let loss = engine.gradient(&model, &weights, &batch, pass, &mut gradient);
+            let mut engine = FastEngine::new(ThreadPool::new(threads));
+            let mut gradient = vec![f32::NAN; params.len()];
+            let loss = engine.gradient(&model, &params, &batch, mode, &mut gradient);
             assert!(loss.is_finite() && gradient.iter().all(|g| g.is_finite()), "{name}");
             let nodes = engine.nodes();
             let losses = engine.token_losses().to_vec();
-            let evaluated = engine.loss(&model, &weights, &batch);
+            let evaluated = engine.loss(&model, &params, &batch);
             (loss, losses, bits(&gradient), evaluated, engine.token_losses().to_vec(), nodes)
         };
         let alone = learn(1);
         assert_eq!(alone.1.len(), batch.len(), "{name}: a loss for each token");
-        let mut small = Fast::new(Threads::new(1));
-        small.gradient(&model, &weights, &self::batch([3]), pass, &mut vec![0.0; weights.len()]);
+        let mut small = FastEngine::new(ThreadPool::new(1));
+        small.gradient(&model, &params, &self::batch([3]), mode, &mut vec![0.0; params.len()]);
         if let Some(shards) = shards {
             assert_eq!(alone.5, shards * small.nodes(), "{name}: the number of shards");
         }
@@ -94,17 +94,17 @@ fn loss_and_gradient() {
 #[test]
 fn what_was_before_leaves_no_trace() {
     let model = Decoder::new(config(30)).expect("a configuration that fits");
-    let weights: Vec<f32> = model.layout().initial(&mut Random::new(1));
+    let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
     let batches = [batch([10, 3, 10]), batch([64; 40]), batch([600]), batch((0..60).map(|row| 1 + row % 50))];
     for threads in COUNTS {
-        let mut used = Fast::new(Threads::new(threads));
+        let mut used = FastEngine::new(ThreadPool::new(threads));
         for batch in batches.iter().chain(batches.iter().rev()) {
-            let learn = |engine: &mut Fast| {
-                let mut gradient = vec![0.0; weights.len()];
-                let loss = engine.gradient(&model, &weights, batch, Pass::default(), &mut gradient);
+            let learn = |engine: &mut FastEngine| {
+                let mut gradient = vec![0.0; params.len()];
+                let loss = engine.gradient(&model, &params, batch, Mode::default(), &mut gradient);
                 (loss, bits(&gradient), engine.token_losses().to_vec())
             };
-            let fresh = learn(&mut Fast::new(Threads::new(threads)));
+            let fresh = learn(&mut FastEngine::new(ThreadPool::new(threads)));
             assert!(learn(&mut used) == fresh, "{threads} threads, {} tokens", batch.len());
         }
     }
@@ -125,7 +125,7 @@ fn twenty_steps_of_training() {
             }
             let weight = trainer.weighting().map(Weighting::mean);
             let validated = trainer.validate(&validation);
-            (losses, bits(trainer.weights()), bits(trainer.best_weights()), weight, validated)
+            (losses, bits(trainer.params()), bits(trainer.eval_params()), weight, validated)
         };
         let alone = train(1);
         assert!(alone.0[19] < 0.95 * alone.0[0], "{method:?} learns: {:?}", alone.0);

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gradus::optim::{Adam, AdamSettings, Optimizer};
-use gradus::tensor::AttentionShape;
-use gradus::{Function, Tensor};
+use gradus::tensor::AttentionSpec;
+use gradus::{Tensor, UnaryOp};
 use serde::Deserialize;
 
 #[path = "common/engines.rs"]
@@ -84,17 +84,17 @@ impl Expression for Case {
     fn of<T: Tensor>(&self, x: &[T]) -> T {
         let s = &self.settings;
         match self.op.as_str() {
-            "silu" => x[0].apply(Function::Silu),
-            "relu" => x[0].apply(Function::Relu),
-            "tanh" => x[0].apply(Function::Tanh),
-            "sigmoid" => x[0].apply(Function::Sigmoid),
+            "silu" => x[0].apply(UnaryOp::Silu),
+            "relu" => x[0].apply(UnaryOp::Relu),
+            "tanh" => x[0].apply(UnaryOp::Tanh),
+            "sigmoid" => x[0].apply(UnaryOp::Sigmoid),
             "swiglu" => x[0].swiglu(x[1]),
             "softmax" => x[0].softmax(),
             "rms_norm" => x[0].rms_norm(x.get(1).copied(), s.eps),
             "linear" => x[0].linear(x[1]),
             "rope" => x[0].rope(&s.positions, s.heads, s.base),
             "attention" => {
-                let shape = AttentionShape {
+                let shape = AttentionSpec {
                     n_head: s.heads,
                     n_kv_head: s.kv_heads,
                     scale: s.scale,
@@ -107,8 +107,8 @@ impl Expression for Case {
             }
             "cross_entropy" => {
                 let ones = vec![1.0; s.targets.len()];
-                let weights = self.inputs.get("weights").map_or(&ones, |weights| &weights.data);
-                x[0].cross_entropy(&s.targets, s.smoothing).weighted_mean(weights)
+                let loss_weights = self.inputs.get("weights").map_or(&ones, |weights| &weights.data);
+                x[0].cross_entropy(&s.targets, s.smoothing).weighted_mean(loss_weights)
             }
             other => panic!("ops.json has a case of {other}, which is no operation here"),
         }
@@ -200,12 +200,12 @@ fn adam(algorithm: &str, name: &str) {
     let run: Run = serde_json::from_value(runs.next().expect("the case is there")).expect("a run of Adam");
 
     let AdamRun { beta1, beta2, eps, weight_decay, lrs } = run.settings;
-    let mut weights = flat(&run.initial);
-    let mut adam = Adam::new(weights.len(), AdamSettings { beta1, beta2, eps, weight_decay });
+    let mut params = flat(&run.initial);
+    let mut adam = Adam::new(params.len(), AdamSettings { beta1, beta2, eps, weight_decay });
     assert!(lrs.len() >= 10 && run.params.len() == lrs.len() && run.gradients.len() == lrs.len());
-    for (step, ((lr, gradient), params)) in lrs.iter().zip(&run.gradients).zip(&run.params).enumerate() {
-        adam.update(&mut weights, &flat(gradient), *lr);
-        for (at, (&ours, theirs)) in weights.iter().zip(flat(params)).enumerate() {
+    for (step, ((lr, gradient), expected)) in lrs.iter().zip(&run.gradients).zip(&run.params).enumerate() {
+        adam.update(&mut params, &flat(gradient), *lr);
+        for (at, (&ours, theirs)) in params.iter().zip(flat(expected)).enumerate() {
             let what = || format!("{algorithm} {name}, step {step}, weight {at}: {ours}, not {theirs}");
             assert!(close(ours, theirs), "{}", what());
         }

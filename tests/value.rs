@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gradus::scalar::{Arena, Graph, Matrix, Value};
-use gradus::{Binary, Function, Tensor};
+use gradus::{BinaryOp, Tensor, UnaryOp};
 
 const EPS: f64 = 1e-6;
 const ATOL: f64 = 1e-5;
@@ -92,17 +92,17 @@ fn every_operation_has_the_value_of_plain_numbers() {
         close(x.silu(), a / (1.0 + (-a).exp()));
         close(Value::sum(&[x, y, x]), a + c + a);
         close(Value::dot(&[x, y], &[y, y]), a * c + c * c);
-        for f in Function::EXAMPLES.into_iter().filter(|f| *f != Function::Ln) {
-            close(x.apply(f), f.value(a));
+        for f in UnaryOp::EXAMPLES.into_iter().filter(|f| *f != UnaryOp::Ln) {
+            close(x.apply(f), f.eval(a));
         }
     }
 }
 
 #[test]
 fn the_gradient_of_every_function_is_the_limit_of_a_difference() {
-    for f in Function::EXAMPLES {
+    for f in UnaryOp::EXAMPLES {
         for x in [0.3, 1.7, 4.0, -0.8, -2.5] {
-            if x > 0.0 || f != Function::Ln {
+            if x > 0.0 || f != UnaryOp::Ln {
                 check(&format!("{f:?}"), |v| v[0].apply(f), &[x]);
             }
         }
@@ -125,15 +125,15 @@ fn the_gradient_of_every_function_is_the_limit_of_a_difference() {
 
 #[test]
 fn the_gradient_of_every_operator_is_the_limit_of_a_difference() {
-    fn combine<'g>(op: Binary, a: Value<'g>, b: Value<'g>) -> Value<'g> {
+    fn combine<'g>(op: BinaryOp, a: Value<'g>, b: Value<'g>) -> Value<'g> {
         match op {
-            Binary::Add => a + b,
-            Binary::Sub => a - b,
-            Binary::Mul => a * b,
-            Binary::Div => a / b,
+            BinaryOp::Add => a + b,
+            BinaryOp::Sub => a - b,
+            BinaryOp::Mul => a * b,
+            BinaryOp::Div => a / b,
         }
     }
-    for op in Binary::ALL {
+    for op in BinaryOp::ALL {
         for (a, b) in [(0.3, 1.7), (-0.8, 0.4), (2.0, -1.5)] {
             check(&format!("{op:?}"), |v| combine(op, v[0], v[1]), &[a, b]);
             check(&format!("{op:?} of a value and itself"), |v| combine(op, v[0], v[0]), &[a]);
@@ -354,7 +354,7 @@ type OnMatrices = for<'g> fn(Matrix<'g>, Matrix<'g>, Matrix<'g>) -> Matrix<'g>;
 
 /// Every operation on matrices that makes numbers: `a` is `[2, 3]`, `b` is `[2, 3]`, and `c` is `[3, 2]`.
 const ON_MATRICES: [(&str, OnMatrices); 14] = [
-    ("apply", |a, _, _| a.apply(Function::Exp)),
+    ("apply", |a, _, _| a.apply(UnaryOp::Exp)),
     ("product of equal shapes", |a, b, _| a * b),
     ("product with one row", |a, b, _| a.slice_rows(1..2) * b),
     ("product with one column", |a, b, _| a * b.slice_cols(2..3)),
@@ -380,12 +380,12 @@ fn a_number_of_a_matrix_has_gradients_toward_its_operands_and_no_others() {
             [(2, 3, 1), (2, 3, 7), (3, 2, 13)].map(|(rows, cols, n)| graph.matrix(rows, cols, &numbers(n)));
         let y = operation(inputs[0], inputs[1], inputs[2]);
         for (row, col) in (0..y.shape().0).flat_map(|row| (0..y.shape().1).map(move |col| (row, col))) {
-            let y = y.value(row, col);
+            let y = y.at(row, col);
             y.backward();
             let mut with_gradient: Vec<f64> = Vec::new();
             for x in inputs {
                 let (rows, cols) = x.shape();
-                let all = (0..rows).flat_map(|row| (0..cols).map(move |col| x.value(row, col)));
+                let all = (0..rows).flat_map(|row| (0..cols).map(move |col| x.at(row, col)));
                 with_gradient.extend(all.filter(|x| x.grad() != 0.0).map(|x| x.data()));
             }
             // All numbers are different, so that they tell where they come from.
@@ -403,19 +403,19 @@ fn what_the_result_does_not_depend_on_hands_nothing_down() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let a = graph.matrix(1, 2, &[0.0, 4.0]);
-    let roots = a.apply(Function::Power(0.5)); // whose slope at 0 is infinite
-    roots.value(0, 1).backward();
-    assert_eq!([a.value(0, 0).grad(), a.value(0, 1).grad()], [0.0, 0.25]);
+    let roots = a.apply(UnaryOp::Power(0.5)); // whose slope at 0 is infinite
+    roots.at(0, 1).backward();
+    assert_eq!([a.at(0, 0).grad(), a.at(0, 1).grad()], [0.0, 0.25]);
     let over = graph.matrix(1, 2, &[1.0, 1.0]) / a;
-    over.value(0, 1).backward();
-    assert_eq!([a.value(0, 0).grad(), a.value(0, 1).grad()], [0.0, -1.0 / 16.0]);
+    over.at(0, 1).backward();
+    assert_eq!([a.at(0, 0).grad(), a.at(0, 1).grad()], [0.0, -1.0 / 16.0]);
     for cols in [1, 5, 23] {
         let (x, mut w) = (vec![1.0; cols], vec![f64::INFINITY; 2 * cols]);
         w[cols..].fill(3.0);
         let x = graph.matrix(1, cols, &x);
         let w = graph.matrix(2, cols, &w);
-        x.matmul_t(w).value(0, 1).backward();
-        assert!((0..cols).all(|col| x.value(0, col).grad() == 3.0 && w.value(0, col).grad() == 0.0));
+        x.matmul_t(w).at(0, 1).backward();
+        assert!((0..cols).all(|col| x.at(0, col).grad() == 3.0 && w.at(0, col).grad() == 0.0));
     }
     let (one, infinity) = (graph.value(1.0), graph.value(f64::NEG_INFINITY));
     Value::dot(&[one], &[infinity]).relu().backward(); // shut, whatever comes

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gradus::Engine;
-use gradus::fast::Fast;
+use gradus::fast::FastEngine;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
-use gradus::scalar::Scalar;
-use gradus::threads::Threads;
+use gradus::scalar::ScalarEngine;
+use gradus::thread_pool::ThreadPool;
 use gradus_benches::work::VOCAB;
 
 /// So many tokens after a prompt of one, or more than fit into the context, which then is read again in part.
@@ -26,7 +26,7 @@ fn continuation<E: Engine>(
 ) {
     let model = Decoder::new(config).expect("presets can be built");
     let mut random = Random::new(42);
-    let weights: Vec<E::Real> = model.layout().initial(&mut random);
+    let params: Vec<E::Real> = model.layout().initial(&mut random);
     let mut sampler = Sampler::new(Sampling { temperature: 0.8, ..Sampling::default() });
     let mut group = criterion.benchmark_group("generate");
     group.sample_size(20).measurement_time(Duration::from_secs(3));
@@ -34,7 +34,7 @@ fn continuation<E: Engine>(
     group.bench_function(name, |bencher| {
         bencher.iter(|| {
             let stop = Stop::After(count);
-            generate(&mut engine, &model, &weights, &[0], stop, &mut sampler, &mut random)
+            generate(&mut engine, &model, &params, &[0], stop, &mut sampler, &mut random)
         });
     });
     group.finish();
@@ -43,11 +43,11 @@ fn continuation<E: Engine>(
 fn generation(criterion: &mut Criterion) {
     let names = DecoderConfig::microgpt(27);
     let dialog = DecoderConfig::dialog(VOCAB);
-    let fast = || Fast::new(Threads::new(1));
-    continuation(criterion, "names, scalar", Scalar::new(), names.clone(), names.block_size - 1);
-    continuation(criterion, "names, fast", fast(), names.clone(), names.block_size - 1);
-    continuation(criterion, "dialog, scalar", Scalar::new(), dialog.clone(), dialog.block_size - 1);
-    continuation(criterion, "dialog, fast", fast(), dialog.clone(), dialog.block_size - 1);
+    let fast = || FastEngine::new(ThreadPool::new(1));
+    continuation(criterion, "names, scalar", ScalarEngine::new(), names.clone(), names.context - 1);
+    continuation(criterion, "names, fast", fast(), names.clone(), names.context - 1);
+    continuation(criterion, "dialog, scalar", ScalarEngine::new(), dialog.clone(), dialog.context - 1);
+    continuation(criterion, "dialog, fast", fast(), dialog.clone(), dialog.context - 1);
     continuation(criterion, "dialog, fast, beyond the context", fast(), dialog.clone(), 300);
 }
 

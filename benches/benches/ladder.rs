@@ -8,16 +8,16 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gradus_benches::ladder::{Course, RUNGS};
+use gradus_benches::ladder::{NamesTask, RUNGS};
 use gradus_benches::work::Names;
 
 fn ladder(criterion: &mut Criterion) {
-    let course = Course::load().expect("datasets/names.txt comes with the repository");
+    let task = NamesTask::load().expect("datasets/names.txt comes with the repository");
     let mut group = criterion.benchmark_group("ladder");
     group.sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
     for (at, rung) in RUNGS.iter().enumerate() {
         group.throughput(Throughput::Elements(rung.batch as u64));
-        let mut steps = Names::new(&course, rung.batch, rung.start).expect("microgpt can be built");
+        let mut steps = Names::new(&task, rung.batch, rung.start).expect("microgpt can be built");
         let name = format!("{at} {}", rung.name.replace('`', ""));
         group.bench_function(name, |bencher| bencher.iter_custom(|count| steps.time(count)));
     }

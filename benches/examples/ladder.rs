@@ -12,7 +12,7 @@ use anyhow::Result;
 use clap::Parser;
 use gradus::checkpoint::write_atomically;
 use gradus::data::Batch;
-use gradus_benches::ladder::{Course, RUNGS, Rung, STEPS};
+use gradus_benches::ladder::{NamesTask, RUNGS, Rung, STEPS};
 use gradus_benches::lines;
 use gradus_benches::measure::{Counter, Counts, Sample, child, median, sample};
 use gradus_benches::svg::{bars, three_digits};
@@ -173,14 +173,14 @@ fn plain(rows: &[Row]) {
 
 /// The first losses of every rung, side by side.
 fn losses() -> Result<()> {
-    let course = Course::load()?;
+    let task = NamesTask::load()?;
     for (at, rung) in RUNGS.iter().enumerate() {
-        let mut learner = (rung.start)(&course)?;
+        let mut run = (rung.start)(&task)?;
         let mut batch = Batch::new();
         println!("{at:2} {}", rung.name);
         for step in 0..20 {
-            course.fill(&mut batch, step, rung.batch);
-            print!(" {:.12}", learner.step(&batch));
+            task.fill(&mut batch, step, rung.batch);
+            print!(" {:.12}", run.step(&batch));
         }
         println!();
     }

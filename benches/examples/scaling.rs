@@ -15,9 +15,9 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Parser;
 use gradus::checkpoint::write_atomically;
-use gradus::fast::Fast;
+use gradus::fast::FastEngine;
 use gradus::model::DecoderConfig;
-use gradus::threads::Threads;
+use gradus::thread_pool::ThreadPool;
 use gradus_benches::measure::median;
 use gradus_benches::svg::{Panel, panels, three_digits};
 use gradus_benches::work::{VOCAB, adamw, dialog, stretches};
@@ -67,7 +67,7 @@ const AXES: [Axis; 4] = [
             "0 to 1",
             "0 for all but attention, 1 for attention: each character looks at all before it",
         ),
-        of: |block_size| (DecoderConfig { block_size, ..preset() }, (2048 / block_size).max(1)),
+        of: |context| (DecoderConfig { context, ..preset() }, (2048 / context).max(1)),
     },
     Axis {
         name: "batch",
@@ -112,8 +112,8 @@ fn main() -> Result<()> {
 /// Microseconds a character.
 fn measure(axis: &Axis, size: usize, seconds: f64) -> Result<f64> {
     let (config, batch) = (axis.of)(size);
-    let batch = stretches(batch, config.block_size);
-    let mut trainer = dialog(config, Fast::new(Threads::new(1)), adamw)?;
+    let batch = stretches(batch, config.context);
+    let mut trainer = dialog(config, FastEngine::new(ThreadPool::new(1)), adamw)?;
     trainer.step(&batch); // to warm up
     let mut times = Vec::new();
     let begin = Instant::now();

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use gradus::data::Batch;
 
-use crate::ladder::{Course, RUNGS};
+use crate::ladder::{NamesTask, RUNGS};
 
 /// What one process found.
 #[derive(Clone, Copy, Debug)]
@@ -27,16 +27,16 @@ pub struct Sample {
 /// # Errors
 /// If there is no such rung, or no names.
 pub fn child(rung: usize, steps: usize) -> Result<()> {
-    let course = Course::load()?;
+    let task = NamesTask::load()?;
     let rung = RUNGS.get(rung).context("there is no such rung")?;
-    let mut learner = (rung.start)(&course)?;
+    let mut run = (rung.start)(&task)?;
     let mut batch = Batch::new();
     let mut nodes = 0;
     let start = Instant::now();
     for step in 0..steps {
-        course.fill(&mut batch, step, rung.batch);
-        learner.step(&batch);
-        nodes += learner.nodes();
+        task.fill(&mut batch, step, rung.batch);
+        run.step(&batch);
+        nodes += run.nodes();
     }
     println!("{} {nodes} {}", start.elapsed().as_secs_f64(), peak_memory().unwrap_or(f64::NAN));
     Ok(())

@@ -9,36 +9,36 @@ use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
 use gradus::random::Random;
 use gradus::real::Real;
-use gradus::threads::Threads;
+use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 
-use crate::ladder::{Course, Learner, STEPS};
+use crate::ladder::{NamesTask, STEPS, TrainingRun};
 
-/// What makes a learner at its beginning.
-type Start<'a> = Box<dyn Fn(&Course) -> Result<Box<dyn Learner>> + 'a>;
+/// What makes a run at its beginning.
+type Start<'a> = Box<dyn Fn(&NamesTask) -> Result<Box<dyn TrainingRun>> + 'a>;
 
 /// Steps on names without end: after the last of a training the next one begins.
 pub struct Names<'a> {
-    course: &'a Course,
+    task: &'a NamesTask,
     start: Start<'a>,
-    learner: Box<dyn Learner>,
+    run: Box<dyn TrainingRun>,
     size: usize,
     step: usize,
     batch: Batch,
 }
 
 impl<'a> Names<'a> {
-    /// Steps of so many names, by a learner that `start` makes.
+    /// Steps of so many names, by a run that `start` makes.
     ///
     /// # Errors
     /// If it makes none.
     pub fn new(
-        course: &'a Course,
+        task: &'a NamesTask,
         size: usize,
-        start: impl Fn(&Course) -> Result<Box<dyn Learner>> + 'a,
+        start: impl Fn(&NamesTask) -> Result<Box<dyn TrainingRun>> + 'a,
     ) -> Result<Self> {
-        let learner = start(course)?;
-        Ok(Names { course, start: Box::new(start), learner, size, step: 0, batch: Batch::new() })
+        let run = start(task)?;
+        Ok(Names { task, start: Box::new(start), run, size, step: 0, batch: Batch::new() })
     }
 
     /// How long so many steps take. To begin anew does not count.
@@ -47,14 +47,14 @@ impl<'a> Names<'a> {
         let mut left = steps as usize;
         while left > 0 {
             if self.step == STEPS {
-                self.learner = (self.start)(self.course).expect("it was made before");
+                self.run = (self.start)(self.task).expect("it was made before");
                 self.step = 0;
             }
             let now = left.min(STEPS - self.step);
             let start = Instant::now();
             for step in self.step..self.step + now {
-                self.course.fill(&mut self.batch, step, self.size);
-                self.learner.step(&self.batch);
+                self.task.fill(&mut self.batch, step, self.size);
+                self.run.step(&self.batch);
             }
             time += start.elapsed();
             self.step += now;
@@ -87,7 +87,7 @@ pub fn adamw<R: Real>(model: &Decoder) -> Box<dyn Optimizer<R>> {
 }
 
 /// Muon with those settings.
-pub fn muon(model: &Decoder, threads: Threads) -> Box<dyn Optimizer<f32>> {
+pub fn muon(model: &Decoder, threads: ThreadPool) -> Box<dyn Optimizer<f32>> {
     let (order, rate) = (Momentum::Nesterov, 5.0);
     let settings =
         MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay: WEIGHT_DECAY, rate, adam: ADAM };
@@ -116,6 +116,6 @@ pub fn dialog<E: Engine>(
         dropout_seed: Some(42),
         weighting: true,
     };
-    let weights = model.layout().initial(&mut Random::new(42));
-    Ok(Trainer::with_optimizer(model, engine, optimizer, settings, weights))
+    let params = model.layout().initial(&mut Random::new(42));
+    Ok(Trainer::with_optimizer(model, engine, optimizer, settings, params))
 }

@@ -1,18 +1,18 @@
 //! Every rung computes the same.
 
 use gradus::data::Batch;
-use gradus_benches::ladder::{Course, Learner, RUNGS, STEPS};
+use gradus_benches::ladder::{NamesTask, RUNGS, STEPS, TrainingRun};
 use gradus_benches::lines;
 
 /// The gradient of the first step, and the losses of some.
-fn follow(course: &Course, mut learner: Box<dyn Learner>, names: usize) -> (Vec<f64>, Vec<f64>) {
+fn follow(task: &NamesTask, mut run: Box<dyn TrainingRun>, names: usize) -> (Vec<f64>, Vec<f64>) {
     let mut batch = Batch::new();
     let mut gradient = Vec::new();
     let mut step = |step| {
-        course.fill(&mut batch, step, names);
-        let loss = learner.step(&batch);
+        task.fill(&mut batch, step, names);
+        let loss = run.step(&batch);
         if step == 0 {
-            gradient = learner.gradient();
+            gradient = run.gradient();
         }
         loss
     };
@@ -28,11 +28,11 @@ fn greatest_difference(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn every_rung_has_the_losses_and_gradients_of_the_first() {
-    let course = Course::load().unwrap();
+    let task = NamesTask::load().unwrap();
     for rung in RUNGS {
-        let reference = (RUNGS[0].start)(&course).unwrap();
-        let (gradient, losses) = follow(&course, reference, rung.batch);
-        let (own_gradient, own_losses) = follow(&course, (rung.start)(&course).unwrap(), rung.batch);
+        let reference = (RUNGS[0].start)(&task).unwrap();
+        let (gradient, losses) = follow(&task, reference, rung.batch);
+        let (own_gradient, own_losses) = follow(&task, (rung.start)(&task).unwrap(), rung.batch);
         let tolerance = if rung.double { 1e-9 } else { 1e-4 };
         let apart = greatest_difference(&losses, &own_losses);
         assert!(apart <= tolerance, "{}: losses are {apart:e} apart", rung.name);
@@ -43,13 +43,13 @@ fn every_rung_has_the_losses_and_gradients_of_the_first() {
 
 #[test]
 fn the_later_rungs_make_fewer_nodes() {
-    let course = Course::load().unwrap();
+    let task = NamesTask::load().unwrap();
     let nodes = |rung: usize| {
         let mut batch = Batch::new();
-        course.fill(&mut batch, 0, 1);
-        let mut learner = (RUNGS[rung].start)(&course).unwrap();
-        learner.step(&batch);
-        learner.nodes()
+        task.fill(&mut batch, 0, 1);
+        let mut run = (RUNGS[rung].start)(&task).unwrap();
+        run.step(&batch);
+        run.nodes()
     };
     let (naive, direct, nary) = (nodes(0), nodes(2), nodes(6));
     assert!(direct < naive && 6 * nary < direct, "{naive} {direct} {nary}");
@@ -68,20 +68,20 @@ fn the_sources_of_every_rung_are_there() {
 #[test]
 fn the_readme_is_about_these_rungs() {
     let readme = include_str!("../../README.md");
-    let course = Course::load().unwrap();
+    let task = NamesTask::load().unwrap();
     for (at, rung) in RUNGS.iter().enumerate() {
         let start = format!("| {at} | {} | ", rung.name);
         let rows: Vec<&str> = readme.lines().filter_map(|row| row.strip_prefix(&start)).collect();
         let [what, work] = rows[..] else { panic!("{} rows begin with {start}", rows.len()) };
         assert!(what.starts_with(rung.change), "rung {at} is: {}", rung.change);
         let shown: Vec<f64> = work.split('|').filter_map(|cell| cell.trim().parse().ok()).collect();
-        let mut learner = (rung.start)(&course).unwrap();
+        let mut run = (rung.start)(&task).unwrap();
         let mut batch = Batch::new();
         let mut nodes = 0;
         for step in 0..STEPS {
-            course.fill(&mut batch, step, rung.batch);
-            learner.step(&batch);
-            nodes += learner.nodes();
+            task.fill(&mut batch, step, rung.batch);
+            run.step(&batch);
+            nodes += run.nodes();
         }
         let close = |told: f64, is: f64| (told / is - 1.0).abs() < 0.05;
         let nodes = nodes as f64 / STEPS as f64;

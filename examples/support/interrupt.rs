@@ -21,7 +21,7 @@ impl Interrupt {
     }
 
     /// Whether it is time to end.
-    pub fn came(&self) -> bool {
+    pub fn requested(&self) -> bool {
         CAME.load(Ordering::Relaxed)
     }
 }

@@ -44,13 +44,13 @@ pub fn write<R: Real>(
 }
 
 /// A file's description and matrices, checked on the way out.
-pub struct Contents<'a, D> {
+pub struct TensorFile<'a, D> {
     /// What the file says about itself.
     pub description: D,
     tensors: SafeTensors<'a>,
 }
 
-impl<'a, D: DeserializeOwned> Contents<'a, D> {
+impl<'a, D: DeserializeOwned> TensorFile<'a, D> {
     /// Understands the bytes of a file.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl<'a, D: DeserializeOwned> Contents<'a, D> {
         let description =
             serde_json::from_str(text).map_err(|error| format!("its description does not parse: {error}"))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-        Ok(Contents { description, tensors })
+        Ok(TensorFile { description, tensors })
     }
 
     /// How many matrices there are.

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use file::{Contents, Entry, read, write, write_atomically};
+pub use file::{Entry, TensorFile, read, write, write_atomically};
 
 use crate::model::{ConfigError, Decoder, DecoderConfig, Model};
 use crate::real::Real;
-use crate::tokenizer::Characters;
+use crate::tokenizer::CharTokenizer;
 
 /// The file's name in a checkpoint's folder.
 pub const FILE: &str = "model.safetensors";
@@ -26,9 +26,9 @@ pub struct Checkpoint<R> {
     /// The model.
     pub model: Decoder,
     /// Its weights, in the order of its layout.
-    pub weights: Vec<R>,
+    pub params: Vec<R>,
     /// Its vocabulary.
-    pub tokenizer: Characters,
+    pub tokenizer: CharTokenizer,
 }
 
 /// All of a checkpoint but the numbers.
@@ -76,9 +76,9 @@ impl<R: Real> Checkpoint<R> {
         let entries: Vec<Entry<'_, R>> = self
             .model
             .layout()
-            .windows()
+            .specs()
             .iter()
-            .map(|window| (window.name.as_str(), [window.rows, window.cols], &self.weights[window.range()]))
+            .map(|window| (window.name.as_str(), [window.rows, window.cols], &self.params[window.range()]))
             .collect();
         write(&folder.join(FILE), &description, &entries)
     }
@@ -89,9 +89,9 @@ impl<R: Real> Checkpoint<R> {
     /// If it is not there, or is not whole: every name, shape and number is checked before a model is made.
     pub fn load(folder: &Path) -> Result<Self, CheckpointError> {
         read(&folder.join(FILE), |bytes| {
-            let contents = Contents::<Description>::parse(bytes)?;
+            let contents = TensorFile::<Description>::parse(bytes)?;
             let Description { config, characters } = &contents.description;
-            let tokenizer = Characters::of(characters.chars());
+            let tokenizer = CharTokenizer::of(characters.chars());
             if !tokenizer.chars().iter().copied().eq(characters.chars()) {
                 return Err("its characters are not in order".to_owned());
             }
@@ -110,7 +110,7 @@ impl<R: Real> Checkpoint<R> {
                 ));
             }
             let model = Decoder::new(config.clone()).map_err(|ConfigError(problem)| problem)?;
-            let windows = model.layout().windows();
+            let windows = model.layout().specs();
             if contents.len() != windows.len() {
                 return Err(format!(
                     "it holds {} matrices where the model has {}",
@@ -118,11 +118,11 @@ impl<R: Real> Checkpoint<R> {
                     windows.len()
                 ));
             }
-            let mut weights = Vec::new();
+            let mut params = Vec::new();
             for window in windows {
-                contents.read(&window.name, [window.rows, window.cols], &mut weights)?;
+                contents.read(&window.name, [window.rows, window.cols], &mut params)?;
             }
-            Ok(Checkpoint { model, weights, tokenizer })
+            Ok(Checkpoint { model, params, tokenizer })
         })
     }
 }

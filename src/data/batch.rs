@@ -10,7 +10,7 @@ pub struct Batch {
     tokens: Vec<usize>,
     positions: Vec<usize>,
     targets: Vec<usize>,
-    weights: Vec<f64>,
+    loss_weights: Vec<f64>,
     lengths: Vec<usize>,
 }
 
@@ -25,7 +25,7 @@ impl Batch {
         self.tokens.clear();
         self.positions.clear();
         self.targets.clear();
-        self.weights.clear();
+        self.loss_weights.clear();
         self.lengths.clear();
     }
 
@@ -39,7 +39,7 @@ impl Batch {
             self.tokens.push(token);
             self.targets.push(target);
             self.positions.push(length);
-            self.weights.push(1.0);
+            self.loss_weights.push(1.0);
             length += 1;
             token = target;
         }
@@ -57,7 +57,7 @@ impl Batch {
         self.tokens.extend_from_slice(&whole.tokens[start..end]);
         self.positions.extend_from_slice(&whole.positions[start..end]);
         self.targets.extend_from_slice(&whole.targets[start..end]);
-        self.weights.extend(whole.weights[start..end].iter().map(|weight| weight * share));
+        self.loss_weights.extend(whole.loss_weights[start..end].iter().map(|weight| weight * share));
         end
     }
 
@@ -82,12 +82,12 @@ impl Batch {
     }
 
     /// How much each token counts in the mean loss.
-    pub fn weights(&self) -> &[f64] {
-        &self.weights
+    pub fn loss_weights(&self) -> &[f64] {
+        &self.loss_weights
     }
 
     /// The same, to be changed.
-    pub fn weights_mut(&mut self) -> &mut [f64] {
-        &mut self.weights
+    pub fn loss_weights_mut(&mut self) -> &mut [f64] {
+        &mut self.loss_weights
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Batch, DataError, read_text};
 use crate::random::Random;
-use crate::tokenizer::Characters;
+use crate::tokenizer::CharTokenizer;
 
 /// One in so many characters is kept for validation.
 const VALIDATION: usize = 10;
@@ -14,7 +14,7 @@ const VALIDATION: usize = 10;
 /// files of dialogues.
 #[derive(Clone, Debug)]
 pub struct Dialogs {
-    tokenizer: Characters,
+    tokenizer: CharTokenizer,
     train: Vec<u32>,
     validation: Vec<u32>,
     paragraphs: [usize; 2],
@@ -25,9 +25,9 @@ impl Dialogs {
     /// The text in a file.
     ///
     /// # Errors
-    /// If it cannot be read as UTF-8, or is too short for sequences of `block_size`.
-    pub fn read(path: &Path, block_size: usize) -> Result<Self, DataError> {
-        Self::from_text(&path.display().to_string(), &read_text(path)?, block_size)
+    /// If it cannot be read as UTF-8, or is too short for sequences of `context`.
+    pub fn read(path: &Path, context: usize) -> Result<Self, DataError> {
+        Self::from_text(&path.display().to_string(), &read_text(path)?, context)
     }
 
     /// The paragraphs of a text. About a tenth of it is kept for validation: those paragraphs whose fingerprints are the
@@ -35,22 +35,22 @@ impl Dialogs {
     /// one paragraph, but for a title perhaps, is cut at a line.
     ///
     /// # Errors
-    /// If it is too short for sequences of `block_size` in both parts, or is the same paragraph again and again.
-    pub fn from_text(name: &str, text: &str, block_size: usize) -> Result<Self, DataError> {
+    /// If it is too short for sequences of `context` in both parts, or is the same paragraph again and again.
+    pub fn from_text(name: &str, text: &str, context: usize) -> Result<Self, DataError> {
         let text = text.replace("\r\n", "\n");
         let paragraphs = paragraphs(&text);
-        let tokenizer = Characters::of(text.chars());
+        let tokenizer = CharTokenizer::of(text.chars());
         let encode = |text: &str| -> Vec<u32> {
             text.chars().filter_map(|c| tokenizer.encode(c)).map(|token| token as u32).collect()
         };
-        let need = (block_size + 1) * VALIDATION;
+        let need = (context + 1) * VALIDATION;
         if text.chars().count() < need {
             return Err(DataError::TooShort { name: name.to_owned(), have: text.chars().count(), need });
         }
         let (mut train, mut validation, mut counts) = (Vec::new(), Vec::new(), [0, 0]);
         let longest = paragraphs.iter().map(|paragraph| paragraph.len()).max().unwrap_or(0);
         if longest > text.len() - text.len() / VALIDATION {
-            let (head, tail) = cut(&text);
+            let (head, tail) = split_at_line(&text);
             (train, validation, counts) = (encode(head), encode(tail), [1, 1]);
         } else {
             let kept = kept(&paragraphs);
@@ -66,7 +66,7 @@ impl Dialogs {
             }
         }
         let least = train.len().min(validation.len());
-        if least <= block_size {
+        if least <= context {
             let have = train.len() + validation.len();
             return Err(DataError::TooShort {
                 name: name.to_owned(),
@@ -83,7 +83,7 @@ impl Dialogs {
     }
 
     /// The tokenizer of all characters.
-    pub fn tokenizer(&self) -> &Characters {
+    pub fn tokenizer(&self) -> &CharTokenizer {
         &self.tokenizer
     }
 
@@ -98,24 +98,24 @@ impl Dialogs {
     }
 
     /// Fills a batch with `size` stretches of the training text, from anywhere.
-    pub fn fill(&self, batch: &mut Batch, random: &mut Random, size: usize, block_size: usize) {
+    pub fn fill(&self, batch: &mut Batch, random: &mut Random, size: usize, context: usize) {
         batch.clear();
         for _ in 0..size {
-            let start = random.below(self.train.len() - block_size);
-            batch.push(self.train[start..=start + block_size].iter().map(|&token| token as usize));
+            let start = random.below(self.train.len() - context);
+            batch.push(self.train[start..=start + context].iter().map(|&token| token as usize));
         }
     }
 
     /// Batches of stretches of the validation text, side by side; if that would be more than `most`, so many of them,
     /// evenly spread.
-    pub fn validation(&self, most: usize, size: usize, block_size: usize) -> Vec<Batch> {
-        let all = (self.validation.len() - 1) / block_size;
+    pub fn validation(&self, most: usize, size: usize, context: usize) -> Vec<Batch> {
+        let all = (self.validation.len() - 1) / context;
         let count = all.min(most).max(1);
-        let starts: Vec<usize> = (0..count).map(|at| at * all / count * block_size).collect();
+        let starts: Vec<usize> = (0..count).map(|at| at * all / count * context).collect();
         let fill = |starts: &[usize]| {
             let mut batch = Batch::new();
             for &start in starts {
-                batch.push(self.validation[start..=start + block_size].iter().map(|&token| token as usize));
+                batch.push(self.validation[start..=start + context].iter().map(|&token| token as usize));
             }
             batch
         };
@@ -156,7 +156,7 @@ fn kept<'a>(paragraphs: &[&'a str]) -> HashSet<&'a str> {
 // ANCHOR_END: kept
 
 /// Cuts a text at a line's end about nine tenths of the way.
-fn cut(text: &str) -> (&str, &str) {
+fn split_at_line(text: &str) -> (&str, &str) {
     let mut at = text.len() - text.len() / VALIDATION;
     while !text.is_char_boundary(at) {
         at -= 1;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Batch, DataError, read_text};
 use crate::random::Random;
-use crate::tokenizer::Characters;
+use crate::tokenizer::CharTokenizer;
 
 /// Documents of one line each, with the tokenizer of their characters.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct Names {
     text: String,
     /// Where in the text each name stands, in the order of training.
     names: Vec<Range<u32>>,
-    tokenizer: Characters,
+    tokenizer: CharTokenizer,
 }
 
 impl Names {
@@ -43,7 +43,7 @@ impl Names {
             return Err(DataError::Empty { name: "the text".to_owned() });
         }
         let chars = names.iter().flat_map(|name| text[name.start as usize..name.end as usize].chars());
-        let tokenizer = Characters::of(chars);
+        let tokenizer = CharTokenizer::of(chars);
         Ok(Names { text, names, tokenizer })
     }
 
@@ -68,7 +68,7 @@ impl Names {
     }
 
     /// The tokenizer of their characters.
-    pub fn tokenizer(&self) -> &Characters {
+    pub fn tokenizer(&self) -> &CharTokenizer {
         &self.tokenizer
     }
 
@@ -77,22 +77,22 @@ impl Names {
         self.tokenizer.vocab_size()
     }
 
-    /// How many names do not fit into `block_size` tokens with the mark before them, and are cut.
-    pub fn cut_at(&self, block_size: usize) -> usize {
-        self.iter().filter(|name| name.chars().count() >= block_size).count()
+    /// How many names do not fit into `context` tokens with the mark before them, and are cut.
+    pub fn count_truncated(&self, context: usize) -> usize {
+        self.iter().filter(|name| name.chars().count() >= context).count()
     }
 
     // ANCHOR: fill
     /// Fills a batch with the `size` names whose turn it is at `step`, each between two marks and cut
-    /// after `block_size` tokens. After the last name comes the first.
-    pub fn fill(&self, batch: &mut Batch, step: usize, size: usize, block_size: usize) {
+    /// after `context` tokens. After the last name comes the first.
+    pub fn fill(&self, batch: &mut Batch, step: usize, size: usize, context: usize) {
         batch.clear();
         for at in step * size..(step + 1) * size {
             let name = &self.names[at % self.names.len()];
             let name = &self.text[name.start as usize..name.end as usize];
             let mark = std::iter::once(self.tokenizer.bos());
             let tokens = name.chars().filter_map(|c| self.tokenizer.encode(c));
-            batch.push(mark.clone().chain(tokens).chain(mark).take(block_size + 1));
+            batch.push(mark.clone().chain(tokens).chain(mark).take(context + 1));
         }
     }
     // ANCHOR_END: fill

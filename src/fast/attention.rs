@@ -9,10 +9,10 @@ use std::ops::Range;
 use super::gemm::{MatMut, MatRef, gemm};
 use super::short::{self, Keys, Rows, RowsMut, by_width};
 use super::simd::{self, LANES};
-use super::tape::{Earlier, Gradients, Id, Matrix, Op, Span, rows_of};
-use crate::tensor::AttentionShape;
+use super::tape::{Gradients, Id, Matrix, Op, Span, TapeView, rows_of};
+use crate::tensor::AttentionSpec;
 
-/// [`AttentionShape`] on the tape.
+/// [`AttentionSpec`] on the tape.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttentionOp {
     n_head: u32,
@@ -25,7 +25,7 @@ pub(super) struct AttentionOp {
 }
 
 /// One head of one sequence: where its numbers lie.
-struct Part {
+struct HeadSlice {
     /// The rows of its queries, and of its keys and values.
     queries: Range<usize>,
     keys: Range<usize>,
@@ -34,8 +34,8 @@ struct Part {
     k_col: usize,
     /// Where its probabilities lie among all that is saved.
     saved: Range<usize>,
-    /// Where the keys of its whole sequence lie there, turned into columns, if it is short. The values follow.
-    turned: usize,
+    /// Where the keys of its whole sequence lie there, transposed into columns, if it is short. The values follow.
+    transposed: usize,
 }
 
 /// How far apart rows of probabilities are saved: those of short sequences fill whole vectors.
@@ -43,12 +43,12 @@ fn row_len(keys: usize) -> usize {
     keys.max(LANES)
 }
 
-/// What one matrix of a sequence takes when it is turned.
-fn turned_len(keys: usize, d: usize, cols: usize) -> usize {
+/// What one matrix of a sequence takes when it is transposed.
+fn transposed_len(keys: usize, d: usize, cols: usize) -> usize {
     if short::fits(keys, d) { LANES * cols } else { 0 }
 }
 
-impl Part {
+impl HeadSlice {
     /// Whether it is done as in `short.rs`.
     fn is_short(&self, d: usize) -> bool {
         short::fits(self.keys.len(), d)
@@ -59,35 +59,36 @@ impl Part {
         saved[self.saved.clone()].as_chunks().0
     }
 
-    /// The columns of its keys and of its values, of which a sequence has `cols` each, from what was turned on.
-    fn columns<'a>(&self, turned: &'a [f32], cols: usize) -> [&'a [Keys]; 2] {
-        let (all, _) = turned[..2 * LANES * cols].as_chunks();
+    /// The columns of its keys and of its values, of which a sequence has `cols` each, from what was transposed on.
+    fn columns<'a>(&self, transposed: &'a [f32], cols: usize) -> [&'a [Keys]; 2] {
+        let (all, _) = transposed[..2 * LANES * cols].as_chunks();
         let (k, v) = all.split_at(cols);
         [&k[self.k_col..], &v[self.k_col..]]
     }
 }
 
 impl AttentionOp {
-    fn parts<'a>(&'a self, earlier: Earlier<'a>) -> impl Iterator<Item = Part> + 'a {
+    fn parts<'a>(&'a self, view: TapeView<'a>) -> impl Iterator<Item = HeadSlice> + 'a {
         let (n_head, group) = (self.n_head as usize, (self.n_head / self.n_kv_head) as usize);
         let d = self.d as usize;
-        let lengths = earlier.indices(self.queries).iter().zip(earlier.indices(self.keys));
+        let lengths = view.indices(self.queries).iter().zip(view.indices(self.keys));
         let (mut q, mut k, mut saved) = (0, 0, 0);
         lengths.flat_map(move |(&queries, &keys)| {
             let (queries, keys) = (queries as usize, keys as usize);
             let (first_q, first_k, first_saved) = (q, k, saved);
             let size = queries * row_len(keys);
-            let turned = first_saved + n_head * size;
-            (q, k, saved) = (q + queries, k + keys, turned + 2 * turned_len(keys, d, d * n_head / group));
+            let transposed = first_saved + n_head * size;
+            (q, k, saved) =
+                (q + queries, k + keys, transposed + 2 * transposed_len(keys, d, d * n_head / group));
             (0..n_head).map(move |head| {
                 let start = first_saved + head * size;
-                Part {
+                HeadSlice {
                     queries: first_q..first_q + queries,
                     keys: first_k..first_k + keys,
                     q_col: head * d,
                     k_col: head / group * d,
                     saved: start..start + size,
-                    turned,
+                    transposed,
                 }
             })
         })
@@ -114,7 +115,7 @@ impl AttentionOp {
     }
 
     /// How many keys the query in some row of its sequence sees.
-    fn seen(&self, part: &Part, row: usize) -> usize {
+    fn seen(&self, part: &HeadSlice, row: usize) -> usize {
         if self.causal { part.keys.len() - (part.queries.len() - 1 - row) } else { part.keys.len() }
     }
 }
@@ -124,7 +125,7 @@ pub(super) fn attention<'t>(
     q: Matrix<'t>,
     k: Matrix<'t>,
     v: Matrix<'t>,
-    shape: AttentionShape<'_>,
+    shape: AttentionSpec<'_>,
 ) -> Matrix<'t> {
     let d = shape.head_dim(q, k, v);
     let op = AttentionOp {
@@ -133,26 +134,27 @@ pub(super) fn attention<'t>(
         d: d as u32,
         scale: shape.scale as f32,
         causal: shape.causal,
-        queries: q.pass.span(shape.queries.iter().copied()),
-        keys: q.pass.span(shape.keys.iter().copied()),
+        queries: q.recording.span(shape.queries.iter().copied()),
+        keys: q.recording.span(shape.keys.iter().copied()),
     };
     let tape_op = Op::Attention { q: q.id, k: k.id, v: v.id, shape: op };
-    q.pass.compute(tape_op, (q.rows, q.cols), |earlier, y, saved| {
-        let len = |q: usize, keys: usize| shape.n_head * q * row_len(keys) + 2 * turned_len(keys, d, k.cols);
+    q.recording.compute(tape_op, (q.rows, q.cols), |view, y, saved| {
+        let len =
+            |q: usize, keys: usize| shape.n_head * q * row_len(keys) + 2 * transposed_len(keys, d, k.cols);
         saved.resize(shape.queries.iter().zip(shape.keys).map(|(q, keys)| len(*q, *keys)).sum(), 0.0);
-        let (q_data, k_data, v_data) = (earlier.data(q.id), earlier.data(k.id), earlier.data(v.id));
-        for part in op.parts(earlier) {
+        let (q_data, k_data, v_data) = (view.data(q.id), view.data(k.id), view.data(v.id));
+        for part in op.parts(view) {
             let (queries, keys) = (part.queries.len(), part.keys.len());
             if part.is_short(d) {
                 if part.q_col == 0 {
                     // The first head turns keys and values for all heads of the sequence: [keys, cols] → [cols, LANES].
-                    let (columns, _) = saved[part.turned..][..2 * LANES * k.cols].as_chunks_mut();
+                    let (columns, _) = saved[part.transposed..][..2 * LANES * k.cols].as_chunks_mut();
                     let (k_columns, v_columns) = columns.split_at_mut(k.cols);
                     let rows = rows_of(part.keys.clone(), k.cols);
-                    short::turn(&k_data[rows.clone()], k_columns);
-                    short::turn(&v_data[rows], v_columns);
+                    short::transpose(&k_data[rows.clone()], k_columns);
+                    short::transpose(&v_data[rows], v_columns);
                 }
-                let (p, columns) = saved.split_at_mut(part.turned);
+                let (p, columns) = saved.split_at_mut(part.transposed);
                 let (p, _) = p[part.saved.clone()].as_chunks_mut();
                 let columns = part.columns(columns, k.cols);
                 let q_rows = op.rows(q_data, &part.queries, part.q_col, q.cols);
@@ -193,24 +195,24 @@ fn softmax(x: &mut [f32]) {
 
 /// See the derivation at the top of this file.
 pub(super) fn attention_backward(
-    out: &mut Gradients,
+    grads: &mut Gradients,
     id: Id,
     [q, k, v]: [Id; 3],
     op: AttentionOp,
     dy: &[f32],
 ) {
-    let earlier = out.earlier;
-    let saved = &earlier.nodes[id as usize].saved;
+    let view = grads.view;
+    let saved = &view.nodes[id as usize].saved;
     let d = op.d as usize;
-    let (q_cols, k_cols) = (earlier.nodes[q as usize].cols, earlier.nodes[k as usize].cols);
-    let (q_data, k_data, v_data) = (earlier.data(q), earlier.data(k), earlier.data(v));
-    let square = |data, part: &Part| {
+    let (q_cols, k_cols) = (view.nodes[q as usize].cols, view.nodes[k as usize].cols);
+    let (q_data, k_data, v_data) = (view.data(q), view.data(k), view.data(v));
+    let square = |data, part: &HeadSlice| {
         MatRef::strided(data, part.queries.len(), part.keys.len(), row_len(part.keys.len()))
     };
 
-    out.add(v, |_, dv, more| {
-        start(dv, more);
-        for part in op.parts(earlier) {
+    grads.add(v, |_, dv, accumulate| {
+        start(dv, accumulate);
+        for part in op.parts(view) {
             if part.is_short(d) {
                 let dy = op.rows(dy, &part.queries, part.q_col, q_cols);
                 let dv = op.rows_mut(dv, &part.keys, part.k_col, k_cols);
@@ -224,11 +226,11 @@ pub(super) fn attention_backward(
             // ANCHOR_END: values
         }
     });
-    let mut ds = out.scratch(saved.len());
-    for part in op.parts(earlier) {
+    let mut ds = grads.scratch(saved.len());
+    for part in op.parts(view) {
         let ds = &mut ds[part.saved.clone()];
         if part.is_short(d) {
-            let [_, v] = part.columns(&saved[part.turned..], k_cols);
+            let [_, v] = part.columns(&saved[part.transposed..], k_cols);
             let dy = op.rows(dy, &part.queries, part.q_col, q_cols);
             let (ds, _) = ds.as_chunks_mut();
             by_width!(d, D => short::backward_scores::<D>(part.vectors(saved), dy, v, ds));
@@ -247,11 +249,11 @@ pub(super) fn attention_backward(
         }
         // ANCHOR_END: scores
     }
-    out.add(q, |_, dq, more| {
-        start(dq, more);
-        for part in op.parts(earlier) {
+    grads.add(q, |_, dq, accumulate| {
+        start(dq, accumulate);
+        for part in op.parts(view) {
             if part.is_short(d) {
-                let [k, _] = part.columns(&saved[part.turned..], k_cols);
+                let [k, _] = part.columns(&saved[part.transposed..], k_cols);
                 let dq = op.rows_mut(dq, &part.queries, part.q_col, q_cols);
                 by_width!(d, D => short::backward_queries::<D>(part.vectors(&ds), k, op.scale, dq));
                 continue;
@@ -263,9 +265,9 @@ pub(super) fn attention_backward(
             // ANCHOR_END: queries
         }
     });
-    out.add(k, |_, dk, more| {
-        start(dk, more);
-        for part in op.parts(earlier) {
+    grads.add(k, |_, dk, accumulate| {
+        start(dk, accumulate);
+        for part in op.parts(view) {
             if part.is_short(d) {
                 let q = op.rows(q_data, &part.queries, part.q_col, q_cols);
                 let dk = op.rows_mut(dk, &part.keys, part.k_col, k_cols);
@@ -279,12 +281,12 @@ pub(super) fn attention_backward(
             // ANCHOR_END: keys
         }
     });
-    out.give(ds);
+    grads.give(ds);
 }
 
 /// A gradient that several heads add to begins at zero, unless there is something already.
-fn start(gradient: &mut [f32], more: bool) {
-    if !more {
+fn start(gradient: &mut [f32], accumulate: bool) {
+    if !accumulate {
         gradient.fill(0.0);
     }
 }

@@ -5,13 +5,13 @@
 use smallvec::SmallVec;
 
 use super::backward::backward;
-use super::tape::{Pass as TapePass, Tape};
+use super::tape::{Recording, Tape};
 use crate::data::Batch;
 use crate::engine::Engine;
-use crate::model::{Cache, Model, Pass};
-use crate::params::Weights;
+use crate::model::{Cache, Mode, Model};
+use crate::params::BoundParams;
 use crate::tensor::Tensor;
-use crate::threads::Threads;
+use crate::thread_pool::ThreadPool;
 
 /// The most shards of a batch, and so the most threads that can work on it.
 const SHARDS: usize = 8;
@@ -23,14 +23,14 @@ const SHARD_TOKENS: usize = 256;
 const BLOCK: usize = 1 << 14;
 
 /// The [`Engine`] of whole matrices.
-pub struct Fast {
-    threads: Threads,
+pub struct FastEngine {
+    threads: ThreadPool,
     shards: Vec<Shard>,
     /// How many of them the last batch was cut into.
     active: usize,
     losses: Vec<f64>,
     /// What generation writes on, apart from the shards: it may happen between two steps of training.
-    speech: Tape,
+    decode_tape: Tape,
 }
 
 /// A part of a batch with all that is needed to work on it alone.
@@ -44,10 +44,16 @@ struct Shard {
     loss: f64,
 }
 
-impl Fast {
+impl FastEngine {
     /// An engine that works with these threads.
-    pub fn new(threads: Threads) -> Self {
-        Fast { threads, shards: Vec::new(), active: 0, losses: Vec::new(), speech: Tape::default() }
+    pub fn new(threads: ThreadPool) -> Self {
+        FastEngine {
+            threads,
+            shards: Vec::new(),
+            active: 0,
+            losses: Vec::new(),
+            decode_tape: Tape::default(),
+        }
     }
 
     /// How many results the tapes hold.
@@ -56,14 +62,14 @@ impl Fast {
     }
 
     /// Cuts a batch. The weights of the tokens become their shares in the mean loss of the whole.
-    // ANCHOR: cut
-    fn cut(&mut self, batch: &Batch) -> &mut [Shard] {
+    // ANCHOR: shard
+    fn shard(&mut self, batch: &Batch) -> &mut [Shard] {
         let lengths = batch.sequences().lengths;
         let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(lengths.len().max(1));
         if self.shards.len() < count {
             self.shards.resize_with(count, Shard::default);
         }
-        let share = 1.0 / batch.weights().iter().sum::<f64>();
+        let share = 1.0 / batch.loss_weights().iter().sum::<f64>();
         let (mut sequence, mut token) = (0, 0);
         for (at, shard) in self.shards[..count].iter_mut().enumerate() {
             let (first, aim) = (sequence, batch.len() * (at + 1) / count);
@@ -78,12 +84,12 @@ impl Fast {
         self.active = count;
         &mut self.shards[..count]
     }
-    // ANCHOR_END: cut
+    // ANCHOR_END: shard
 
     /// Lets all threads work on the shards of a batch, and collects their losses in order.
     fn each_shard(&mut self, batch: &Batch, work: impl Fn(&mut Shard) + Send + Sync) -> f64 {
         let threads = self.threads.clone();
-        threads.for_each(self.cut(batch), work);
+        threads.for_each(self.shard(batch), work);
         let shards = &self.shards[..self.active];
         self.losses.clear();
         self.losses.extend(shards.iter().flat_map(|shard| &shard.losses));
@@ -93,50 +99,50 @@ impl Fast {
 
 impl Shard {
     /// The loss of this shard, and on `tape` all that it was made of.
-    fn forward<M: Model>(&mut self, model: &M, weights: &[f32], pass: Pass) {
+    fn forward<M: Model>(&mut self, model: &M, params: &[f32], mode: Mode) {
         self.losses.clear();
         self.loss = 0.0;
         if self.batch.is_empty() {
             return;
         }
         self.tape.rewind();
-        let on = TapePass { tape: &self.tape, weights };
+        let on = Recording { tape: &self.tape, params };
         let matrices = on.bind(model.layout());
-        let pass = Pass { first_row: self.first_row, ..pass };
-        let losses = model.losses(Weights::new(&matrices), &self.batch, pass);
-        let loss = losses.weighted_sum(self.batch.weights());
-        self.tape.read(weights, |tape| {
+        let mode = Mode { first_row: self.first_row, ..mode };
+        let losses = model.losses(BoundParams::new(&matrices), &self.batch, mode);
+        let loss = losses.weighted_sum(self.batch.loss_weights());
+        self.tape.read(params, |tape| {
             self.loss = f64::from(tape.data(loss.id)[0]);
             self.losses.extend(tape.data(losses.id).iter().map(|&loss| f64::from(loss)));
         });
     }
 
     /// Its gradient, after `forward`.
-    fn backward(&self, weights: &[f32], gradient: &mut [f32]) {
+    fn backward(&self, params: &[f32], gradient: &mut [f32]) {
         if self.batch.is_empty() {
             gradient.fill(0.0);
         } else {
-            self.tape.read(weights, |tape| backward(tape, &mut self.tape.pool.borrow_mut(), gradient));
+            self.tape.read(params, |tape| backward(tape, &mut self.tape.pool.borrow_mut(), gradient));
         }
     }
 }
 
-impl Engine for Fast {
+impl Engine for FastEngine {
     type Real = f32;
 
     fn gradient<M: Model>(
         &mut self,
         model: &M,
-        weights: &[f32],
+        params: &[f32],
         batch: &Batch,
-        pass: Pass,
+        mode: Mode,
         gradient: &mut [f32],
     ) -> f64 {
         let loss = self.each_shard(batch, |shard| {
-            shard.forward(model, weights, pass);
+            shard.forward(model, params, mode);
             let mut own = std::mem::take(&mut shard.gradient);
-            own.resize(weights.len(), 0.0);
-            shard.backward(weights, &mut own);
+            own.resize(params.len(), 0.0);
+            shard.backward(params, &mut own);
             shard.gradient = own;
         });
         let parts: SmallVec<[&[f32]; SHARDS]> =
@@ -153,8 +159,8 @@ impl Engine for Fast {
         loss
     }
 
-    fn loss<M: Model>(&mut self, model: &M, weights: &[f32], batch: &Batch) -> f64 {
-        self.each_shard(batch, |shard| shard.forward(model, weights, Pass::default()))
+    fn loss<M: Model>(&mut self, model: &M, params: &[f32], batch: &Batch) -> f64 {
+        self.each_shard(batch, |shard| shard.forward(model, params, Mode::default()))
     }
 
     fn token_losses(&self) -> &[f64] {
@@ -164,22 +170,22 @@ impl Engine for Fast {
     fn generate<M: Model>(
         &mut self,
         model: &M,
-        weights: &[f32],
+        params: &[f32],
         prompt: &[usize],
         next: &mut dyn FnMut(&[f64]) -> Option<usize>,
     ) {
-        let tape = &self.speech;
+        let tape = &self.decode_tape;
         tape.rewind();
-        let on = TapePass { tape, weights };
+        let on = Recording { tape, params };
         let matrices = on.bind(model.layout());
-        let weights = Weights::new(&matrices);
+        let params = BoundParams::new(&matrices);
         let mut cache = Cache::default();
         let mut scores = Vec::new();
         let mut token = [0];
         let mut input = prompt;
         while !input.is_empty() {
-            let logits = model.extend(weights, input, &mut cache);
-            tape.read(on.weights, |tape| {
+            let logits = model.decode(params, input, &mut cache);
+            tape.read(on.params, |tape| {
                 let last = tape.data(logits.id).len() - logits.cols;
                 scores.clear();
                 scores.extend(tape.data(logits.id)[last..].iter().map(|&x| f64::from(x)));

@@ -4,15 +4,15 @@
 //! smoothing), the loss is `-Σ t·ln p`, and since both sum to one its gradient is simply `p - t`.
 
 use super::simd;
-use super::tape::{Gradients, Id, Matrix, Op, Span, accumulate};
+use super::tape::{Gradients, Id, Matrix, Op, Span, write_or_add};
 
 /// The loss of each row. Saves `p`.
 pub(super) fn cross_entropy<'t>(x: Matrix<'t>, targets: &[usize], smoothing: f64) -> Matrix<'t> {
     assert_eq!(x.rows, targets.len(), "cross_entropy: {} rows but {} targets", x.rows, targets.len());
-    let span = x.pass.span(targets.iter().copied());
+    let span = x.recording.span(targets.iter().copied());
     let op = Op::CrossEntropy { x: x.id, targets: span, smoothing: smoothing as f32 };
-    x.pass.compute(op, (x.rows, 1), |earlier, losses, p| {
-        let x_data = earlier.data(x.id);
+    x.recording.compute(op, (x.rows, 1), |view, losses, p| {
+        let x_data = view.data(x.id);
         p.resize(x_data.len(), 0.0);
         let rows = x_data.chunks_exact(x.cols).zip(p.chunks_exact_mut(x.cols));
         for ((x, p), (loss, &target)) in rows.zip(losses.iter_mut().zip(targets)) {
@@ -34,20 +34,20 @@ pub(super) fn cross_entropy<'t>(x: Matrix<'t>, targets: &[usize], smoothing: f64
 /// `dx = dy · (p - t)`.
 // ANCHOR: cross_entropy_backward
 pub(super) fn cross_entropy_backward(
-    out: &mut Gradients,
+    grads: &mut Gradients,
     id: Id,
     x: Id,
     targets: Span,
     smoothing: f32,
     dy: &[f32],
 ) {
-    let vocab = out.earlier.nodes[x as usize].cols;
-    let p = &out.earlier.nodes[id as usize].saved;
-    out.add(x, |earlier, dx, more| {
+    let vocab = grads.view.nodes[x as usize].cols;
+    let p = &grads.view.nodes[id as usize].saved;
+    grads.add(x, |view, dx, accumulate| {
         let even = smoothing / vocab as f32;
         let rows = dx.chunks_exact_mut(vocab).zip(p.chunks_exact(vocab));
-        for ((dx, p), (dy, &target)) in rows.zip(dy.iter().zip(earlier.indices(targets))) {
-            accumulate(dx, more, p.iter().map(|p| dy * (p - even)));
+        for ((dx, p), (dy, &target)) in rows.zip(dy.iter().zip(view.indices(targets))) {
+            write_or_add(dx, accumulate, p.iter().map(|p| dy * (p - even)));
             dx[target as usize] -= dy * (1.0 - smoothing);
         }
     });

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::tape::{Matrix, Op};
 use super::{attention, elementwise, loss, matmul, norm, rope, rows, simd};
-use crate::function::{Binary, Function};
-use crate::hash::Hash;
-use crate::tensor::{AttentionShape, Tensor};
+use crate::counter_rng::CounterRng;
+use crate::function::{BinaryOp, UnaryOp};
+use crate::tensor::{AttentionSpec, Tensor};
 
 impl Tensor for Matrix<'_> {
     fn shape(self) -> (usize, usize) {
@@ -15,12 +15,12 @@ impl Tensor for Matrix<'_> {
 
     fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self {
         assert_eq!(data.len(), rows * cols, "constant: {} numbers for {rows} x {cols}", data.len());
-        self.pass.compute(Op::Constant, (rows, cols), |_, y, _| {
+        self.recording.compute(Op::Constant, (rows, cols), |_, y, _| {
             y.iter_mut().zip(data).for_each(|(y, x)| *y = *x as f32);
         })
     }
 
-    fn apply(self, f: Function) -> Self {
+    fn apply(self, f: UnaryOp) -> Self {
         elementwise::apply(self, f)
     }
 
@@ -37,8 +37,8 @@ impl Tensor for Matrix<'_> {
     }
 
     fn row_max(self) -> Self {
-        self.pass.compute(Op::Constant, (self.rows, 1), |earlier, y, _| {
-            let rows = earlier.data(self.id).chunks_exact(self.cols);
+        self.recording.compute(Op::Constant, (self.rows, 1), |view, y, _| {
+            let rows = view.data(self.id).chunks_exact(self.cols);
             y.iter_mut().zip(rows).for_each(|(y, row)| *y = simd::max(row));
         })
     }
@@ -83,7 +83,7 @@ impl Tensor for Matrix<'_> {
         elementwise::swiglu(self, up)
     }
 
-    fn attention(self, k: Self, v: Self, shape: AttentionShape<'_>) -> Self {
+    fn attention(self, k: Self, v: Self, shape: AttentionSpec<'_>) -> Self {
         attention::attention(self, k, v, shape)
     }
 
@@ -91,13 +91,13 @@ impl Tensor for Matrix<'_> {
         loss::cross_entropy(self, targets, smoothing)
     }
 
-    fn dropout(self, rate: f64, hash: Hash) -> Self {
-        elementwise::dropout(self, rate, hash)
+    fn dropout(self, rate: f64, rng: CounterRng) -> Self {
+        elementwise::dropout(self, rate, rng)
     }
 }
 
 impl<'t> Matrix<'t> {
-    fn combine(self, b: Self, op: Binary) -> Self {
+    fn combine(self, b: Self, op: BinaryOp) -> Self {
         elementwise::combine(self, b, op)
     }
 }

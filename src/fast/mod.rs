@@ -18,6 +18,6 @@ mod short;
 mod simd;
 mod tape;
 
-pub use engine::Fast;
+pub use engine::FastEngine;
 pub use gemm::backend;
 pub use tape::Matrix;

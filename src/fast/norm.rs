@@ -5,7 +5,7 @@
 //! `dxᵢ = r·gᵢ - r³·xᵢ·(Σ gⱼxⱼ)/d`, and `dgain = Σ dy·r·x` over all rows.
 
 use super::simd;
-use super::tape::{Gradients, Id, Matrix, Op, accumulate};
+use super::tape::{Gradients, Id, Matrix, Op, write_or_add};
 
 /// Normalises `heads` parts of each row by themselves. Saves `r` of each.
 pub(super) fn rms_norm<'t>(x: Matrix<'t>, gain: Option<Matrix<'t>>, heads: usize, eps: f64) -> Matrix<'t> {
@@ -15,10 +15,10 @@ pub(super) fn rms_norm<'t>(x: Matrix<'t>, gain: Option<Matrix<'t>>, heads: usize
         assert_eq!((gain.rows, gain.cols), (1, d), "rms_norm: a gain of another width than {d}");
     }
     let op = Op::RmsNorm { x: x.id, gain: gain.map(|gain| gain.id), heads: heads as u32 };
-    x.pass.compute(op, (x.rows, x.cols), |earlier, y, saved| {
-        let gain = gain.map(|gain| earlier.data(gain.id));
+    x.recording.compute(op, (x.rows, x.cols), |view, y, saved| {
+        let gain = gain.map(|gain| view.data(gain.id));
         saved.clear();
-        for (x, y) in earlier.data(x.id).chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+        for (x, y) in view.data(x.id).chunks_exact(d).zip(y.chunks_exact_mut(d)) {
             let r = 1.0 / (simd::dot(x, x) / d as f32 + eps as f32).sqrt();
             saved.push(r);
             match gain {
@@ -32,21 +32,21 @@ pub(super) fn rms_norm<'t>(x: Matrix<'t>, gain: Option<Matrix<'t>>, heads: usize
 /// See the derivation at the top of this file.
 // ANCHOR: rms_norm_backward
 pub(super) fn rms_norm_backward(
-    out: &mut Gradients,
+    grads: &mut Gradients,
     id: Id,
     x: Id,
     gain: Option<Id>,
     heads: usize,
     dy: &[f32],
 ) {
-    let node = &out.earlier.nodes[id as usize];
+    let node = &grads.view.nodes[id as usize];
     let d = node.cols / heads;
     let saved = &node.saved;
-    let x_data = out.earlier.data(x);
+    let x_data = grads.view.data(x);
     let parts = || x_data.chunks_exact(d).zip(dy.chunks_exact(d)).zip(saved);
     if let Some(gain) = gain {
-        out.add(gain, |_, dgain, more| {
-            if !more {
+        grads.add(gain, |_, dgain, accumulate| {
+            if !accumulate {
                 dgain.fill(0.0);
             }
             for ((x, dy), r) in parts() {
@@ -54,9 +54,9 @@ pub(super) fn rms_norm_backward(
             }
         });
     }
-    let mut gained = out.scratch(d); // g: the gradient that reaches r·x
-    out.add(x, |earlier, dx, more| {
-        let gain = gain.map(|gain| earlier.data(gain));
+    let mut gained = grads.scratch(d); // g: the gradient that reaches r·x
+    grads.add(x, |view, dx, accumulate| {
+        let gain = gain.map(|gain| view.data(gain));
         for (dx, ((x, dy), &r)) in dx.chunks_exact_mut(d).zip(parts()) {
             let g = match gain {
                 Some(gain) => {
@@ -66,9 +66,9 @@ pub(super) fn rms_norm_backward(
                 None => dy,
             };
             let c = r * r * r * simd::dot(g, x) / d as f32;
-            accumulate(dx, more, g.iter().zip(x).map(|(g, x)| r * g - c * x));
+            write_or_add(dx, accumulate, g.iter().zip(x).map(|(g, x)| r * g - c * x));
         }
     });
-    out.give(gained);
+    grads.give(gained);
 }
 // ANCHOR_END: rms_norm_backward

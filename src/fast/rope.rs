@@ -1,24 +1,24 @@
 //! Rotary positions.
 //!
-//! Each pair of numbers `(x, z)` is turned: `(x·cos - z·sin, z·cos + x·sin)`. A turn keeps lengths and angles, and its gradient
+//! Each pair of numbers `(x, z)` is transposed: `(x·cos - z·sin, z·cos + x·sin)`. A turn keeps lengths and angles, and its gradient
 //! is the turn back: the same with `-sin`.
 
 use super::tape::{Gradients, Id, Matrix, Op};
 
 /// Cosines and sines of all positions met so far, for one width of head and one base.
 #[derive(Default)]
-pub(super) struct Turns {
+pub(super) struct RotaryTable {
     half: usize,
     base: f64,
     /// For each position, `half` cosines and then `half` sines.
     table: Vec<f32>,
 }
 
-impl Turns {
+impl RotaryTable {
     /// Makes sure that the first `positions` are there.
     fn prepare(&mut self, half: usize, base: f64, positions: usize) {
         if (self.half, self.base) != (half, base) {
-            *self = Turns { half, base, table: Vec::new() };
+            *self = RotaryTable { half, base, table: Vec::new() };
         }
         for position in self.table.len() / (2 * half)..positions {
             let angle = |i: usize| position as f64 * base.powf(-(i as f64) / half as f64);
@@ -28,7 +28,7 @@ impl Turns {
     }
 }
 
-/// Turns each head of each row by its position. Saves cosines and sines, row by row.
+/// RotaryTable each head of each row by its position. Saves cosines and sines, row by row.
 pub(super) fn rope<'t>(x: Matrix<'t>, positions: &[usize], heads: usize, base: f64) -> Matrix<'t> {
     assert_eq!(x.rows, positions.len(), "rope: {} rows but {} positions", x.rows, positions.len());
     let (d, half) = (x.cols / heads, x.cols / heads / 2);
@@ -37,40 +37,47 @@ pub(super) fn rope<'t>(x: Matrix<'t>, positions: &[usize], heads: usize, base: f
         "rope: {} columns are not {heads} heads of even width",
         x.cols
     );
-    let mut turns = x.pass.tape.turns.borrow_mut();
-    turns.prepare(half, base, positions.iter().max().map_or(0, |last| last + 1));
+    let mut rotary = x.recording.tape.rotary.borrow_mut();
+    rotary.prepare(half, base, positions.iter().max().map_or(0, |last| last + 1));
     let op = Op::Rope { x: x.id, heads: heads as u32 };
-    x.pass.compute(op, (x.rows, x.cols), |earlier, y, saved| {
+    x.recording.compute(op, (x.rows, x.cols), |view, y, saved| {
         saved.clear();
         for &position in positions {
-            saved.extend_from_slice(&turns.table[position * d..][..d]);
+            saved.extend_from_slice(&rotary.table[position * d..][..d]);
         }
-        turn(earlier.data(x.id), saved, (d, heads), 1.0, y, false);
+        rotate(view.data(x.id), saved, (d, heads), 1.0, y, false);
     })
 }
 
 // ANCHOR: backward
 /// The turn back.
-pub(super) fn rope_backward(out: &mut Gradients, id: Id, x: Id, heads: usize, dy: &[f32]) {
-    let node = &out.earlier.nodes[id as usize];
-    let turns = &node.saved;
-    out.add(x, |_, dx, more| turn(dy, turns, (node.cols / heads, heads), -1.0, dx, more));
+pub(super) fn rope_backward(grads: &mut Gradients, id: Id, x: Id, heads: usize, dy: &[f32]) {
+    let node = &grads.view.nodes[id as usize];
+    let rotary = &node.saved;
+    grads.add(x, |_, dx, accumulate| rotate(dy, rotary, (node.cols / heads, heads), -1.0, dx, accumulate));
 }
 // ANCHOR_END: backward
 
-/// Turns all heads of all rows in one direction or the other, and writes or adds the result.
+/// RotaryTable all heads of all rows in one direction or the other, and writes or adds the result.
 // ANCHOR: turn
-fn turn(x: &[f32], turns: &[f32], (d, heads): (usize, usize), direction: f32, y: &mut [f32], more: bool) {
+fn rotate(
+    x: &[f32],
+    rotary: &[f32],
+    (d, heads): (usize, usize),
+    direction: f32,
+    y: &mut [f32],
+    accumulate: bool,
+) {
     let half = d / 2;
     let rows = x.chunks_exact(d * heads).zip(y.chunks_exact_mut(d * heads));
-    for ((x, y), turns) in rows.zip(turns.chunks_exact(d)) {
-        let (cos, sin) = turns.split_at(half);
+    for ((x, y), rotary) in rows.zip(rotary.chunks_exact(d)) {
+        let (cos, sin) = rotary.split_at(half);
         for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
             let (a, b) = x.split_at(half);
             let (to_a, to_b) = y.split_at_mut(half);
             for i in 0..half {
                 let (cos, sin) = (cos[i], direction * sin[i]);
-                let (old_a, old_b) = if more { (to_a[i], to_b[i]) } else { (0.0, 0.0) };
+                let (old_a, old_b) = if accumulate { (to_a[i], to_b[i]) } else { (0.0, 0.0) };
                 to_a[i] = old_a + (a[i] * cos - b[i] * sin);
                 to_b[i] = old_b + (b[i] * cos + a[i] * sin);
             }

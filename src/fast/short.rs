@@ -1,11 +1,11 @@
 //! Attention of short sequences: with at most [`LANES`] keys, a row of scores is a single vector.
 //!
 //! The names GPT has many tiny products, of 7 queries with 7 keys of width 4. As calls of a general matrix product, they
-//! would spend their time on the way there. Here keys and values are turned into columns, one vector for each of the `D`
+//! would spend their time on the way there. Here keys and values are transposed into columns, one vector for each of the `D`
 //! columns of a head, and then everything that concerns a query is a handful of vector operations. The derivation is in
 //! `attention.rs`.
 //!
-//! All columns of a sequence are turned before any is used, and kept for the way back. To read a vector whose numbers were
+//! All columns of a sequence are transposed before any is used, and kept for the way back. To read a vector whose numbers were
 //! just written one by one, the processor would wait until they have all arrived in the cache.
 
 use std::array::from_fn;
@@ -20,8 +20,8 @@ pub(super) type Keys = [f32; LANES];
 /// Keys or values of one head of width `D`: for each column, its number of each key.
 type Columns<const D: usize> = [f32x16; D];
 
-/// Turns the rows of all keys into columns.
-pub(super) fn turn(rows: &[f32], columns: &mut [Keys]) {
+/// RotaryTable the rows of all keys into columns.
+pub(super) fn transpose(rows: &[f32], columns: &mut [Keys]) {
     columns.fill([0.0; LANES]);
     for (key, row) in rows.chunks_exact(columns.len()).enumerate() {
         columns.iter_mut().zip(row).for_each(|(column, x)| column[key] = *x);

@@ -11,9 +11,9 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::attention::AttentionOp;
-use super::rope::Turns;
-use crate::function::{Binary, Function};
-use crate::hash::Hash;
+use super::rope::RotaryTable;
+use crate::counter_rng::CounterRng;
+use crate::function::{BinaryOp, UnaryOp};
 use crate::params::Layout;
 
 /// A place on the tape.
@@ -33,12 +33,12 @@ pub(super) enum Op {
     Constant,
     Unary {
         x: Id,
-        f: Function,
+        f: UnaryOp,
     },
     Binary {
         a: Id,
         b: Id,
-        op: Binary,
+        op: BinaryOp,
     },
     Matmul {
         a: Id,
@@ -100,7 +100,7 @@ pub(super) enum Op {
     Dropout {
         x: Id,
         rate: f64,
-        hash: Hash,
+        rng: CounterRng,
     },
 }
 
@@ -124,20 +124,20 @@ pub struct Tape {
     nodes: RefCell<Vec<Node>>,
     used: Cell<usize>,
     indices: RefCell<Vec<u32>>,
-    pub(super) turns: RefCell<Turns>,
+    pub(super) rotary: RefCell<RotaryTable>,
     pub(super) pool: RefCell<Pool>,
 }
 
 /// One pass over the tape, with the weights it reads.
-pub(super) struct Pass<'t> {
+pub(super) struct Recording<'t> {
     pub(super) tape: &'t Tape,
-    pub(super) weights: &'t [f32],
+    pub(super) params: &'t [f32],
 }
 
 /// A matrix of the fast engine: a handle to a node.
 #[derive(Clone, Copy)]
 pub struct Matrix<'t> {
-    pub(super) pass: &'t Pass<'t>,
+    pub(super) recording: &'t Recording<'t>,
     pub(super) id: Id,
     pub(super) rows: usize,
     pub(super) cols: usize,
@@ -145,18 +145,18 @@ pub struct Matrix<'t> {
 
 /// All nodes before the one in the making, to be read.
 #[derive(Clone, Copy)]
-pub(super) struct Earlier<'a> {
+pub(super) struct TapeView<'a> {
     pub(super) nodes: &'a [Node],
-    pub(super) weights: &'a [f32],
+    pub(super) params: &'a [f32],
     pub(super) indices: &'a [u32],
 }
 
-impl<'a> Earlier<'a> {
+impl<'a> TapeView<'a> {
     /// The numbers of a node.
     pub(super) fn data(self, id: Id) -> &'a [f32] {
         let node = &self.nodes[id as usize];
         match node.op {
-            Op::Weight { offset } => &self.weights[offset..offset + node.rows * node.cols],
+            Op::Weight { offset } => &self.params[offset..offset + node.rows * node.cols],
             _ => &node.data,
         }
     }
@@ -179,17 +179,17 @@ impl Tape {
     }
 
     /// Calls `read` with everything on the tape.
-    pub(super) fn read<R>(&self, weights: &[f32], read: impl FnOnce(Earlier<'_>) -> R) -> R {
+    pub(super) fn read<R>(&self, params: &[f32], read: impl FnOnce(TapeView<'_>) -> R) -> R {
         let (nodes, indices) = (self.nodes.borrow(), self.indices.borrow());
-        read(Earlier { nodes: &nodes[..self.used.get()], weights, indices: &indices })
+        read(TapeView { nodes: &nodes[..self.used.get()], params, indices: &indices })
     }
 }
 
-impl<'t> Pass<'t> {
+impl<'t> Recording<'t> {
     /// Puts all weights of a model on the tape, without copying them.
     pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 64]> {
         let mut matrices = SmallVec::new();
-        for window in layout.windows() {
+        for window in layout.specs() {
             let op = Op::Weight { offset: window.offset };
             matrices.push(self.append(op, window.rows, window.cols, 0, |_, _, _| ()));
         }
@@ -204,14 +204,14 @@ impl<'t> Pass<'t> {
         (start, all.len() as u32)
     }
 
-    /// A new node: `compute` gets the earlier ones to read, and the buffer of the result and the saved one to write. Both
+    /// A new node: `compute` gets the view ones to read, and the buffer of the result and the saved one to write. Both
     /// hold anything at all beforehand.
     #[inline]
     pub(super) fn compute(
         &'t self,
         op: Op,
         (rows, cols): (usize, usize),
-        compute: impl FnOnce(Earlier<'_>, &mut [f32], &mut Vec<f32>),
+        compute: impl FnOnce(TapeView<'_>, &mut [f32], &mut Vec<f32>),
     ) -> Matrix<'t> {
         self.append(op, rows, cols, rows * cols, compute)
     }
@@ -223,21 +223,21 @@ impl<'t> Pass<'t> {
         rows: usize,
         cols: usize,
         len: usize,
-        compute: impl FnOnce(Earlier<'_>, &mut [f32], &mut Vec<f32>),
+        compute: impl FnOnce(TapeView<'_>, &mut [f32], &mut Vec<f32>),
     ) -> Matrix<'t> {
         let id = self.tape.used.get();
         let (mut nodes, indices) = (self.tape.nodes.borrow_mut(), self.tape.indices.borrow());
         if id == nodes.len() {
             nodes.push(Node { rows, cols, op, data: Vec::new(), saved: Vec::new() });
         }
-        let (earlier, later) = nodes.split_at_mut(id);
+        let (view, later) = nodes.split_at_mut(id);
         let node = &mut later[0];
         (node.rows, node.cols, node.op) = (rows, cols, op);
         node.data.resize(len, 0.0);
-        let earlier = Earlier { nodes: earlier, weights: self.weights, indices: &indices };
-        compute(earlier, &mut node.data, &mut node.saved);
+        let view = TapeView { nodes: view, params: self.params, indices: &indices };
+        compute(view, &mut node.data, &mut node.saved);
         self.tape.used.set(id + 1);
-        Matrix { pass: self, id: id as Id, rows, cols }
+        Matrix { recording: self, id: id as Id, rows, cols }
     }
 }
 
@@ -273,41 +273,41 @@ impl Pool {
 
 /// The gradients in the making, while backward walks the tape from its end.
 pub(super) struct Gradients<'a> {
-    pub(super) earlier: Earlier<'a>,
+    pub(super) view: TapeView<'a>,
     pool: &'a mut Pool,
     /// The gradient of the weights, window by window.
-    weights: &'a mut [f32],
+    params: &'a mut [f32],
 }
 
 impl<'a> Gradients<'a> {
     /// Nothing has a gradient yet.
-    pub(super) fn new(earlier: Earlier<'a>, pool: &'a mut Pool, weights: &'a mut [f32]) -> Self {
-        let count = earlier.nodes.len();
+    pub(super) fn new(view: TapeView<'a>, pool: &'a mut Pool, params: &'a mut [f32]) -> Self {
+        let count = view.nodes.len();
         pool.slots.clear();
         pool.slots.resize_with(count, || None);
         pool.reached.clear();
         pool.reached.resize(count, false);
-        Gradients { earlier, pool, weights }
+        Gradients { view, pool, params }
     }
 
     /// Adds to the gradient of a node. `add` gets the buffer, and whether it is to be added to (`true`) or holds anything
     /// at all and is to be written over (`false`).
     // ANCHOR: add
-    pub(super) fn add(&mut self, id: Id, add: impl FnOnce(Earlier<'_>, &mut [f32], bool)) {
-        let node = &self.earlier.nodes[id as usize];
+    pub(super) fn add(&mut self, id: Id, add: impl FnOnce(TapeView<'_>, &mut [f32], bool)) {
+        let node = &self.view.nodes[id as usize];
         let len = node.rows * node.cols;
         match node.op {
             Op::Constant => {}
             Op::Weight { offset } => {
-                let more = std::mem::replace(&mut self.pool.reached[id as usize], true);
-                add(self.earlier, &mut self.weights[offset..offset + len], more);
+                let accumulate = std::mem::replace(&mut self.pool.reached[id as usize], true);
+                add(self.view, &mut self.params[offset..offset + len], accumulate);
             }
             _ => {
-                let (mut buffer, more) = match self.pool.slots[id as usize].take() {
+                let (mut buffer, accumulate) = match self.pool.slots[id as usize].take() {
                     Some(buffer) => (buffer, true),
                     None => (self.pool.take(len), false),
                 };
-                add(self.earlier, &mut buffer, more);
+                add(self.view, &mut buffer, accumulate);
                 self.pool.slots[id as usize] = Some(buffer);
             }
         }
@@ -316,12 +316,12 @@ impl<'a> Gradients<'a> {
 
     /// Adds a finished gradient to that of a node of the same shape; if that has none yet, the buffer itself becomes it.
     pub(super) fn pass_on(&mut self, id: Id, gradient: Vec<f32>) {
-        let node = &self.earlier.nodes[id as usize];
+        let node = &self.view.nodes[id as usize];
         let fresh = self.pool.slots[id as usize].is_none();
         if fresh && !matches!(node.op, Op::Weight { .. } | Op::Constant) {
             self.pool.slots[id as usize] = Some(gradient);
         } else {
-            self.add(id, |_, to, more| accumulate(to, more, gradient.iter().copied()));
+            self.add(id, |_, to, accumulate| write_or_add(to, accumulate, gradient.iter().copied()));
             self.pool.give(gradient);
         }
     }
@@ -343,9 +343,9 @@ impl<'a> Gradients<'a> {
 
     /// After the walk: the gradients of weights on which nothing depends are zero.
     pub(super) fn finish(&mut self) {
-        for (node, reached) in self.earlier.nodes.iter().zip(&self.pool.reached) {
+        for (node, reached) in self.view.nodes.iter().zip(&self.pool.reached) {
             if let (Op::Weight { offset }, false) = (node.op, reached) {
-                self.weights[offset..offset + node.rows * node.cols].fill(0.0);
+                self.params[offset..offset + node.rows * node.cols].fill(0.0);
             }
         }
     }
@@ -353,8 +353,8 @@ impl<'a> Gradients<'a> {
 
 /// Writes, or adds, a series of numbers.
 #[inline]
-pub(super) fn accumulate(to: &mut [f32], more: bool, from: impl Iterator<Item = f32>) {
-    if more {
+pub(super) fn write_or_add(to: &mut [f32], accumulate: bool, from: impl Iterator<Item = f32>) {
+    if accumulate {
         to.iter_mut().zip(from).for_each(|(to, x)| *to += x);
     } else {
         to.iter_mut().zip(from).for_each(|(to, x)| *to = x);

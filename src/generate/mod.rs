@@ -22,7 +22,7 @@ pub enum Stop {
 pub fn generate<M: Model, E: Engine>(
     engine: &mut E,
     model: &M,
-    weights: &[E::Real],
+    params: &[E::Real],
     prompt: &[usize],
     stop: Stop,
     sampler: &mut Sampler,
@@ -35,7 +35,7 @@ pub fn generate<M: Model, E: Engine>(
         let kept = if tokens.len() < context { tokens.len() } else { context.div_ceil(2) };
         let window = tokens[tokens.len() - kept..].to_vec();
         let mut read = window.len();
-        engine.generate(model, weights, &window, &mut |logits| {
+        engine.generate(model, params, &window, &mut |logits| {
             if stop == Stop::After(tokens.len() - prompt.len()) {
                 over = true;
                 return None;

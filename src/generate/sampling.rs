@@ -19,13 +19,13 @@ pub struct Sampling {
     /// nothing.
     pub repetition_penalty: f64,
     /// A token that is never chosen: a mark that has no place in an answer.
-    pub never: Option<usize>,
+    pub suppress: Option<usize>,
 }
 // ANCHOR_END: sampling
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { temperature: 1.0, top_k: None, top_p: None, repetition_penalty: 1.0, never: None }
+        Sampling { temperature: 1.0, top_k: None, top_p: None, repetition_penalty: 1.0, suppress: None }
     }
 }
 
@@ -45,17 +45,17 @@ impl Sampler {
 
     /// A token, given the logits of all and the tokens so far.
     pub fn choose(&mut self, logits: &[f64], before: &[usize], random: &mut Random) -> usize {
-        let Sampling { temperature, top_k, top_p, repetition_penalty, never } = self.sampling;
+        let Sampling { temperature, top_k, top_p, repetition_penalty, suppress } = self.sampling;
         self.logits.clear();
         self.logits.extend_from_slice(logits);
         let scores = &mut self.logits;
-        if let Some(token) = never {
+        if let Some(token) = suppress {
             scores[token] = f64::NEG_INFINITY;
         }
         if repetition_penalty != 1.0 {
             for &token in &before[before.len().saturating_sub(RECENT)..] {
                 // From the given logits, so that it counts once however often the token occurs.
-                let x = if never == Some(token) { continue } else { logits[token] };
+                let x = if suppress == Some(token) { continue } else { logits[token] };
                 scores[token] = if x > 0.0 { x / repetition_penalty } else { x * repetition_penalty };
             }
         }
@@ -146,9 +146,9 @@ mod tests {
 
     #[test]
     fn what_is_never_chosen() {
-        let never = Sampling { never: Some(1), ..Sampling::default() };
-        assert_close(shares(never, &[1]), [0.2447, 0.0, 0.6652, 0.0900]);
-        let greedy = Sampling { temperature: 0.0, ..never };
+        let suppress = Sampling { suppress: Some(1), ..Sampling::default() };
+        assert_close(shares(suppress, &[1]), [0.2447, 0.0, 0.6652, 0.0900]);
+        let greedy = Sampling { temperature: 0.0, ..suppress };
         assert_close(shares(greedy, &[]), [0.0, 0.0, 1.0, 0.0]);
     }
 

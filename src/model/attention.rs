@@ -1,8 +1,8 @@
 //! Attention: the one place where tokens look at each other.
 
 use super::{Cache, DecoderConfig, Norm, Position, Sequences};
-use crate::params::{Init, Kind, Layout, Param, Weights};
-use crate::tensor::{AttentionShape, Tensor};
+use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
+use crate::tensor::{AttentionSpec, Tensor};
 
 /// Self-attention of many heads. Each token asks with a query, answers with a key, and gives a value.
 #[derive(Clone, Debug)]
@@ -12,12 +12,12 @@ pub struct Attention {
     n_kv_head: usize,
     head_dim: usize,
     rope_base: Option<f64>,
-    query: Param,
-    key: Param,
-    value: Param,
-    output: Param,
-    query_norm: Option<Norm>,
-    key_norm: Option<Norm>,
+    q_proj: Param,
+    k_proj: Param,
+    v_proj: Param,
+    o_proj: Param,
+    q_norm: Option<Norm>,
+    k_norm: Option<Norm>,
 }
 
 impl Attention {
@@ -27,14 +27,14 @@ impl Attention {
         let (width, kv_width) = (config.n_embd, config.n_kv_head * head_dim);
         let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}.weight");
         let mut matrix = |part, rows, cols| {
-            layout.add(name(part), rows, cols, Kind::Matrix, Init::Normal(config.init_std))
+            layout.add(name(part), rows, cols, ParamKind::Matrix, Init::Normal(config.init_std))
         };
-        let query = matrix("q_proj", width, width);
-        let key = matrix("k_proj", kv_width, width);
-        let value = matrix("v_proj", kv_width, width);
-        let output = matrix("o_proj", width, width);
+        let q_proj = matrix("q_proj", width, width);
+        let k_proj = matrix("k_proj", kv_width, width);
+        let v_proj = matrix("v_proj", kv_width, width);
+        let o_proj = matrix("o_proj", width, width);
         let mut norm = |part| config.qk_norm.then(|| config.norm(layout, name(part), head_dim));
-        let (query_norm, key_norm) = (norm("q_norm"), norm("k_norm"));
+        let (q_norm, k_norm) = (norm("q_norm"), norm("k_norm"));
         let rope_base = match config.position {
             Position::Rope { base } => Some(base),
             Position::Learned => None,
@@ -46,30 +46,30 @@ impl Attention {
             n_kv_head,
             head_dim,
             rope_base,
-            query,
-            key,
-            value,
-            output,
-            query_norm,
-            key_norm,
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            q_norm,
+            k_norm,
         }
     }
 
     /// `[n, n_embd] → [n, n_embd]`. With a cache, the tokens go on where the cache ends.
     pub fn forward<T: Tensor>(
         &self,
-        w: Weights<'_, T>,
+        w: BoundParams<'_, T>,
         x: T,
         sequences: Sequences<'_>,
         cache: Option<&mut Cache<T>>,
     ) -> T {
-        let mut q = x.linear(w[self.query]); // [n, n_head · head_dim]
-        let mut k = x.linear(w[self.key]); // [n, n_kv_head · head_dim]
-        let mut v = x.linear(w[self.value]);
-        if let Some(norm) = &self.query_norm {
+        let mut q = x.linear(w[self.q_proj]); // [n, n_head · head_dim]
+        let mut k = x.linear(w[self.k_proj]); // [n, n_kv_head · head_dim]
+        let mut v = x.linear(w[self.v_proj]);
+        if let Some(norm) = &self.q_norm {
             q = norm.forward_heads(w, q, self.n_head);
         }
-        if let Some(norm) = &self.key_norm {
+        if let Some(norm) = &self.k_norm {
             k = norm.forward_heads(w, k, self.n_kv_head);
         }
         if let Some(base) = self.rope_base {
@@ -83,7 +83,7 @@ impl Attention {
             read = [k.shape().0];
             keys = &read;
         }
-        let shape = AttentionShape {
+        let shape = AttentionSpec {
             n_head: self.n_head,
             n_kv_head: self.n_kv_head,
             scale: (self.head_dim as f64).sqrt().recip(),
@@ -91,6 +91,6 @@ impl Attention {
             queries: sequences.lengths,
             keys,
         };
-        q.attention(k, v, shape).linear(w[self.output])
+        q.attention(k, v, shape).linear(w[self.o_proj])
     }
 }

@@ -38,7 +38,7 @@ pub struct DecoderConfig {
     /// Distinct tokens.
     pub vocab_size: usize,
     /// The longest sequence.
-    pub block_size: usize,
+    pub context: usize,
     /// Blocks, one above another.
     pub n_layer: usize,
     /// The width of the residual stream.
@@ -83,7 +83,7 @@ impl DecoderConfig {
     pub fn microgpt(vocab_size: usize) -> Self {
         DecoderConfig {
             vocab_size,
-            block_size: 16,
+            context: 16,
             n_layer: 1,
             n_embd: 16,
             n_head: 4,
@@ -106,7 +106,7 @@ impl DecoderConfig {
     pub fn dialog(vocab_size: usize) -> Self {
         DecoderConfig {
             vocab_size,
-            block_size: 64,
+            context: 64,
             n_layer: 3,
             n_embd: 128,
             n_head: 1,
@@ -137,7 +137,7 @@ impl DecoderConfig {
         let err = |message: String| Err(ConfigError(message));
         let sizes = [
             ("vocab_size", self.vocab_size),
-            ("block_size", self.block_size),
+            ("context", self.context),
             ("n_layer", self.n_layer),
             ("n_embd", self.n_embd),
             ("n_head", self.n_head),
@@ -194,7 +194,7 @@ impl DecoderConfig {
 
     /// How many parameters the matrices have together, or `None` if the number is too large to say.
     fn parameters(&self) -> Option<usize> {
-        let sides = self.vocab_size.checked_mul(2)?.checked_add(self.block_size)?.checked_mul(self.n_embd)?;
+        let sides = self.vocab_size.checked_mul(2)?.checked_add(self.context)?.checked_mul(self.n_embd)?;
         let attention = self.n_embd.checked_mul(self.n_embd)?.checked_mul(4)?;
         let ffn = self.n_embd.checked_mul(self.n_ffn)?.checked_mul(3)?;
         attention.checked_add(ffn)?.checked_mul(self.n_layer)?.checked_add(sides)

@@ -6,10 +6,10 @@
 use smallvec::SmallVec;
 
 use super::{
-    Attention, Cache, ConfigError, DecoderConfig, FeedForward, Model, Norm, Pass, Position, Sequences,
+    Attention, Cache, ConfigError, DecoderConfig, FeedForward, Mode, Model, Norm, Position, Sequences,
 };
 use crate::data::Batch;
-use crate::params::{Init, Kind, Layout, Param, Weights};
+use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
 use crate::tensor::Tensor;
 
 /// A decoder of any size and variant that its [`DecoderConfig`] can name.
@@ -22,7 +22,7 @@ pub struct Decoder {
     embedding_norm: Option<Norm>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
-    head: Param,
+    lm_head: Param,
 }
 
 /// One block: attention, then the feed-forward network, each on a normalised copy of the residual stream, to
@@ -49,18 +49,18 @@ impl Decoder {
         let (vocab, width) = (config.vocab_size, config.n_embd);
         let init = Init::Normal(config.init_std);
         // The order in which microgpt draws its weights.
-        let tokens = layout.add("model.embed_tokens.weight", vocab, width, Kind::Embedding, init);
+        let tokens = layout.add("model.embed_tokens.weight", vocab, width, ParamKind::Embedding, init);
         let positions = (config.position == Position::Learned).then(|| {
-            layout.add("model.embed_positions.weight", config.block_size, width, Kind::Embedding, init)
+            layout.add("model.embed_positions.weight", config.context, width, ParamKind::Embedding, init)
         });
-        let head = layout.add("lm_head.weight", vocab, width, Kind::Embedding, init);
+        let lm_head = layout.add("lm_head.weight", vocab, width, ParamKind::Embedding, init);
         let mut norm =
             |on: bool, name: &str| on.then(|| config.norm(layout, format!("model.{name}.weight"), width));
         let embedding_norm = norm(config.embedding_norm, "embed_norm");
         let final_norm = norm(config.final_norm, "norm");
         let blocks = (0..config.n_layer).map(|layer| Block::new(&config, layer, layout)).collect();
         let layout = std::mem::take(layout);
-        Ok(Decoder { config, layout, tokens, positions, embedding_norm, blocks, final_norm, head })
+        Ok(Decoder { config, layout, tokens, positions, embedding_norm, blocks, final_norm, lm_head })
     }
 
     /// Its sizes and variants.
@@ -71,9 +71,9 @@ impl Decoder {
     /// Logits for every token: `[n, vocab_size]`.
     fn forward<T: Tensor>(
         &self,
-        w: Weights<'_, T>,
+        w: BoundParams<'_, T>,
         sequences: Sequences<'_>,
-        pass: Pass,
+        mode: Mode,
         mut cache: Option<&mut Cache<T>>,
     ) -> T {
         // ANCHOR: forward
@@ -85,12 +85,12 @@ impl Decoder {
             x = norm.forward(w, x);
         }
         for block in &self.blocks {
-            x = block.forward(w, x, sequences, pass, cache.as_deref_mut());
+            x = block.forward(w, x, sequences, mode, cache.as_deref_mut());
         }
         if let Some(norm) = &self.final_norm {
             x = norm.forward(w, x);
         }
-        x.linear(w[self.head]) // [n, vocab_size]
+        x.linear(w[self.lm_head]) // [n, vocab_size]
         // ANCHOR_END: forward
     }
 }
@@ -112,17 +112,17 @@ impl Block {
 
     fn forward<T: Tensor>(
         &self,
-        w: Weights<'_, T>,
+        w: BoundParams<'_, T>,
         x: T,
         sequences: Sequences<'_>,
-        pass: Pass,
+        mode: Mode,
         cache: Option<&mut Cache<T>>,
     ) -> T {
         // ANCHOR: block
-        let attended = self.attention.forward(w, self.attention_norm.forward(w, x), sequences, cache);
-        let x = x + pass.dropout(attended, self.dropout, 2 * self.layer);
-        let thought = self.feed_forward.forward(w, self.feed_forward_norm.forward(w, x));
-        x + pass.dropout(thought, self.dropout, 2 * self.layer + 1)
+        let attn_out = self.attention.forward(w, self.attention_norm.forward(w, x), sequences, cache);
+        let x = x + mode.dropout(attn_out, self.dropout, 2 * self.layer);
+        let mlp_out = self.feed_forward.forward(w, self.feed_forward_norm.forward(w, x));
+        x + mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1)
         // ANCHOR_END: block
     }
 }
@@ -143,14 +143,14 @@ impl Model for Decoder {
         &self.layout
     }
 
-    fn losses<T: Tensor>(&self, w: Weights<'_, T>, batch: &Batch, pass: Pass) -> T {
-        self.forward(w, batch.sequences(), pass, None).cross_entropy(batch.targets(), pass.smoothing)
+    fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
+        self.forward(w, batch.sequences(), mode, None).cross_entropy(batch.targets(), mode.smoothing)
     }
 
-    fn extend<T: Tensor>(&self, w: Weights<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
+    fn decode<T: Tensor>(&self, w: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
         let positions: SmallVec<[usize; 32]> = (cache.length..cache.length + tokens.len()).collect();
         let sequences = Sequences { tokens, positions: &positions, lengths: &[tokens.len()] };
-        let logits = self.forward(w, sequences, Pass::default(), Some(cache));
+        let logits = self.forward(w, sequences, Mode::default(), Some(cache));
         cache.length += tokens.len();
         logits
     }
@@ -160,6 +160,6 @@ impl Model for Decoder {
     }
 
     fn context(&self) -> usize {
-        self.config.block_size
+        self.config.context
     }
 }

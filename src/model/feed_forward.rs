@@ -1,8 +1,8 @@
 //! The feed-forward network: where each token thinks by itself.
 
 use super::{Activation, DecoderConfig};
-use crate::function::Function;
-use crate::params::{Init, Kind, Layout, Param, Weights};
+use crate::function::UnaryOp;
+use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
 use crate::tensor::Tensor;
 
 /// Two layers of weights with an activation between them, of which SwiGLU has a third as its gate.
@@ -19,7 +19,7 @@ impl FeedForward {
         let (width, inner) = (config.n_embd, config.n_ffn);
         let mut matrix = |part: &str, rows, cols| {
             let name = format!("model.layers.{layer}.mlp.{part}.weight");
-            layout.add(name, rows, cols, Kind::Matrix, Init::Normal(config.init_std))
+            layout.add(name, rows, cols, ParamKind::Matrix, Init::Normal(config.init_std))
         };
         match config.activation {
             Activation::Relu => {
@@ -34,11 +34,11 @@ impl FeedForward {
     }
 
     /// `[n, n_embd] → [n, n_embd]`.
-    pub fn forward<T: Tensor>(&self, w: Weights<'_, T>, x: T) -> T {
+    pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
         let up = x.linear(w[self.up]); // [n, n_ffn]
         let inner = match self.gate {
             Some(gate) => x.linear(w[gate]).swiglu(up),
-            None => up.apply(Function::Relu),
+            None => up.apply(UnaryOp::Relu),
         };
         inner.linear(w[self.down])
     }

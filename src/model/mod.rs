@@ -22,9 +22,9 @@ pub use decoder::Decoder;
 pub use feed_forward::FeedForward;
 pub use norm::Norm;
 
+use crate::counter_rng::CounterRng;
 use crate::data::Batch;
-use crate::hash::Hash;
-use crate::params::{Layout, Weights};
+use crate::params::{BoundParams, Layout};
 use crate::tensor::Tensor;
 
 /// What training and generation ask of a model.
@@ -33,11 +33,11 @@ pub trait Model: Sync {
     fn layout(&self) -> &Layout;
 
     /// The loss of every token of a batch, in nats: `[tokens, 1]`.
-    fn losses<T: Tensor>(&self, weights: Weights<'_, T>, batch: &Batch, pass: Pass) -> T;
+    fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T;
 
     /// Reads more tokens of one sequence, whose earlier tokens are in the cache, and tells what may follow
     /// each of them: logits `[tokens, vocab]`.
-    fn extend<T: Tensor>(&self, weights: Weights<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T;
+    fn decode<T: Tensor>(&self, params: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T;
 
     /// How many tokens it knows.
     fn vocab_size(&self) -> usize;
@@ -48,22 +48,22 @@ pub trait Model: Sync {
 
 /// What distinguishes a pass for training from one for evaluation; the default evaluates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Pass {
+pub struct Mode {
     /// Where the dropout masks come from; `None` drops nothing.
-    pub dropout: Option<Hash>,
+    pub dropout: Option<CounterRng>,
     /// Label smoothing of the loss.
     pub smoothing: f64,
     /// How many rows of the batch come before these, where it is split: so that a part of it drops what the whole would.
     pub first_row: usize,
 }
 
-impl Pass {
+impl Mode {
     /// Dropout in one place of the model, told apart from all others by its number.
     fn dropout<T: Tensor>(self, x: T, rate: f64, place: usize) -> T {
         match self.dropout {
-            Some(hash) if rate > 0.0 => {
+            Some(rng) if rate > 0.0 => {
                 let before = self.first_row * x.shape().1;
-                x.dropout(rate, hash.fork(place as u32).skip(before as u32))
+                x.dropout(rate, rng.fork(place as u32).skip(before as u32))
             }
             _ => x,
         }

@@ -1,6 +1,6 @@
 //! Root mean square normalisation, with or without a gain.
 
-use crate::params::{Init, Kind, Layout, Param, Weights};
+use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
 use crate::tensor::Tensor;
 
 /// Keeps every row at a size of about one ([`Tensor::rms_norm`]).
@@ -18,16 +18,16 @@ impl Norm {
 
     /// A normalisation of rows of `width` numbers with a learned gain, which begins as all ones.
     pub fn with_gain(layout: &mut Layout, name: String, width: usize, eps: f64) -> Self {
-        Norm { gain: Some(layout.add(name, 1, width, Kind::Gain, Init::Ones)), eps }
+        Norm { gain: Some(layout.add(name, 1, width, ParamKind::Gain, Init::Ones)), eps }
     }
 
     /// `[n, width] → [n, width]`.
-    pub fn forward<T: Tensor>(&self, w: Weights<'_, T>, x: T) -> T {
+    pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
         x.rms_norm(self.gain.map(|gain| w[gain]), self.eps)
     }
 
     /// The same for each of several heads side by side: `[n, heads · width] → [n, heads · width]`.
-    pub fn forward_heads<T: Tensor>(&self, w: Weights<'_, T>, x: T, heads: usize) -> T {
+    pub fn forward_heads<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, heads: usize) -> T {
         x.rms_norm_heads(self.gain.map(|gain| w[gain]), heads, self.eps)
     }
 }

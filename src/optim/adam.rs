@@ -38,8 +38,8 @@ pub struct Adam<R> {
 
 impl<R: Real> Adam<R> {
     /// For so many weights.
-    pub fn new(weights: usize, settings: AdamSettings) -> Self {
-        Adam { settings, m: vec![R::default(); weights], v: vec![R::default(); weights], steps: 0 }
+    pub fn new(params: usize, settings: AdamSettings) -> Self {
+        Adam { settings, m: vec![R::default(); params], v: vec![R::default(); params], steps: 0 }
     }
 
     /// Counts a step, of which `update_part` then makes one part after another.
@@ -50,7 +50,7 @@ impl<R: Real> Adam<R> {
     /// Changes some of the weights.
     pub(super) fn update_part(
         &mut self,
-        weights: &mut [R],
+        params: &mut [R],
         gradient: &[R],
         part: Range<usize>,
         learning_rate: f64,
@@ -64,8 +64,8 @@ impl<R: Real> Adam<R> {
         let (b1, b2, eps) = (R::from_f64(beta1), R::from_f64(beta2), R::from_f64(eps));
         let (a1, a2) = (R::from_f64(1.0 - beta1), R::from_f64(1.0 - beta2));
         let (m, v) = (&mut self.m[part.clone()], &mut self.v[part.clone()]);
-        let (weights, gradient) = (&mut weights[part.clone()], &gradient[part]);
-        for (((w, &g), m), v) in weights.iter_mut().zip(gradient).zip(m).zip(v) {
+        let (params, gradient) = (&mut params[part.clone()], &gradient[part]);
+        for (((w, &g), m), v) in params.iter_mut().zip(gradient).zip(m).zip(v) {
             *m = b1 * *m + a1 * g;
             *v = b2 * *v + a2 * (g * g);
             *w = *w * keep - step * *m / ((*v * unbias).sqrt() + eps);
@@ -75,16 +75,16 @@ impl<R: Real> Adam<R> {
 }
 
 impl<R: Real> Optimizer<R> for Adam<R> {
-    fn update(&mut self, weights: &mut [R], gradient: &[R], learning_rate: f64) {
+    fn update(&mut self, params: &mut [R], gradient: &[R], learning_rate: f64) {
         assert!(
-            weights.len() == self.m.len() && gradient.len() == self.m.len(),
-            "Adam: another number of weights"
+            params.len() == self.m.len() && gradient.len() == self.m.len(),
+            "Adam: another number of params"
         );
         self.begin();
-        self.update_part(weights, gradient, 0..gradient.len(), learning_rate);
+        self.update_part(params, gradient, 0..gradient.len(), learning_rate);
     }
 
-    fn memory(&mut self) -> Vec<(&'static str, &mut [R])> {
+    fn state(&mut self) -> Vec<(&'static str, &mut [R])> {
         vec![("adam.m", &mut self.m), ("adam.v", &mut self.v)]
     }
 

@@ -1,4 +1,4 @@
-//! Weights averaged over time, which often do better than the last ones.
+//! BoundParams averaged over time, which often do better than the last ones.
 
 use crate::real::Real;
 
@@ -10,23 +10,23 @@ pub struct Ema<R> {
 
 impl<R: Real> Ema<R> {
     /// Begins at the given weights.
-    pub fn new(weights: &[R]) -> Self {
-        Ema { average: weights.to_vec() }
+    pub fn new(params: &[R]) -> Self {
+        Ema { average: params.to_vec() }
     }
 
     /// Keeps a share `decay` of the average and takes the rest from the weights.
-    pub fn update(&mut self, weights: &[R], decay: f64) {
+    pub fn update(&mut self, params: &[R], decay: f64) {
         let (keep, take) = (R::from_f64(decay), R::from_f64(1.0 - decay));
-        self.average.iter_mut().zip(weights).for_each(|(a, w)| *a = keep * *a + take * *w);
+        self.average.iter_mut().zip(params).for_each(|(a, w)| *a = keep * *a + take * *w);
     }
 
     /// The averaged weights.
-    pub fn weights(&self) -> &[R] {
+    pub fn params(&self) -> &[R] {
         &self.average
     }
 
     /// The same, to be restored.
-    pub fn weights_mut(&mut self) -> &mut [R] {
+    pub fn params_mut(&mut self) -> &mut [R] {
         &mut self.average
     }
 }

@@ -20,10 +20,10 @@ pub trait Optimizer<R: Real> {
     ///
     /// # Panics
     /// If the slices are not as long as the optimizer expects.
-    fn update(&mut self, weights: &mut [R], gradient: &[R], learning_rate: f64);
+    fn update(&mut self, params: &mut [R], gradient: &[R], learning_rate: f64);
 
     /// What it remembers from step to step: buffers with their names, to be saved and restored.
-    fn memory(&mut self) -> Vec<(&'static str, &mut [R])>;
+    fn state(&mut self) -> Vec<(&'static str, &mut [R])>;
 
     /// How many steps it has made.
     fn steps(&self) -> usize;

@@ -7,8 +7,8 @@
 
 use super::{Adam, AdamSettings, Optimizer};
 use crate::fast::gemm::{MatMut, MatRef, gemm};
-use crate::params::{Kind, Layout, Window};
-use crate::threads::Threads;
+use crate::params::{Layout, ParamKind, ParamSpec};
+use crate::thread_pool::ThreadPool;
 
 /// In which order momentum and orthogonalisation come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +43,14 @@ pub struct Muon {
     settings: MuonSettings,
     momentum: Vec<f32>,
     adam: Adam<f32>,
-    others: Vec<Window>,
+    others: Vec<ParamSpec>,
     matrices: Vec<Task>,
-    threads: Threads,
+    threads: ThreadPool,
 }
 
 /// One matrix, with the memory to work on it.
 struct Task {
-    window: Window,
+    window: ParamSpec,
     step: Vec<f32>,
     square: Vec<f32>,
     fourth: Vec<f32>,
@@ -59,10 +59,10 @@ struct Task {
 
 impl Muon {
     /// For a model of this layout.
-    pub fn new(layout: &Layout, settings: MuonSettings, threads: Threads) -> Self {
+    pub fn new(layout: &Layout, settings: MuonSettings, threads: ThreadPool) -> Self {
         let (matrices, others): (Vec<_>, Vec<_>) =
-            layout.windows().iter().cloned().partition(|window| window.kind == Kind::Matrix);
-        let task = |window: Window| Task {
+            layout.specs().iter().cloned().partition(|window| window.kind == ParamKind::Matrix);
+        let task = |window: ParamSpec| Task {
             step: vec![0.0; window.range().len()],
             square: Vec::new(),
             fourth: Vec::new(),
@@ -81,14 +81,11 @@ impl Muon {
 }
 
 impl Optimizer<f32> for Muon {
-    fn update(&mut self, weights: &mut [f32], gradient: &[f32], learning_rate: f64) {
-        assert!(
-            weights.len() == self.momentum.len() && gradient.len() == weights.len(),
-            "Muon: other weights"
-        );
+    fn update(&mut self, params: &mut [f32], gradient: &[f32], learning_rate: f64) {
+        assert!(params.len() == self.momentum.len() && gradient.len() == params.len(), "Muon: other params");
         self.adam.begin();
         for window in &self.others {
-            self.adam.update_part(weights, gradient, window.range(), learning_rate);
+            self.adam.update_part(params, gradient, window.range(), learning_rate);
         }
         let MuonSettings { momentum, order, iterations, weight_decay, rate, .. } = self.settings;
         let keep = momentum as f32;
@@ -115,7 +112,7 @@ impl Optimizer<f32> for Muon {
         self.threads.for_each(&mut self.matrices, |task| task.orthogonalize(iterations));
         let rate = learning_rate * rate;
         for task in &self.matrices {
-            let Window { rows, cols, .. } = task.window;
+            let ParamSpec { rows, cols, .. } = task.window;
             // A tall matrix has fewer directions than outputs: scaled so that each output changes by about as much.
             let step = (rate * (rows as f64 / cols as f64).max(1.0).sqrt()) as f32;
             let decay = (1.0 - rate * weight_decay) as f32;
@@ -127,15 +124,15 @@ impl Optimizer<f32> for Muon {
                 }
                 _ => &task.step,
             };
-            let weights = &mut weights[task.window.range()];
-            weights.iter_mut().zip(direction).for_each(|(w, d)| *w = *w * decay - step * d);
+            let params = &mut params[task.window.range()];
+            params.iter_mut().zip(direction).for_each(|(w, d)| *w = *w * decay - step * d);
         }
     }
 
-    fn memory(&mut self) -> Vec<(&'static str, &mut [f32])> {
-        let mut memory = self.adam.memory();
-        memory.push(("muon.momentum", &mut self.momentum));
-        memory
+    fn state(&mut self) -> Vec<(&'static str, &mut [f32])> {
+        let mut state = self.adam.state();
+        state.push(("muon.momentum", &mut self.momentum));
+        state
     }
 
     fn steps(&self) -> usize {

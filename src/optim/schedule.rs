@@ -1,4 +1,4 @@
-//! How the learning rate changes in the course of training.
+//! How the learning rate changes in the task of training.
 
 /// The learning rate as a share of its highest value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub enum Schedule {
 
 impl Schedule {
     /// The share at `step` (from 0) of `steps`.
-    pub fn share(self, step: usize, steps: usize) -> f64 {
+    pub fn factor(self, step: usize, steps: usize) -> f64 {
         match self {
             Schedule::Linear => 1.0 - step as f64 / steps as f64,
             Schedule::Cosine { warmup, .. } if step < warmup => (step + 1) as f64 / (warmup + 1) as f64,

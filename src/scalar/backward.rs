@@ -6,7 +6,7 @@ use std::cell::Cell;
 use super::made::Made;
 use super::value::{Block, Value};
 use super::view::{Row, View};
-use crate::function::{Binary, Function};
+use crate::function::{BinaryOp, UnaryOp};
 
 /// Hands the gradients of all numbers of a block down to their operands, which lie in earlier blocks.
 pub(super) fn hand_down<'g>(y: &'g Block<'g>, generation: u64) {
@@ -103,12 +103,12 @@ fn copied(x: Row<'_>, grads: &[Cell<f64>]) {
 
 /// `y = f(x)`. The frequent functions have a loop of their own, in which nothing is asked; the others ask for each number
 /// which function it was.
-fn unary<'g>(f: Function, x: View<'g>, y: &'g Block<'g>) {
+fn unary<'g>(f: UnaryOp, x: View<'g>, y: &'g Block<'g>) {
     match f {
-        Function::Identity | Function::Shift(_) => unary_rows(x, y, |_, _| 1.0),
-        Function::Scale(c) => unary_rows(x, y, |_, _| c),
-        Function::Relu => unary_rows(x, y, |x, y| Function::Relu.slope(x, y)),
-        Function::Exp => unary_rows(x, y, |x, y| Function::Exp.slope(x, y)),
+        UnaryOp::Identity | UnaryOp::Shift(_) => unary_rows(x, y, |_, _| 1.0),
+        UnaryOp::Scale(c) => unary_rows(x, y, |_, _| c),
+        UnaryOp::Relu => unary_rows(x, y, |x, y| UnaryOp::Relu.slope(x, y)),
+        UnaryOp::Exp => unary_rows(x, y, |x, y| UnaryOp::Exp.slope(x, y)),
         f => unary_rows(x, y, |x, y| f.slope(x, y)),
     }
 }
@@ -128,12 +128,12 @@ fn unary_rows<'g>(x: View<'g>, y: &'g Block<'g>, slope: impl Fn(f64, f64) -> f64
 // ANCHOR_END: unary
 
 /// `y = a ∘ b`. What the operator is, is asked once for all numbers.
-fn binary<'g>(op: Binary, a: View<'g>, b: View<'g>, y: &'g Block<'g>) {
+fn binary<'g>(op: BinaryOp, a: View<'g>, b: View<'g>, y: &'g Block<'g>) {
     match op {
-        Binary::Add => binary_rows(a, b, y, |a, b, y| Binary::Add.slopes(a, b, y)),
-        Binary::Sub => binary_rows(a, b, y, |a, b, y| Binary::Sub.slopes(a, b, y)),
-        Binary::Mul => binary_rows(a, b, y, |a, b, y| Binary::Mul.slopes(a, b, y)),
-        Binary::Div => binary_rows(a, b, y, |a, b, y| Binary::Div.slopes(a, b, y)),
+        BinaryOp::Add => binary_rows(a, b, y, |a, b, y| BinaryOp::Add.slopes(a, b, y)),
+        BinaryOp::Sub => binary_rows(a, b, y, |a, b, y| BinaryOp::Sub.slopes(a, b, y)),
+        BinaryOp::Mul => binary_rows(a, b, y, |a, b, y| BinaryOp::Mul.slopes(a, b, y)),
+        BinaryOp::Div => binary_rows(a, b, y, |a, b, y| BinaryOp::Div.slopes(a, b, y)),
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! 1. *Columns.* A value stands to the right of its operands (how far, the longest path from the leaves
 //!    says), then moves on to the right until it is next to its first user.
-//! 2. *Lanes.* Where a line passes a column it gets a point of its own, from then on treated as a very
+//! 2. *Lanes.* Where a line modes a column it gets a point of its own, from then on treated as a very
 //!    flat box: so no line runs through a box. All lines from one value share its lane and branch off.
 //! 3. *Order.* Again and again, from right to left and back, each column is sorted by the mean height
 //!    (the barycentre) of what it is connected to on the side we come from. The order with the fewest

@@ -4,18 +4,18 @@ use super::matrix::Matrix;
 use super::value::Arena;
 use crate::data::Batch;
 use crate::engine::Engine;
-use crate::model::{Cache, Model, Pass};
+use crate::model::{Cache, Mode, Model};
 use crate::tensor::Tensor;
 
 /// The [`Engine`] whose numbers are [`Value`](super::Value)s.
 #[derive(Default)]
-pub struct Scalar {
+pub struct ScalarEngine {
     arena: Arena,
     losses: Vec<f64>,
     nodes: usize,
 }
 
-impl Scalar {
+impl ScalarEngine {
     /// An engine with an empty arena.
     pub fn new() -> Self {
         Self::default()
@@ -31,24 +31,24 @@ impl Scalar {
 fn read(losses: Matrix<'_>, out: &mut Vec<f64>) {
     let (rows, _) = losses.shape();
     out.clear();
-    out.extend((0..rows).map(|row| losses.value(row, 0).data()));
+    out.extend((0..rows).map(|row| losses.at(row, 0).data()));
 }
 
-impl Engine for Scalar {
+impl Engine for ScalarEngine {
     type Real = f64;
 
     fn gradient<M: Model>(
         &mut self,
         model: &M,
-        weights: &[f64],
+        params: &[f64],
         batch: &Batch,
-        pass: Pass,
+        mode: Mode,
         gradient: &mut [f64],
     ) -> f64 {
         let graph = self.arena.graph();
-        let bound = graph.bind(model.layout(), weights);
-        let losses = model.losses(bound.weights, batch, pass);
-        let loss = losses.weighted_mean(batch.weights()).value(0, 0);
+        let bound = graph.bind(model.layout(), params);
+        let losses = model.losses(bound.params, batch, mode);
+        let loss = losses.weighted_mean(batch.loss_weights()).at(0, 0);
         loss.backward();
         bound.gradient(gradient);
         read(losses, &mut self.losses);
@@ -56,10 +56,10 @@ impl Engine for Scalar {
         loss.data()
     }
 
-    fn loss<M: Model>(&mut self, model: &M, weights: &[f64], batch: &Batch) -> f64 {
+    fn loss<M: Model>(&mut self, model: &M, params: &[f64], batch: &Batch) -> f64 {
         let graph = self.arena.graph();
-        let losses = model.losses(graph.bind(model.layout(), weights).weights, batch, Pass::default());
-        let loss = losses.weighted_mean(batch.weights()).value(0, 0);
+        let losses = model.losses(graph.bind(model.layout(), params).params, batch, Mode::default());
+        let loss = losses.weighted_mean(batch.loss_weights()).at(0, 0);
         read(losses, &mut self.losses);
         self.nodes = graph.len();
         loss.data()
@@ -72,17 +72,17 @@ impl Engine for Scalar {
     fn generate<M: Model>(
         &mut self,
         model: &M,
-        weights: &[f64],
+        params: &[f64],
         prompt: &[usize],
         next: &mut dyn FnMut(&[f64]) -> Option<usize>,
     ) {
         let graph = self.arena.graph();
-        let weights = graph.bind(model.layout(), weights).weights;
+        let params = graph.bind(model.layout(), params).params;
         let mut cache = Cache::default();
         let mut token = [0];
         let mut input = prompt;
         while !input.is_empty() {
-            let logits = model.extend(weights, input, &mut cache);
+            let logits = model.decode(params, input, &mut cache);
             match next(logits.row(logits.shape().0 - 1)) {
                 Some(chosen) => token[0] = chosen,
                 None => break,

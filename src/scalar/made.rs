@@ -2,7 +2,7 @@
 
 use super::value::Value;
 use super::view::View;
-use crate::function::{Binary, Function};
+use crate::function::{BinaryOp, UnaryOp};
 
 /// The operation behind the numbers of one block, and the matrices in which the operands of each are found.
 ///
@@ -13,9 +13,9 @@ pub(super) enum Made<'g> {
     /// Not from other numbers: given from outside, or the maximum of a row, which hands nothing on.
     Given,
     /// `f(x)`.
-    Unary(Function, &'g View<'g>),
+    Unary(UnaryOp, &'g View<'g>),
     /// `a ∘ b`.
-    Binary(Binary, &'g View<'g>, &'g View<'g>),
+    Binary(BinaryOp, &'g View<'g>, &'g View<'g>),
     /// One number a row: the sum of its numbers.
     RowSum(&'g View<'g>),
     /// One number a row: the dot product of the rows `a` and `b`.
@@ -131,7 +131,7 @@ impl<'g> Made<'g> {
             Made::RowSum(_) | Made::Sum(_) => Some("sum".to_owned()),
             Made::RowDot(..) | Made::MatmulT(..) | Made::Matmul(..) | Made::Dot(_) => Some("dot".to_owned()),
             Made::GatherRows(..) | Made::Pick(..) | Made::ConcatCols(_) | Made::ConcatRows(_) => {
-                Some(Function::Identity.sign())
+                Some(UnaryOp::Identity.sign())
             }
         }
     }

@@ -9,8 +9,8 @@ use std::ops::Range;
 use super::made::Made;
 use super::value::{Block, Graph, Value};
 use super::view::View;
-use crate::function::{Binary, Function};
-use crate::params::{Layout, Weights};
+use crate::function::{BinaryOp, UnaryOp};
+use crate::params::{BoundParams, Layout};
 use crate::tensor::{Tensor, broadcast};
 
 /// A matrix of at least one row and column, whose every element is a [`Value`].
@@ -32,16 +32,16 @@ impl<'g> Graph<'g> {
     ///
     /// # Panics
     /// If they are not as many as the layout has, or a window has no row or column.
-    pub fn bind(&'g self, layout: &Layout, weights: &[f64]) -> Bound<'g> {
-        assert_eq!(weights.len(), layout.len(), "bind: weights against those of the layout");
-        let block = self.leaves(weights);
-        let windows = layout.windows();
+    pub fn bind(&'g self, layout: &Layout, params: &[f64]) -> Bound<'g> {
+        assert_eq!(params.len(), layout.len(), "bind: params against those of the layout");
+        let block = self.leaves(params);
+        let windows = layout.specs();
         let matrices = self.bump().alloc_slice_fill_with(windows.len(), |at| {
             let window = &windows[at];
             assert!(!window.range().is_empty(), "bind: {} is empty", window.name);
             Matrix::of(block, window.offset, window.rows, window.cols)
         });
-        Bound { weights: Weights::new(matrices), block }
+        Bound { params: BoundParams::new(matrices), block }
     }
 }
 
@@ -49,7 +49,7 @@ impl<'g> Graph<'g> {
 #[derive(Clone, Copy)]
 pub struct Bound<'g> {
     /// The matrices, by their parameter.
-    pub weights: Weights<'g, Matrix<'g>>,
+    pub params: BoundParams<'g, Matrix<'g>>,
     block: &'g Block<'g>,
 }
 
@@ -60,7 +60,7 @@ impl Bound<'_> {
     /// # Panics
     /// If `out` has another length than the weights.
     pub fn gradient(self, out: &mut [f64]) {
-        assert_eq!(out.len(), self.block.data.len(), "gradient: room against weights");
+        assert_eq!(out.len(), self.block.data.len(), "gradient: room against params");
         let generation = self.block.graph.generation();
         for (out, grad) in out.iter_mut().zip(self.block.reach(generation)) {
             *out = grad.get();
@@ -91,9 +91,9 @@ impl<'g> Matrix<'g> {
     ///
     /// # Panics
     /// If there is no such place.
-    pub fn value(self, row: usize, col: usize) -> Value<'g> {
+    pub fn at(self, row: usize, col: usize) -> Value<'g> {
         let (rows, cols) = self.shape();
-        assert!(row < rows && col < cols, "value: row {row}, column {col} of {rows} x {cols}");
+        assert!(row < rows && col < cols, "at: row {row}, column {col} of {rows} x {cols}");
         self.0.value_or_only(row, col)
     }
 
@@ -116,7 +116,7 @@ impl<'g> Matrix<'g> {
     }
 
     #[inline]
-    fn map(self, function: Function, f: impl Fn(f64) -> f64) -> Self {
+    fn map(self, function: UnaryOp, f: impl Fn(f64) -> f64) -> Self {
         self.compute(self.shape(), Made::Unary(function, self.0), |out| {
             let x = self.0.flat();
             for (row, out) in out.chunks_exact_mut(x.shape().1).enumerate() {
@@ -126,7 +126,7 @@ impl<'g> Matrix<'g> {
     }
 
     #[inline]
-    fn zip(self, b: Self, op: Binary, f: impl Fn(f64, f64) -> f64) -> Self {
+    fn zip(self, b: Self, op: BinaryOp, f: impl Fn(f64, f64) -> f64) -> Self {
         let shape = broadcast(op.sign(), self.shape(), b.shape());
         self.graph().check(b.0.block);
         self.compute(shape, Made::Binary(op, self.0, b.0), |out| {
@@ -143,12 +143,12 @@ impl<'g> Matrix<'g> {
     }
 
     /// Each operator has a loop of its own, in which nothing is asked.
-    fn combine(self, b: Self, op: Binary) -> Self {
+    fn combine(self, b: Self, op: BinaryOp) -> Self {
         match op {
-            Binary::Add => self.zip(b, op, |a, b| Binary::Add.value(a, b)),
-            Binary::Sub => self.zip(b, op, |a, b| Binary::Sub.value(a, b)),
-            Binary::Mul => self.zip(b, op, |a, b| Binary::Mul.value(a, b)),
-            Binary::Div => self.zip(b, op, |a, b| Binary::Div.value(a, b)),
+            BinaryOp::Add => self.zip(b, op, |a, b| BinaryOp::Add.eval(a, b)),
+            BinaryOp::Sub => self.zip(b, op, |a, b| BinaryOp::Sub.eval(a, b)),
+            BinaryOp::Mul => self.zip(b, op, |a, b| BinaryOp::Mul.eval(a, b)),
+            BinaryOp::Div => self.zip(b, op, |a, b| BinaryOp::Div.eval(a, b)),
         }
     }
 }
@@ -163,12 +163,12 @@ impl<'g> Tensor for Matrix<'g> {
     }
 
     /// The frequent functions have a loop of their own, in which nothing is asked.
-    fn apply(self, f: Function) -> Self {
+    fn apply(self, f: UnaryOp) -> Self {
         match f {
-            Function::Scale(c) => self.map(f, |x| Function::Scale(c).value(x)),
-            Function::Relu => self.map(f, |x| Function::Relu.value(x)),
-            Function::Exp => self.map(f, |x| Function::Exp.value(x)),
-            _ => self.map(f, |x| f.value(x)),
+            UnaryOp::Scale(c) => self.map(f, |x| UnaryOp::Scale(c).eval(x)),
+            UnaryOp::Relu => self.map(f, |x| UnaryOp::Relu.eval(x)),
+            UnaryOp::Exp => self.map(f, |x| UnaryOp::Exp.eval(x)),
+            _ => self.map(f, |x| f.eval(x)),
         }
     }
 

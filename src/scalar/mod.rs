@@ -26,6 +26,6 @@ mod value;
 mod view;
 
 pub use diagram::{Diagram, DiagramNode};
-pub use engine::Scalar;
+pub use engine::ScalarEngine;
 pub use matrix::{Bound, Matrix};
 pub use value::{Arena, Graph, Value};

@@ -13,7 +13,7 @@ use super::backward::hand_down;
 use super::diagram::{Diagram, DiagramNode};
 use super::made::Made;
 use super::view::{Row, View};
-use crate::function::{Binary, Function};
+use crate::function::{BinaryOp, UnaryOp};
 
 /// The memory of a graph, to be used again for the next one.
 ///
@@ -282,56 +282,56 @@ impl<'g> Value<'g> {
         self
     }
 
-    /// Any [`Function`] of one number.
+    /// Any [`UnaryOp`] of one number.
     #[inline]
-    pub fn apply(self, f: Function) -> Self {
+    pub fn apply(self, f: UnaryOp) -> Self {
         let graph = self.graph();
-        graph.single(f.value(self.data()), Made::Unary(f, graph.one(self)))
+        graph.single(f.eval(self.data()), Made::Unary(f, graph.one(self)))
     }
 
     // ANCHOR: combine
     #[inline]
-    fn combine(self, other: Self, op: Binary) -> Self {
+    fn combine(self, other: Self, op: BinaryOp) -> Self {
         let graph = self.graph();
         graph.check(other.block);
-        let data = op.value(self.data(), other.data());
+        let data = op.eval(self.data(), other.data());
         graph.single(data, Made::Binary(op, graph.one(self), graph.one(other)))
     }
     // ANCHOR_END: combine
 
     /// `xᵖ`.
     pub fn pow(self, p: f64) -> Self {
-        self.apply(Function::Power(p))
+        self.apply(UnaryOp::Power(p))
     }
 
     /// `eˣ`.
     pub fn exp(self) -> Self {
-        self.apply(Function::Exp)
+        self.apply(UnaryOp::Exp)
     }
 
     /// The natural logarithm.
     pub fn ln(self) -> Self {
-        self.apply(Function::Ln)
+        self.apply(UnaryOp::Ln)
     }
 
     /// `max(x, 0)`.
     pub fn relu(self) -> Self {
-        self.apply(Function::Relu)
+        self.apply(UnaryOp::Relu)
     }
 
     /// The hyperbolic tangent.
     pub fn tanh(self) -> Self {
-        self.apply(Function::Tanh)
+        self.apply(UnaryOp::Tanh)
     }
 
     /// `1 / (1 + e⁻ˣ)`.
     pub fn sigmoid(self) -> Self {
-        self.apply(Function::Sigmoid)
+        self.apply(UnaryOp::Sigmoid)
     }
 
     /// `x · sigmoid(x)`.
     pub fn silu(self) -> Self {
-        self.apply(Function::Silu)
+        self.apply(UnaryOp::Silu)
     }
 
     /// The sum of all `terms` as one node: a chain of additions would be one node for each of them.
@@ -443,7 +443,7 @@ macro_rules! operators {
             type Output = Self;
             #[inline]
             fn $method(self, other: Self) -> Self {
-                self.combine(other, Binary::$trait)
+                self.combine(other, BinaryOp::$trait)
             }
         }
         impl<'g> std::ops::$trait<f64> for Value<'g> {
@@ -466,16 +466,16 @@ macro_rules! operators {
 }
 
 operators! {
-    Add add, |x, c| x.apply(Function::Shift(c)), |c, x| x + c;
-    Sub sub, |x, c| x.apply(Function::Shift(-c)), |c, x| -x + c;
-    Mul mul, |x, c| x.apply(Function::Scale(c)), |c, x| x * c;
-    Div div, |x, c| x.apply(Function::Scale(1.0 / c)), |c, x| x.apply(Function::Over(c));
+    Add add, |x, c| x.apply(UnaryOp::Shift(c)), |c, x| x + c;
+    Sub sub, |x, c| x.apply(UnaryOp::Shift(-c)), |c, x| -x + c;
+    Mul mul, |x, c| x.apply(UnaryOp::Scale(c)), |c, x| x * c;
+    Div div, |x, c| x.apply(UnaryOp::Scale(1.0 / c)), |c, x| x.apply(UnaryOp::Over(c));
 }
 
 impl std::ops::Neg for Value<'_> {
     type Output = Self;
     #[inline]
     fn neg(self) -> Self {
-        self.apply(Function::Neg)
+        self.apply(UnaryOp::Neg)
     }
 }

@@ -4,19 +4,19 @@
 /// document begins and ends.
 ///
 /// ```
-/// use gradus::tokenizer::Characters;
-/// let tokenizer = Characters::of("가나 banana".chars().filter(|c| *c != ' '));
+/// use gradus::tokenizer::CharTokenizer;
+/// let tokenizer = CharTokenizer::of("가나 banana".chars().filter(|c| *c != ' '));
 /// assert_eq!(tokenizer.vocab_size(), 6); // a b n 가 나, and the mark
 /// assert_eq!(tokenizer.encode('b'), Some(1));
 /// assert_eq!(tokenizer.decode(3), Some('가'));
 /// assert_eq!(tokenizer.decode(tokenizer.bos()), None);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Characters {
+pub struct CharTokenizer {
     chars: Vec<char>,
 }
 
-impl Characters {
+impl CharTokenizer {
     /// The vocabulary of all characters that occur.
     pub fn of(text: impl IntoIterator<Item = char>) -> Self {
         let mut chars: Vec<char> = Vec::new();
@@ -25,7 +25,7 @@ impl Characters {
                 chars.insert(at, c);
             }
         }
-        Characters { chars }
+        CharTokenizer { chars }
     }
 
     /// The characters in the order of their tokens.

@@ -2,4 +2,4 @@
 
 mod characters;
 
-pub use characters::Characters;
+pub use characters::CharTokenizer;

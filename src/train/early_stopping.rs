@@ -17,7 +17,7 @@ impl EarlyStopping {
     }
 
     /// Takes note of a value. Returns whether it is the best so far.
-    pub fn note(&mut self, loss: f64) -> bool {
+    pub fn record(&mut self, loss: f64) -> bool {
         let better = self.best.is_none_or(|best| loss < best);
         if better {
             self.best = Some(loss);
@@ -34,7 +34,7 @@ impl EarlyStopping {
     }
 
     /// Whether it is time to stop.
-    pub fn is_over(&self) -> bool {
+    pub fn should_stop(&self) -> bool {
         self.since >= self.patience
     }
 }
@@ -46,11 +46,11 @@ mod tests {
     #[test]
     fn stops_after_as_many_failures_as_it_has_patience() {
         let mut stopping = EarlyStopping::new(2);
-        let notes: Vec<_> = [3.0, 2.0, 2.5, 1.9, 2.0].iter().map(|&x| stopping.note(x)).collect();
+        let notes: Vec<_> = [3.0, 2.0, 2.5, 1.9, 2.0].iter().map(|&x| stopping.record(x)).collect();
         assert_eq!(notes, [true, true, false, true, false]);
-        assert!(!stopping.is_over());
-        assert!(!stopping.note(f64::NAN));
-        assert!(stopping.is_over());
+        assert!(!stopping.should_stop());
+        assert!(!stopping.record(f64::NAN));
+        assert!(stopping.should_stop());
         assert_eq!(stopping.best(), Some(1.9));
     }
 }

@@ -8,10 +8,10 @@ pub use early_stopping::EarlyStopping;
 pub use state::Progress;
 pub use weighting::Weighting;
 
+use crate::counter_rng::CounterRng;
 use crate::data::Batch;
 use crate::engine::Engine;
-use crate::hash::Hash;
-use crate::model::{Model, Pass};
+use crate::model::{Mode, Model};
 use crate::optim::{Adam, AdamSettings, Ema, Optimizer, Schedule, clip};
 use crate::random::Random;
 
@@ -68,7 +68,7 @@ pub struct Trainer<M: Model, E: Engine> {
     model: M,
     engine: E,
     settings: Settings,
-    weights: Vec<E::Real>,
+    params: Vec<E::Real>,
     gradient: Vec<E::Real>,
     optimizer: Box<dyn Optimizer<E::Real>>,
     ema: Option<Ema<E::Real>>,
@@ -80,17 +80,17 @@ pub struct Trainer<M: Model, E: Engine> {
 impl<M: Model, E: Engine> Trainer<M, E> {
     /// Training from fresh weights with microgpt's Adam.
     pub fn new(model: M, engine: E, settings: Settings, random: &mut Random) -> Self {
-        let weights = model.layout().initial(random);
-        Self::from_weights(model, engine, settings, weights)
+        let params = model.layout().initial(random);
+        Self::from_weights(model, engine, settings, params)
     }
 
     /// Training from given weights with microgpt's Adam.
     ///
     /// # Panics
     /// If they are not as many as the model has.
-    pub fn from_weights(model: M, engine: E, settings: Settings, weights: Vec<E::Real>) -> Self {
-        let adam = Adam::new(weights.len(), AdamSettings::MICROGPT);
-        Self::with_optimizer(model, engine, Box::new(adam), settings, weights)
+    pub fn from_weights(model: M, engine: E, settings: Settings, params: Vec<E::Real>) -> Self {
+        let adam = Adam::new(params.len(), AdamSettings::MICROGPT);
+        Self::with_optimizer(model, engine, Box::new(adam), settings, params)
     }
 
     /// Training from given weights with any optimizer.
@@ -102,53 +102,53 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         engine: E,
         optimizer: Box<dyn Optimizer<E::Real>>,
         settings: Settings,
-        weights: Vec<E::Real>,
+        params: Vec<E::Real>,
     ) -> Self {
         let count = model.layout().len();
-        assert_eq!(weights.len(), count, "a model of {count} weights");
+        assert_eq!(params.len(), count, "a model of {count} params");
         Trainer {
             engine,
             settings,
             gradient: vec![Default::default(); count],
             optimizer,
-            ema: settings.ema_decay.map(|_| Ema::new(&weights)),
+            ema: settings.ema_decay.map(|_| Ema::new(&params)),
             weighting: settings.weighting.then(|| Weighting::new(model.vocab_size())),
             batch: Batch::new(),
             done: 0,
             model,
-            weights,
+            params,
         }
     }
 
     /// Learns from one batch.
     pub fn step(&mut self, batch: &Batch) -> Step {
         let Settings { clip: max_norm, smoothing, ema_decay, dropout_seed, .. } = self.settings;
-        let dropout = dropout_seed.map(|seed| Hash::new(seed).fork(self.done as u32));
-        let pass = Pass { dropout, smoothing, first_row: 0 };
+        let dropout = dropout_seed.map(|seed| CounterRng::new(seed).fork(self.done as u32));
+        let mode = Mode { dropout, smoothing, first_row: 0 };
         let batch = match &self.weighting {
             Some(weighting) => {
                 self.batch.copy_part(batch, 0..batch.sequences().lengths.len(), 0, 1.0);
-                weighting.weigh(&mut self.batch);
+                weighting.apply(&mut self.batch);
                 &self.batch
             }
             None => batch,
         };
         // ANCHOR: step
-        let loss = self.engine.gradient(&self.model, &self.weights, batch, pass, &mut self.gradient);
+        let loss = self.engine.gradient(&self.model, &self.params, batch, mode, &mut self.gradient);
         if let Some(weighting) = &mut self.weighting {
-            weighting.learn(batch, self.engine.token_losses());
+            weighting.update(batch, self.engine.token_losses());
         }
         if let Some(max_norm) = max_norm {
             clip(&mut self.gradient, max_norm);
         }
         let learning_rate =
-            self.settings.learning_rate * self.settings.schedule.share(self.done, self.settings.steps);
-        self.optimizer.update(&mut self.weights, &self.gradient, learning_rate);
+            self.settings.learning_rate * self.settings.schedule.factor(self.done, self.settings.steps);
+        self.optimizer.update(&mut self.params, &self.gradient, learning_rate);
         // ANCHOR_END: step
         if let (Some(ema), Some(decay)) = (&mut self.ema, ema_decay) {
             // At first it keeps less, so as not to hang on to the random weights of the beginning.
             let warm = (1.0 + self.done as f64) / (10.0 + self.done as f64);
-            ema.update(&self.weights, decay.min(warm));
+            ema.update(&self.params, decay.min(warm));
         }
         self.done += 1;
         Step { number: self.done, loss, learning_rate }
@@ -157,10 +157,10 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     /// The mean cross entropy of batches that are not learned from, in nats a token, without dropout, smoothing or weights;
     /// with the averaged weights if there are any.
     pub fn validate(&mut self, batches: &[Batch]) -> f64 {
-        let weights = self.ema.as_ref().map_or(self.weights.as_slice(), Ema::weights);
+        let params = self.ema.as_ref().map_or(self.params.as_slice(), Ema::params);
         let (mut sum, mut tokens) = (0.0, 0);
         for batch in batches {
-            self.engine.loss(&self.model, weights, batch);
+            self.engine.loss(&self.model, params, batch);
             sum += self.engine.token_losses().iter().sum::<f64>();
             tokens += batch.len();
         }
@@ -178,13 +178,13 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     }
 
     /// The weights as they are now, in the order of the model's layout.
-    pub fn weights(&self) -> &[E::Real] {
-        &self.weights
+    pub fn params(&self) -> &[E::Real] {
+        &self.params
     }
 
     /// The weights to use: averaged ones if there are any.
-    pub fn best_weights(&self) -> &[E::Real] {
-        self.ema.as_ref().map_or(&self.weights, Ema::weights)
+    pub fn eval_params(&self) -> &[E::Real] {
+        self.ema.as_ref().map_or(&self.params, Ema::params)
     }
 
     /// The gradient of the last step.
@@ -198,8 +198,8 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     }
 
     /// All that generation needs: the engine, the model and the weights to use.
-    pub fn parts(&mut self) -> (&mut E, &M, &[E::Real]) {
-        let weights = self.ema.as_ref().map_or(self.weights.as_slice(), Ema::weights);
-        (&mut self.engine, &self.model, weights)
+    pub fn split_mut(&mut self) -> (&mut E, &M, &[E::Real]) {
+        let params = self.ema.as_ref().map_or(self.params.as_slice(), Ema::params);
+        (&mut self.engine, &self.model, params)
     }
 }

@@ -32,16 +32,16 @@ impl Weighting {
     }
 
     /// Sets the weights of a batch.
-    pub fn weigh(&self, batch: &mut Batch) {
+    pub fn apply(&self, batch: &mut Batch) {
         for at in 0..batch.len() {
             let (token, target) = (batch.sequences().tokens[at], batch.targets()[at]);
-            batch.weights_mut()[at] = self.weight(token, target);
+            batch.loss_weights_mut()[at] = self.weight(token, target);
         }
     }
 
     /// Takes note of the losses of a batch.
-    // ANCHOR: learn
-    pub fn learn(&mut self, batch: &Batch, losses: &[f64]) {
+    // ANCHOR: update
+    pub fn update(&mut self, batch: &Batch, losses: &[f64]) {
         for ((&token, &target), &loss) in batch.sequences().tokens.iter().zip(batch.targets()).zip(losses) {
             let at = self.place(token, target);
             let mean = &mut self.difficulty[at];
@@ -49,7 +49,7 @@ impl Weighting {
             *mean = if *mean == 0.0 { loss } else { KEEP * *mean + (1.0 - KEEP) * loss };
         }
     }
-    // ANCHOR_END: learn
+    // ANCHOR_END: update
 
     /// The mean weight of all bigrams that have been seen: it falls as they are learned. 1 if there are none.
     pub fn mean(&self) -> f64 {
@@ -59,7 +59,7 @@ impl Weighting {
     }
 
     /// What it remembers, to be saved and restored.
-    pub fn memory(&mut self) -> &mut [f32] {
+    pub fn state(&mut self) -> &mut [f32] {
         &mut self.difficulty
     }
 }
@@ -77,14 +77,14 @@ mod tests {
         let mut weighting = Weighting::new(3);
         let mut batch = Batch::new();
         batch.push([0, 1, 2, 0]); // the bigrams 01, 12, 20
-        weighting.weigh(&mut batch);
-        assert_eq!(batch.weights(), [1.0, 1.0, 1.0]);
+        weighting.apply(&mut batch);
+        assert_eq!(batch.loss_weights(), [1.0, 1.0, 1.0]);
         assert_eq!(weighting.mean(), 1.0);
-        weighting.learn(&batch, &[3.0, 0.01, 50.0]);
-        weighting.weigh(&mut batch);
-        assert_eq!(batch.weights(), [1.5, 0.1, 3.0]);
+        weighting.update(&batch, &[3.0, 0.01, 50.0]);
+        weighting.apply(&mut batch);
+        assert_eq!(batch.loss_weights(), [1.5, 0.1, 3.0]);
         assert!((weighting.mean() - 4.6 / 3.0).abs() < 1e-12);
-        weighting.learn(&batch, &[1.0, 0.01, 50.0]);
+        weighting.update(&batch, &[1.0, 0.01, 50.0]);
         // 0.99 · 3 + 0.01 · 1 = 2.98, and half of it is the weight.
         assert!((weighting.weight(0, 1) - 1.49).abs() < 1e-6);
         assert_eq!(weighting.weight(2, 2), 1.0);

@@ -1,10 +1,10 @@
 //! Every operation of the contract, required and derived, as expressions that any engine can be led through: with
 //! several shapes, one row and one column among them, and with rows that are shared, repeated, or part of a larger matrix.
 
-use gradus::hash::Hash;
+use gradus::counter_rng::CounterRng;
 use gradus::random::Random;
-use gradus::tensor::AttentionShape;
-use gradus::{Binary, Function, Tensor};
+use gradus::tensor::AttentionSpec;
+use gradus::{BinaryOp, Tensor, UnaryOp};
 
 use crate::engines::{Expression, Numbers};
 
@@ -14,7 +14,7 @@ pub trait Visitor {
 }
 
 /// `case!(visitor, "name", [inputs], |x| expression of x)`. Anything else that the expression needs is named
-/// with its type: `case!(visitor, "name", [inputs], with f: Function; |x| …)`.
+/// with its type: `case!(visitor, "name", [inputs], with f: UnaryOp; |x| …)`.
 macro_rules! case {
     (
         $visitor:ident, $name:expr, [$($input:expr),*],
@@ -67,27 +67,27 @@ pub fn all(visitor: &mut impl Visitor) {
 
 fn functions(v: &mut impl Visitor) {
     let mut d = Draw::new(1);
-    for f in Function::EXAMPLES.into_iter().chain([Function::Power(-0.5)]) {
+    for f in UnaryOp::EXAMPLES.into_iter().chain([UnaryOp::Power(-0.5)]) {
         for (rows, cols) in [(3, 4), (1, 5), (4, 1), (1, 1)] {
-            let one_side = matches!(f, Function::Ln | Function::Power(-0.5));
+            let one_side = matches!(f, UnaryOp::Ln | UnaryOp::Power(-0.5));
             let x = if one_side { d.positive(rows, cols) } else { d.any(rows, cols) };
-            case!(v, format!("{f:?} of {rows} x {cols}"), [x], with f: Function; |x| x[0].apply(f));
+            case!(v, format!("{f:?} of {rows} x {cols}"), [x], with f: UnaryOp; |x| x[0].apply(f));
         }
     }
 }
 
-fn combine<T: Tensor>(op: Binary, a: T, b: T) -> T {
+fn combine<T: Tensor>(op: BinaryOp, a: T, b: T) -> T {
     match op {
-        Binary::Add => a + b,
-        Binary::Sub => a - b,
-        Binary::Mul => a * b,
-        Binary::Div => a / b,
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
     }
 }
 
 fn operators(v: &mut impl Visitor) {
     let mut d = Draw::new(2);
-    for op in Binary::ALL {
+    for op in BinaryOp::ALL {
         for (a, b) in [
             ((3, 4), (3, 4)),
             ((1, 5), (1, 5)),
@@ -103,10 +103,10 @@ fn operators(v: &mut impl Visitor) {
             ((1, 4), (3, 1)),
         ] {
             let inputs = (d.any(a.0, a.1), d.any(b.0, b.1));
-            case!(v, format!("{a:?} {} {b:?}", op.sign()), [inputs.0, inputs.1], with op: Binary;
+            case!(v, format!("{a:?} {} {b:?}", op.sign()), [inputs.0, inputs.1], with op: BinaryOp;
                 |x| combine(op, x[0], x[1]));
         }
-        case!(v, format!("x {} x", op.sign()), [d.any(3, 4)], with op: Binary; |x| combine(op, x[0], x[0]));
+        case!(v, format!("x {} x", op.sign()), [d.any(3, 4)], with op: BinaryOp; |x| combine(op, x[0], x[0]));
     }
     case!(v, "x + c", [d.any(3, 4)], |x| x[0] + 2.5);
     case!(v, "x - c", [d.any(1, 5)], |x| x[0] - 2.5);
@@ -191,12 +191,12 @@ fn normalisations(v: &mut impl Visitor) {
         case!(v, format!("swiglu {rows} x {cols}"), [gate, up], |x| x[0].swiglu(x[1]));
         for rate in [0.1, 0.5] {
             case!(v, format!("dropout {rows} x {cols} of {rate}"), [d.any(rows, cols)], with rate: f64;
-                |x| x[0].dropout(rate, Hash::new(7)));
+                |x| x[0].dropout(rate, CounterRng::new(7)));
         }
     }
     case!(v, "dropout, later in its stream", [d.any(3, 4)], |x| x[0]
-        .dropout(0.4, Hash::new(7).fork(2).skip(5)));
-    case!(v, "dropout of nothing", [d.any(3, 4)], |x| x[0].dropout(0.0, Hash::new(7)));
+        .dropout(0.4, CounterRng::new(7).fork(2).skip(5)));
+    case!(v, "dropout of nothing", [d.any(3, 4)], |x| x[0].dropout(0.0, CounterRng::new(7)));
 }
 
 fn positions(v: &mut impl Visitor) {
@@ -226,14 +226,14 @@ fn attention(v: &mut impl Visitor) {
     let mut d = Draw::new(7);
     for (name, queries, keys, n_head, n_kv_head, width, causal) in cases {
         let scale = (width as f64).sqrt().recip();
-        let shape = AttentionShape { n_head, n_kv_head, scale, causal, queries, keys };
+        let shape = AttentionSpec { n_head, n_kv_head, scale, causal, queries, keys };
         let q = d.any(queries.iter().sum(), n_head * width);
         let [k, v_] = [(); 2].map(|()| d.any(keys.iter().sum(), n_kv_head * width));
-        case!(v, format!("attention, {name}"), [q, k, v_], with shape: AttentionShape<'static>;
+        case!(v, format!("attention, {name}"), [q, k, v_], with shape: AttentionSpec<'static>;
             |x| x[0].attention(x[1], x[2], shape));
     }
     case!(v, "attention of a matrix to itself", [d.any(4, 6)], |x| {
-        let shape = AttentionShape {
+        let shape = AttentionSpec {
             n_head: 2,
             n_kv_head: 2,
             scale: 0.7,
@@ -272,7 +272,7 @@ fn views(v: &mut impl Visitor) {
         T::concat_cols(&[x[0].slice_cols(0..3), x[0].slice_cols(1..4)])
     });
     case!(v, "overlapping concat_rows", [d.any(4, 3)], |x| {
-        T::concat_rows(&[x[0].slice_rows(1..4), x[0].slice_rows(0..3)]).apply(Function::Tanh)
+        T::concat_rows(&[x[0].slice_rows(1..4), x[0].slice_rows(0..3)]).apply(UnaryOp::Tanh)
     });
     case!(v, "matmul with gathered rows", [d.any(2, 3), d.any(2, 4)], |x| {
         x[0].matmul(x[1].gather_rows(&[1, 0, 1]))
@@ -294,13 +294,13 @@ fn views(v: &mut impl Visitor) {
     });
     case!(v, "row_sum of repeated rows", [d.any(2, 3)], |x| x[0].gather_rows(&[0, 0, 1]).row_sum());
     case!(v, "pick of a slice", [d.any(3, 6)], |x| x[0].slice_cols(2..5).pick(&[2, 0, 0]));
-    case!(v, "a part of a computed block", [d.any(3, 4)], |x| x[0].apply(Function::Exp).slice_rows(1..2));
+    case!(v, "a part of a computed block", [d.any(3, 4)], |x| x[0].apply(UnaryOp::Exp).slice_rows(1..2));
     case!(v, "softmax of a slice", [d.any(3, 6)], |x| x[0].slice_cols(1..5).softmax());
     case!(v, "a result that is an input", [d.any(3, 4)], |x| x[0]);
     case!(v, "an input without effect", [d.any(3, 4), d.any(3, 4)], |x| x[0] * 2.0);
     case!(v, "a constant's share", [d.any(2, 2)], |x| x[0] * x[0].constant(2, 2, &[1.0, -2.0, 0.0, 0.5]));
     case!(v, "everything twice", [d.any(3, 4), d.any(4, 4)], |x| {
         let y = x[0].rms_norm(None, 1e-5).linear(x[1]) + x[0];
-        y.softmax().matmul(x[1]) - y.apply(Function::Silu)
+        y.softmax().matmul(x[1]) - y.apply(UnaryOp::Silu)
     });
 }

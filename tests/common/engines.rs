@@ -51,11 +51,11 @@ impl Autograd for OnScalar {
         let x: Vec<_> = inputs.iter().map(matrix).collect();
         let y = expression.of(&x);
         let (rows, cols) = y.shape();
-        let values: Vec<Value> = (0..rows * cols).map(|n| y.value(n / cols, n % cols)).collect();
+        let values: Vec<Value> = (0..rows * cols).map(|n| y.at(n / cols, n % cols)).collect();
         let parts: Vec<Value> = values.iter().enumerate().map(|(n, &y)| y * upstream(n)).collect();
         Value::sum(&parts).backward();
         let gradient = |(x, m): (Matrix, &Numbers)| {
-            let grad = |n| x.value(n / m.cols, n % m.cols).grad();
+            let grad = |n| x.at(n / m.cols, n % m.cols).grad();
             Numbers { data: (0..m.rows * m.cols).map(grad).collect(), ..*m }
         };
         Outcome {

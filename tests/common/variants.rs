@@ -6,9 +6,8 @@ use gradus::model::{Activation, DecoderConfig, Position};
 /// Every preset (a large one made small), every variant on its own, and all of them at once.
 pub fn variants() -> Vec<(&'static str, DecoderConfig)> {
     let microgpt = DecoderConfig::microgpt(27);
-    let dialog = DecoderConfig { block_size: 8, n_embd: 16, n_ffn: 24, ..DecoderConfig::dialog(11) };
-    let small =
-        DecoderConfig { block_size: 8, n_embd: 8, n_head: 4, n_ffn: 12, ..DecoderConfig::microgpt(11) };
+    let dialog = DecoderConfig { context: 8, n_embd: 16, n_ffn: 24, ..DecoderConfig::dialog(11) };
+    let small = DecoderConfig { context: 8, n_embd: 8, n_head: 4, n_ffn: 12, ..DecoderConfig::microgpt(11) };
     let rope = Position::Rope { base: 100.0 };
     let everything = DecoderConfig {
         n_layer: 2,
@@ -45,11 +44,11 @@ pub fn variants() -> Vec<(&'static str, DecoderConfig)> {
 /// Sequences in which every token and every place occurs, with unequal lengths and weights.
 pub fn batch(config: &DecoderConfig) -> Batch {
     let mut batch = Batch::new();
-    let (vocab, block) = (config.vocab_size, config.block_size);
+    let (vocab, block) = (config.vocab_size, config.context);
     for row in 0..8 {
         let length = if row == 3 { 2 } else { block + 1 };
         batch.push((0..length).map(|at| (row * block + at * (row % 3 + 1)) % vocab));
     }
-    batch.weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.5 + (at % 3) as f64);
+    batch.loss_weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.5 + (at % 3) as f64);
     batch
 }

@@ -2,11 +2,11 @@
 
 use gradus::Tensor;
 use gradus::data::Batch;
-use gradus::model::{Cache, Model, Pass};
-use gradus::params::{Layout, Weights};
+use gradus::model::{Cache, Mode, Model};
+use gradus::params::{BoundParams, Layout};
 use smallvec::SmallVec;
 
-use super::plain::Plain;
+use super::default_bodies::DefaultBodies;
 
 /// A model whose losses are made of the required operations of the engine, every other one in its default body.
 pub struct Composed<M>(pub M);
@@ -16,13 +16,14 @@ impl<M: Model> Model for Composed<M> {
         self.0.layout()
     }
 
-    fn losses<T: Tensor>(&self, weights: Weights<'_, T>, batch: &Batch, pass: Pass) -> T {
-        let plain: SmallVec<[Plain<T>; 16]> = weights.tensors().iter().map(|&weight| Plain(weight)).collect();
-        self.0.losses(Weights::new(&plain), batch, pass).0
+    fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
+        let plain: SmallVec<[DefaultBodies<T>; 16]> =
+            params.tensors().iter().map(|&weight| DefaultBodies(weight)).collect();
+        self.0.losses(BoundParams::new(&plain), batch, mode).0
     }
 
-    fn extend<T: Tensor>(&self, weights: Weights<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
-        self.0.extend(weights, tokens, cache)
+    fn decode<T: Tensor>(&self, params: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
+        self.0.decode(params, tokens, cache)
     }
 
     fn vocab_size(&self) -> usize {

@@ -31,7 +31,7 @@ impl<R: Rung<Walk = Self>> Walk<R> for Newest {
         while let Some(node) = next {
             // What `root` does not depend on has no gradient, and behind a shut ReLU there is none either.
             if node.grad.get() != 0.0 {
-                node.hand_down();
+                node.backward();
             }
             next = node.link;
         }

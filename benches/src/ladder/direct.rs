@@ -1,6 +1,6 @@
 //! (2) One node for what took two or three.
 
-use gradus::{Binary, Function};
+use gradus::{BinaryOp, UnaryOp};
 
 use super::generation::Generation;
 use super::graph::Rung;
@@ -22,22 +22,22 @@ pub struct OneNode;
 
 impl<'g, G: Numbers<'g>> Shortcuts<'g, G> for OneNode {
     fn scale(g: &'g G, x: G::Number, c: f64) -> G::Number {
-        g.unary(Function::Scale(c), x)
+        g.unary(UnaryOp::Scale(c), x)
     }
 
     fn shift(g: &'g G, x: G::Number, c: f64) -> G::Number {
-        g.unary(Function::Shift(c), x)
+        g.unary(UnaryOp::Shift(c), x)
     }
 
     fn neg(g: &'g G, x: G::Number) -> G::Number {
-        g.unary(Function::Neg, x)
+        g.unary(UnaryOp::Neg, x)
     }
 
     fn sub(g: &'g G, a: G::Number, b: G::Number) -> G::Number {
-        g.binary(Binary::Sub, a, b)
+        g.binary(BinaryOp::Sub, a, b)
     }
 
     fn div(g: &'g G, a: G::Number, b: G::Number) -> G::Number {
-        g.binary(Binary::Div, a, b)
+        g.binary(BinaryOp::Div, a, b)
     }
 }

@@ -1,8 +1,8 @@
 //! The engine that runs a model on any graph of numbers.
 
 use gradus::data::Batch;
-use gradus::model::{Cache, Model, Pass};
-use gradus::params::Weights;
+use gradus::model::{Cache, Mode, Model};
+use gradus::params::BoundParams;
 use gradus::{Engine, Tensor};
 use smallvec::SmallVec;
 
@@ -10,7 +10,7 @@ use super::number::Numbers;
 use super::rows::Rows;
 
 /// What a graph lives in, to be used for one graph after the other.
-pub trait Room: Default {
+pub trait Storage: Default {
     /// The graph.
     type Graph<'g>: Numbers<'g>
     where
@@ -28,42 +28,42 @@ pub struct Ladder<R> {
     nodes: usize,
 }
 
-impl<R: Room> Ladder<R> {
+impl<R: Storage> Ladder<R> {
     /// How many nodes the last graph had.
     pub fn nodes(&self) -> usize {
         self.nodes
     }
 }
 
-type Matrix<'g, R> = Rows<'g, <R as Room>::Graph<'g>>;
-type Number<'g, R> = <<R as Room>::Graph<'g> as Numbers<'g>>::Number;
+type Matrix<'g, R> = Rows<'g, <R as Storage>::Graph<'g>>;
+type Number<'g, R> = <<R as Storage>::Graph<'g> as Numbers<'g>>::Number;
 
 /// All weights as leaves, and the matrices that they make.
-fn bind<'g, R: Room + 'g, M: Model>(
+fn bind<'g, R: Storage + 'g, M: Model>(
     graph: &'g R::Graph<'g>,
     model: &M,
-    weights: &[f64],
+    params: &[f64],
 ) -> (&'g [Number<'g, R>], SmallVec<[Matrix<'g, R>; 16]>) {
-    let leaves = graph.list(weights.len(), |at| graph.leaf(weights[at]));
-    let windows = model.layout().windows().iter();
+    let leaves = graph.list(params.len(), |at| graph.leaf(params[at]));
+    let windows = model.layout().specs().iter();
     (leaves, windows.map(|w| Rows::of(graph, &leaves[w.range()], w.rows, w.cols)).collect())
 }
 
-impl<R: Room> Engine for Ladder<R> {
+impl<R: Storage> Engine for Ladder<R> {
     type Real = f64;
 
     fn gradient<M: Model>(
         &mut self,
         model: &M,
-        weights: &[f64],
+        params: &[f64],
         batch: &Batch,
-        pass: Pass,
+        mode: Mode,
         gradient: &mut [f64],
     ) -> f64 {
         let graph = self.room.graph();
-        let (leaves, matrices) = bind::<R, M>(graph, model, weights);
-        let losses = model.losses(Weights::new(&matrices), batch, pass);
-        let loss = losses.weighted_mean(batch.weights()).numbers()[0];
+        let (leaves, matrices) = bind::<R, M>(graph, model, params);
+        let losses = model.losses(BoundParams::new(&matrices), batch, mode);
+        let loss = losses.weighted_mean(batch.loss_weights()).numbers()[0];
         graph.backward(loss);
         gradient.iter_mut().zip(leaves).for_each(|(out, &leaf)| *out = graph.grad(leaf));
         self.losses.clear();
@@ -72,13 +72,13 @@ impl<R: Room> Engine for Ladder<R> {
         graph.value(loss)
     }
 
-    fn loss<M: Model>(&mut self, model: &M, weights: &[f64], batch: &Batch) -> f64 {
+    fn loss<M: Model>(&mut self, model: &M, params: &[f64], batch: &Batch) -> f64 {
         let graph = self.room.graph();
-        let (_, matrices) = bind::<R, M>(graph, model, weights);
-        let losses = model.losses(Weights::new(&matrices), batch, Pass::default());
+        let (_, matrices) = bind::<R, M>(graph, model, params);
+        let losses = model.losses(BoundParams::new(&matrices), batch, Mode::default());
         self.losses.clear();
         self.losses.extend(losses.numbers().iter().map(|&loss| graph.value(loss)));
-        graph.value(losses.weighted_mean(batch.weights()).numbers()[0])
+        graph.value(losses.weighted_mean(batch.loss_weights()).numbers()[0])
     }
 
     fn token_losses(&self) -> &[f64] {
@@ -88,16 +88,16 @@ impl<R: Room> Engine for Ladder<R> {
     fn generate<M: Model>(
         &mut self,
         model: &M,
-        weights: &[f64],
+        params: &[f64],
         prompt: &[usize],
         next: &mut dyn FnMut(&[f64]) -> Option<usize>,
     ) {
         let graph = self.room.graph();
-        let (_, matrices) = bind::<R, M>(graph, model, weights);
+        let (_, matrices) = bind::<R, M>(graph, model, params);
         let mut cache = Cache::default();
         let mut input = SmallVec::<[usize; 16]>::from_slice(prompt);
         while !input.is_empty() {
-            let logits = model.extend(Weights::new(&matrices), &input, &mut cache).numbers();
+            let logits = model.decode(BoundParams::new(&matrices), &input, &mut cache).numbers();
             let last = &logits[logits.len() - model.vocab_size()..];
             let scores: SmallVec<[f64; 32]> = last.iter().map(|&x| graph.value(x)).collect();
             input = next(&scores).into_iter().collect();

@@ -4,9 +4,9 @@
 use std::cell::Cell;
 
 use bumpalo::Bump;
-use gradus::{Binary, Function};
+use gradus::{BinaryOp, UnaryOp};
 
-use super::engine::Room;
+use super::engine::Storage;
 use super::number::{Numbers, Shortcuts};
 
 /// A rung: one choice for each part.
@@ -32,13 +32,13 @@ pub trait Origin<'g, R: Rung>: 'g {
     /// A number from outside.
     fn leaf() -> Self;
     /// `y = f(x)`.
-    fn unary(f: Function, x: &'g Node<'g, R>, y: f64) -> Self;
+    fn unary(f: UnaryOp, x: &'g Node<'g, R>, y: f64) -> Self;
     /// `y = a ∘ b`.
-    fn binary(op: Binary, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self;
+    fn binary(op: BinaryOp, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self;
     /// The `n`-th operand, if there are so many.
     fn operand(&self, n: usize) -> Option<&'g Node<'g, R>>;
     /// Adds to the gradients of the operands what the gradient of the result says.
-    fn hand_down(&self, y: f64, grad: f64);
+    fn backward(&self, y: f64, grad: f64);
 }
 
 /// In which order backward visits nodes: any in which a node comes after all that were made from it.
@@ -68,8 +68,8 @@ impl<'g, R: Rung> Node<'g, R> {
 
     /// Hands its gradient down.
     #[inline]
-    pub(super) fn hand_down(&self) {
-        self.origin.hand_down(self.data, self.grad.get());
+    pub(super) fn backward(&self) {
+        self.origin.backward(self.data, self.grad.get());
     }
 }
 
@@ -118,14 +118,14 @@ impl<'g, R: Rung> Numbers<'g> for Graph<'g, R> {
     }
 
     #[inline]
-    fn unary(&'g self, f: Function, x: Self::Number) -> Self::Number {
-        let y = f.value(x.data);
+    fn unary(&'g self, f: UnaryOp, x: Self::Number) -> Self::Number {
+        let y = f.eval(x.data);
         self.node(y, Origin::unary(f, x, y))
     }
 
     #[inline]
-    fn binary(&'g self, op: Binary, a: Self::Number, b: Self::Number) -> Self::Number {
-        let y = op.value(a.data, b.data);
+    fn binary(&'g self, op: BinaryOp, a: Self::Number, b: Self::Number) -> Self::Number {
+        let y = op.eval(a.data, b.data);
         self.node(y, Origin::binary(op, a, b, y))
     }
 
@@ -157,7 +157,7 @@ impl<R: Rung> Default for Pointers<R> {
     }
 }
 
-impl<R: Rung> Room for Pointers<R> {
+impl<R: Rung> Storage for Pointers<R> {
     type Graph<'g> = Graph<'g, R>;
 
     fn graph(&mut self) -> &Graph<'_, R> {

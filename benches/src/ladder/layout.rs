@@ -1,6 +1,6 @@
 //! (5) A smaller node: the operation instead of the slopes, which are found again when they are needed.
 
-use gradus::{Binary, Function};
+use gradus::{BinaryOp, UnaryOp};
 
 use super::graph::{Node, Origin, Rung};
 use super::threaded::Threaded;
@@ -18,7 +18,7 @@ impl Rung for Layout {
 /// An operation and its operands. (A single variant for all of two operands would make it 8 bytes longer.)
 pub enum Operation<'g, R: Rung> {
     Leaf,
-    Unary(Function, &'g Node<'g, R>),
+    Unary(UnaryOp, &'g Node<'g, R>),
     Add(&'g Node<'g, R>, &'g Node<'g, R>),
     Sub(&'g Node<'g, R>, &'g Node<'g, R>),
     Mul(&'g Node<'g, R>, &'g Node<'g, R>),
@@ -28,13 +28,13 @@ pub enum Operation<'g, R: Rung> {
 impl<'g, R: Rung> Operation<'g, R> {
     /// The operation on its two operands, if it has so many.
     #[inline]
-    fn of_two(&self) -> Option<(Binary, &'g Node<'g, R>, &'g Node<'g, R>)> {
+    fn of_two(&self) -> Option<(BinaryOp, &'g Node<'g, R>, &'g Node<'g, R>)> {
         Some(match self {
             Operation::Leaf | Operation::Unary(..) => return None,
-            Operation::Add(a, b) => (Binary::Add, a, b),
-            Operation::Sub(a, b) => (Binary::Sub, a, b),
-            Operation::Mul(a, b) => (Binary::Mul, a, b),
-            Operation::Div(a, b) => (Binary::Div, a, b),
+            Operation::Add(a, b) => (BinaryOp::Add, a, b),
+            Operation::Sub(a, b) => (BinaryOp::Sub, a, b),
+            Operation::Mul(a, b) => (BinaryOp::Mul, a, b),
+            Operation::Div(a, b) => (BinaryOp::Div, a, b),
         })
     }
 }
@@ -46,17 +46,17 @@ impl<'g, R: Rung> Origin<'g, R> for Operation<'g, R> {
     }
 
     #[inline]
-    fn unary(f: Function, x: &'g Node<'g, R>, _: f64) -> Self {
+    fn unary(f: UnaryOp, x: &'g Node<'g, R>, _: f64) -> Self {
         Operation::Unary(f, x)
     }
 
     #[inline]
-    fn binary(op: Binary, a: &'g Node<'g, R>, b: &'g Node<'g, R>, _: f64) -> Self {
+    fn binary(op: BinaryOp, a: &'g Node<'g, R>, b: &'g Node<'g, R>, _: f64) -> Self {
         match op {
-            Binary::Add => Operation::Add(a, b),
-            Binary::Sub => Operation::Sub(a, b),
-            Binary::Mul => Operation::Mul(a, b),
-            Binary::Div => Operation::Div(a, b),
+            BinaryOp::Add => Operation::Add(a, b),
+            BinaryOp::Sub => Operation::Sub(a, b),
+            BinaryOp::Mul => Operation::Mul(a, b),
+            BinaryOp::Div => Operation::Div(a, b),
         }
     }
 
@@ -71,7 +71,7 @@ impl<'g, R: Rung> Origin<'g, R> for Operation<'g, R> {
     }
 
     #[inline]
-    fn hand_down(&self, y: f64, grad: f64) {
+    fn backward(&self, y: f64, grad: f64) {
         if let Operation::Unary(f, x) = self {
             x.add_grad(grad * f.slope(x.data, y));
         } else if let Some((op, a, b)) = self.of_two() {

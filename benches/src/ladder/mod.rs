@@ -5,8 +5,9 @@
 //! exchanges one of them.
 
 mod composed;
-mod course;
 mod creation;
+#[path = "../../../tests/common/default_bodies.rs"] // shared with tests/parity.rs
+mod default_bodies;
 mod direct;
 mod engine;
 mod generation;
@@ -15,24 +16,23 @@ mod layout;
 mod naive;
 mod nary;
 mod number;
-#[path = "../../../tests/common/plain.rs"] // shared with tests/parity.rs
-mod plain;
 mod reset;
 mod rows;
 mod runs;
 mod sort;
 mod split;
+mod task;
 mod threaded;
 
 use anyhow::Result;
-use gradus::fast::Fast;
-use gradus::scalar::Scalar;
-use gradus::threads::Threads;
+use gradus::fast::FastEngine;
+use gradus::scalar::ScalarEngine;
+use gradus::thread_pool::ThreadPool;
 
 use composed::Composed;
-pub use course::{Course, Learner, STEPS};
 use engine::Ladder;
 use graph::Pointers;
+pub use task::{NamesTask, STEPS, TrainingRun};
 
 /// One step of the ladder.
 pub struct Rung {
@@ -47,24 +47,26 @@ pub struct Rung {
     /// The files that it is made of, as [`lines::count`](crate::lines::count) takes them.
     pub sources: &'static [&'static str],
     /// The model at its first step.
-    pub start: fn(&Course) -> Result<Box<dyn Learner>>,
+    pub start: fn(&NamesTask) -> Result<Box<dyn TrainingRun>>,
 }
 
 /// A trainer on an engine of its own.
-fn start<E: gradus::Engine + course::Nodes + Default + 'static>(course: &Course) -> Result<Box<dyn Learner>> {
-    Ok(Box::new(course.trainer(course.model(WIDTH)?, E::default())))
+fn start<E: gradus::Engine + task::Nodes + Default + 'static>(
+    task: &NamesTask,
+) -> Result<Box<dyn TrainingRun>> {
+    Ok(Box::new(task.trainer(task.model(WIDTH)?, E::default())))
 }
 
-fn start_composed(course: &Course) -> Result<Box<dyn Learner>> {
-    Ok(Box::new(course.trainer(Composed(course.model(WIDTH)?), fast())))
+fn start_composed(task: &NamesTask) -> Result<Box<dyn TrainingRun>> {
+    Ok(Box::new(task.trainer(Composed(task.model(WIDTH)?), fast())))
 }
 
-fn start_fast(course: &Course) -> Result<Box<dyn Learner>> {
-    Ok(Box::new(course.trainer(course.model(WIDTH)?, fast())))
+fn start_fast(task: &NamesTask) -> Result<Box<dyn TrainingRun>> {
+    Ok(Box::new(task.trainer(task.model(WIDTH)?, fast())))
 }
 
-fn fast() -> Fast {
-    Fast::new(Threads::new(1))
+fn fast() -> FastEngine {
+    FastEngine::new(ThreadPool::new(1))
 }
 
 /// The width of microgpt.
@@ -202,7 +204,7 @@ pub const RUNGS: &[Rung] = &[
             "/src/scalar/matrix.rs",
             "/src/scalar/engine.rs",
         ],
-        start: start::<Scalar>,
+        start: start::<ScalarEngine>,
     },
     Rung {
         name: "whole matrices",

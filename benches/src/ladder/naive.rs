@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bumpalo::Bump;
-use gradus::{Binary, Function};
+use gradus::{BinaryOp, UnaryOp};
 
 use super::graph::{Graph, Memory, Node, Origin, Rung};
 use super::number::Shortcuts;
@@ -43,12 +43,12 @@ impl<'g, R: Rung> Origin<'g, R> for Slopes<'g, R> {
     }
 
     #[inline]
-    fn unary(f: Function, x: &'g Node<'g, R>, y: f64) -> Self {
+    fn unary(f: UnaryOp, x: &'g Node<'g, R>, y: f64) -> Self {
         Slopes([Some((x, f.slope(x.data, y))), None])
     }
 
     #[inline]
-    fn binary(op: Binary, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self {
+    fn binary(op: BinaryOp, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self {
         let (to_a, to_b) = op.slopes(a.data, b.data, y);
         Slopes([Some((a, to_a)), Some((b, to_b))])
     }
@@ -59,7 +59,7 @@ impl<'g, R: Rung> Origin<'g, R> for Slopes<'g, R> {
     }
 
     #[inline]
-    fn hand_down(&self, _: f64, grad: f64) {
+    fn backward(&self, _: f64, grad: f64) {
         for (operand, slope) in self.0.iter().flatten() {
             operand.add_grad(grad * slope);
         }

@@ -1,6 +1,6 @@
 //! (6) A sum or a dot product of any length as one node.
 
-use gradus::{Binary, Function};
+use gradus::{BinaryOp, UnaryOp};
 
 use super::direct::OneNode;
 use super::graph::{Graph, Node, Origin, Rung};
@@ -31,12 +31,12 @@ impl<'g, R: Rung> Origin<'g, R> for Long<'g, R> {
     }
 
     #[inline]
-    fn unary(f: Function, x: &'g Node<'g, R>, y: f64) -> Self {
+    fn unary(f: UnaryOp, x: &'g Node<'g, R>, y: f64) -> Self {
         Long::Few(Operation::unary(f, x, y))
     }
 
     #[inline]
-    fn binary(op: Binary, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self {
+    fn binary(op: BinaryOp, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self {
         Long::Few(Operation::binary(op, a, b, y))
     }
 
@@ -50,9 +50,9 @@ impl<'g, R: Rung> Origin<'g, R> for Long<'g, R> {
     }
 
     #[inline]
-    fn hand_down(&self, y: f64, grad: f64) {
+    fn backward(&self, y: f64, grad: f64) {
         match self {
-            Long::Few(operation) => operation.hand_down(y, grad),
+            Long::Few(operation) => operation.backward(y, grad),
             Long::Sum(terms) => terms.iter().for_each(|x| x.add_grad(grad)),
             Long::Dot(a, b) => {
                 for (a, b) in a.iter().zip(*b) {

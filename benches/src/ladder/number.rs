@@ -1,6 +1,6 @@
 //! What a rung owes: numbers that remember how they were made.
 
-use gradus::{Binary, Function};
+use gradus::{BinaryOp, UnaryOp};
 
 /// A graph that hands out numbers: its primitives.
 ///
@@ -16,9 +16,9 @@ pub trait Numbers<'g>: Sized + 'g {
     /// What a number is.
     fn value(&'g self, x: Self::Number) -> f64;
     /// A function of one number, as one node.
-    fn unary(&'g self, f: Function, x: Self::Number) -> Self::Number;
+    fn unary(&'g self, f: UnaryOp, x: Self::Number) -> Self::Number;
     /// A function of two numbers, as one node.
-    fn binary(&'g self, op: Binary, a: Self::Number, b: Self::Number) -> Self::Number;
+    fn binary(&'g self, op: BinaryOp, a: Self::Number, b: Self::Number) -> Self::Number;
 
     /// Finds the gradient of `root` with respect to all that it was made from.
     fn backward(&'g self, root: Self::Number);
@@ -32,11 +32,11 @@ pub trait Numbers<'g>: Sized + 'g {
 
     /// `a + b`.
     fn add(&'g self, a: Self::Number, b: Self::Number) -> Self::Number {
-        self.binary(Binary::Add, a, b)
+        self.binary(BinaryOp::Add, a, b)
     }
     /// `a · b`.
     fn mul(&'g self, a: Self::Number, b: Self::Number) -> Self::Number {
-        self.binary(Binary::Mul, a, b)
+        self.binary(BinaryOp::Mul, a, b)
     }
 }
 
@@ -61,7 +61,7 @@ pub trait Shortcuts<'g, G: Numbers<'g>> {
     }
     /// `a / b`.
     fn div(g: &'g G, a: G::Number, b: G::Number) -> G::Number {
-        g.mul(a, g.unary(Function::Power(-1.0), b))
+        g.mul(a, g.unary(UnaryOp::Power(-1.0), b))
     }
     /// `x₀ + x₁ + …`.
     fn sum(g: &'g G, terms: &'g [G::Number]) -> G::Number {

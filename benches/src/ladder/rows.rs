@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gradus::tensor::{Tensor, broadcast};
-use gradus::{Binary, Function};
+use gradus::{BinaryOp, UnaryOp};
 
 use super::number::{Numbers, Shortcuts};
 
@@ -55,15 +55,15 @@ impl<'g, G: Numbers<'g>> Rows<'g, G> {
         self.numbers[row * self.cols + col]
     }
 
-    fn combine(self, b: Self, op: Binary) -> Self {
+    fn combine(self, b: Self, op: BinaryOp) -> Self {
         let (rows, cols) = broadcast(op.sign(), self.shape(), b.shape());
         let get = |m: Self, row: usize, col: usize| m.at(row.min(m.rows - 1), col.min(m.cols - 1));
         let g = self.graph;
         self.fill(rows, cols, |row, col| {
             let (a, b) = (get(self, row, col), get(b, row, col));
             match op {
-                Binary::Sub => G::Shortcuts::sub(g, a, b),
-                Binary::Div => G::Shortcuts::div(g, a, b),
+                BinaryOp::Sub => G::Shortcuts::sub(g, a, b),
+                BinaryOp::Div => G::Shortcuts::div(g, a, b),
                 primitive => g.binary(primitive, a, b),
             }
         })
@@ -79,16 +79,16 @@ impl<'g, G: Numbers<'g>> Tensor for Rows<'g, G> {
         self.fill(rows, cols, |row, col| self.graph.leaf(data[row * cols + col]))
     }
 
-    fn apply(self, f: Function) -> Self {
+    fn apply(self, f: UnaryOp) -> Self {
         let g = self.graph;
         self.fill(self.rows, self.cols, |row, col| {
             let x = self.at(row, col);
             match f {
-                Function::Identity => x,
-                Function::Neg => G::Shortcuts::neg(g, x),
-                Function::Shift(c) => G::Shortcuts::shift(g, x, c),
-                Function::Scale(c) => G::Shortcuts::scale(g, x, c),
-                Function::Over(c) => G::Shortcuts::div(g, g.leaf(c), x),
+                UnaryOp::Identity => x,
+                UnaryOp::Neg => G::Shortcuts::neg(g, x),
+                UnaryOp::Shift(c) => G::Shortcuts::shift(g, x, c),
+                UnaryOp::Scale(c) => G::Shortcuts::scale(g, x, c),
+                UnaryOp::Over(c) => G::Shortcuts::div(g, g.leaf(c), x),
                 primitive => g.unary(primitive, x),
             }
         })
@@ -162,7 +162,7 @@ macro_rules! operators {
         impl<'g, G: Numbers<'g>> std::ops::$op for Rows<'g, G> {
             type Output = Self;
             fn $method(self, b: Self) -> Self {
-                self.combine(b, Binary::$op)
+                self.combine(b, BinaryOp::$op)
             }
         }
 
@@ -176,15 +176,15 @@ macro_rules! operators {
 }
 
 operators! {
-    Add add Function::Shift;
-    Sub sub |c: f64| Function::Shift(-c);
-    Mul mul Function::Scale;
-    Div div |c: f64| Function::Scale(1.0 / c);
+    Add add UnaryOp::Shift;
+    Sub sub |c: f64| UnaryOp::Shift(-c);
+    Mul mul UnaryOp::Scale;
+    Div div |c: f64| UnaryOp::Scale(1.0 / c);
 }
 
 impl<'g, G: Numbers<'g>> std::ops::Neg for Rows<'g, G> {
     type Output = Self;
     fn neg(self) -> Self {
-        self.apply(Function::Neg)
+        self.apply(UnaryOp::Neg)
     }
 }

@@ -11,7 +11,7 @@ pub struct Together;
 
 impl Dots for Together {
     #[inline]
-    fn hand_down<'g>(
+    fn backward<'g>(
         origin: &'g Origin<'g>,
         a: &'g [&'g Number],
         _: &'g [&'g Number],

@@ -45,7 +45,7 @@ impl<R: Rung<Walk = Self>, V: Visited> Walk<R> for Sorted<V> {
             }
         }
         while let Some(node) = order.pop() {
-            node.hand_down();
+            node.backward();
         }
     }
     // ANCHOR_END: sort

@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use bumpalo::Bump;
-use gradus::{Binary, Function};
+use gradus::{BinaryOp, UnaryOp};
 
-use super::engine::Room;
+use super::engine::Storage;
 use super::nary::{AnyLength, Short};
 use super::number::Numbers;
 
@@ -30,8 +30,8 @@ pub struct Origin<'g> {
 /// An operation and its operands.
 #[derive(Clone, Copy)]
 pub enum Made<'g> {
-    Unary(Function, &'g Number),
-    Binary(Binary, &'g Number, &'g Number),
+    Unary(UnaryOp, &'g Number),
+    Binary(BinaryOp, &'g Number, &'g Number),
     Sum(&'g [&'g Number]),
     Dot(&'g [&'g Number], &'g [&'g Number]),
 }
@@ -39,7 +39,7 @@ pub enum Made<'g> {
 /// How dot products hand their gradients down.
 pub trait Dots: Default + 'static {
     /// Those of the newest, which is `origin`, and perhaps of more. Returns the origin that is next.
-    fn hand_down<'g>(
+    fn backward<'g>(
         origin: &'g Origin<'g>,
         a: &'g [&'g Number],
         b: &'g [&'g Number],
@@ -87,13 +87,13 @@ impl<'g, D: Dots> Numbers<'g> for Graph<'g, D> {
     }
 
     #[inline]
-    fn unary(&'g self, f: Function, x: &'g Number) -> &'g Number {
-        self.made(f.value(x.data), Made::Unary(f, x))
+    fn unary(&'g self, f: UnaryOp, x: &'g Number) -> &'g Number {
+        self.made(f.eval(x.data), Made::Unary(f, x))
     }
 
     #[inline]
-    fn binary(&'g self, op: Binary, a: &'g Number, b: &'g Number) -> &'g Number {
-        self.made(op.value(a.data, b.data), Made::Binary(op, a, b))
+    fn binary(&'g self, op: BinaryOp, a: &'g Number, b: &'g Number) -> &'g Number {
+        self.made(op.eval(a.data, b.data), Made::Binary(op, a, b))
     }
 
     fn backward(&'g self, root: &'g Number) {
@@ -103,7 +103,7 @@ impl<'g, D: Dots> Numbers<'g> for Graph<'g, D> {
             let (y, grad) = (origin.result.data, origin.result.grad.get());
             next = origin.earlier;
             match origin.made {
-                Made::Dot(a, b) => next = D::hand_down(origin, a, b),
+                Made::Dot(a, b) => next = D::backward(origin, a, b),
                 Made::Unary(f, x) => x.add_grad(grad * f.slope(x.data, y)),
                 Made::Binary(op, a, b) => {
                     let (to_a, to_b) = op.slopes(a.data, b.data, y);
@@ -145,7 +145,7 @@ pub struct OneByOne;
 
 impl Dots for OneByOne {
     #[inline]
-    fn hand_down<'g>(
+    fn backward<'g>(
         origin: &'g Origin<'g>,
         a: &'g [&'g Number],
         b: &'g [&'g Number],
@@ -162,7 +162,7 @@ impl Dots for OneByOne {
 }
 // ANCHOR_END: dots
 
-impl<D: Dots> Room for Split<D> {
+impl<D: Dots> Storage for Split<D> {
     type Graph<'g> = Graph<'g, D>;
 
     fn graph(&mut self) -> &Graph<'_, D> {

@@ -53,7 +53,7 @@ impl<R: Rung<Walk = Self>> Walk<R> for Thread {
             }
         }
         while let Some(node) = order {
-            node.hand_down();
+            node.backward();
             order = node.link.next.get();
         }
     }

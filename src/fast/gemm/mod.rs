@@ -13,7 +13,7 @@
 //! inside out:
 //!
 //! 1. **A tile in registers** (`tile.rs`). 14 rows and 32 columns of `c` stay in 28 registers
-//!    while the depth `p` passes by. Each step reads 14 numbers of `a` and 32 of `b` and does
+//!    while the depth `p` modes by. Each step reads 14 numbers of `a` and 32 of `b` and does
 //!    14 * 32 multiply-adds with them.
 //! 2. **Blocks in the caches** (`blocked.rs`). A row of tiles meets one panel of `b`, 32 columns wide,
 //!    after the other. The depth is cut in blocks of 256, so that what a tile reads of `a` stays in
@@ -28,7 +28,7 @@
 //! The loops are written once, for the vectors of any instruction set (`vector.rs`). Which one
 //! is found when the program runs, so one binary is fast everywhere.
 //!
-//! **Threads.** There are none in here. Threads work above, each on its shard of a batch, and each
+//! **ThreadPool.** There are none in here. ThreadPool work above, each on its shard of a batch, and each
 //! packs into memory of its own that is kept from call to call: a warm call allocates nothing.
 //!
 //! **Which bits come out.** A product depends on its operands and on the instruction set, on
@@ -72,7 +72,7 @@ impl<'a> MatRef<'a> {
     }
 
     /// Rows that begin `stride` numbers apart: some columns of a wider matrix, for example one head of
-    /// many. Column `j` of it is the first of `strided(&data[j..], …)`.
+    /// many. TokenColumn `j` of it is the first of `strided(&data[j..], …)`.
     #[track_caller]
     pub fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
         check("MatRef", data.len(), rows, cols, stride);

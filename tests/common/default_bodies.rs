@@ -2,26 +2,26 @@
 
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
-use gradus::{Function, Tensor};
+use gradus::{Tensor, UnaryOp};
 
 /// Any engine's matrix, of which only what the contract requires is handed on: every derived operation runs its default
 /// body. One that becomes required is missing here until it is added, so nothing slips through unnoticed.
 #[derive(Clone, Copy)]
-pub struct Plain<T>(pub T);
+pub struct DefaultBodies<T>(pub T);
 
 macro_rules! operators {
     ($($operator:ident $method:ident),*) => {$(
-        impl<T: Tensor> $operator for Plain<T> {
+        impl<T: Tensor> $operator for DefaultBodies<T> {
             type Output = Self;
             fn $method(self, b: Self) -> Self {
-                Plain(self.0.$method(b.0))
+                DefaultBodies(self.0.$method(b.0))
             }
         }
 
-        impl<T: Tensor> $operator<f64> for Plain<T> {
+        impl<T: Tensor> $operator<f64> for DefaultBodies<T> {
             type Output = Self;
             fn $method(self, b: f64) -> Self {
-                Plain(self.0.$method(b))
+                DefaultBodies(self.0.$method(b))
             }
         }
     )*};
@@ -29,59 +29,59 @@ macro_rules! operators {
 
 operators!(Add add, Sub sub, Mul mul, Div div);
 
-impl<T: Tensor> Neg for Plain<T> {
+impl<T: Tensor> Neg for DefaultBodies<T> {
     type Output = Self;
     fn neg(self) -> Self {
-        Plain(-self.0)
+        DefaultBodies(-self.0)
     }
 }
 
-impl<T: Tensor> Tensor for Plain<T> {
+impl<T: Tensor> Tensor for DefaultBodies<T> {
     fn shape(self) -> (usize, usize) {
         self.0.shape()
     }
 
     fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self {
-        Plain(self.0.constant(rows, cols, data))
+        DefaultBodies(self.0.constant(rows, cols, data))
     }
 
-    fn apply(self, f: Function) -> Self {
-        Plain(self.0.apply(f))
+    fn apply(self, f: UnaryOp) -> Self {
+        DefaultBodies(self.0.apply(f))
     }
 
     fn matmul(self, b: Self) -> Self {
-        Plain(self.0.matmul(b.0))
+        DefaultBodies(self.0.matmul(b.0))
     }
 
     fn matmul_t(self, b: Self) -> Self {
-        Plain(self.0.matmul_t(b.0))
+        DefaultBodies(self.0.matmul_t(b.0))
     }
 
     fn row_sum(self) -> Self {
-        Plain(self.0.row_sum())
+        DefaultBodies(self.0.row_sum())
     }
 
     fn row_max(self) -> Self {
-        Plain(self.0.row_max())
+        DefaultBodies(self.0.row_max())
     }
 
     fn gather_rows(self, rows: &[usize]) -> Self {
-        Plain(self.0.gather_rows(rows))
+        DefaultBodies(self.0.gather_rows(rows))
     }
 
     fn pick(self, cols: &[usize]) -> Self {
-        Plain(self.0.pick(cols))
+        DefaultBodies(self.0.pick(cols))
     }
 
     fn slice_cols(self, cols: Range<usize>) -> Self {
-        Plain(self.0.slice_cols(cols))
+        DefaultBodies(self.0.slice_cols(cols))
     }
 
     fn concat_cols(parts: &[Self]) -> Self {
-        Plain(T::concat_cols(&parts.iter().map(|part| part.0).collect::<Vec<_>>()))
+        DefaultBodies(T::concat_cols(&parts.iter().map(|part| part.0).collect::<Vec<_>>()))
     }
 
     fn concat_rows(parts: &[Self]) -> Self {
-        Plain(T::concat_rows(&parts.iter().map(|part| part.0).collect::<Vec<_>>()))
+        DefaultBodies(T::concat_rows(&parts.iter().map(|part| part.0).collect::<Vec<_>>()))
     }
 }

@@ -3,25 +3,25 @@
 use anyhow::Result;
 use gradus::Engine;
 use gradus::data::{self, Batch, Names};
-use gradus::fast::Fast;
+use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::real::Real;
-use gradus::scalar::Scalar;
+use gradus::scalar::ScalarEngine;
 use gradus::train::{Settings, Trainer};
 
-use super::engine::{Ladder, Room};
+use super::engine::{Ladder, Storage};
 
-/// The steps of the course.
+/// The steps of the task.
 pub const STEPS: usize = 1000;
 
 /// Names in the order of training, and the dice as they lie after the shuffle.
-pub struct Course {
+pub struct NamesTask {
     names: Names,
     random: Random,
 }
 
-impl Course {
+impl NamesTask {
     /// That of microgpt.py, if `names.txt` is its file.
     ///
     /// # Errors
@@ -30,12 +30,12 @@ impl Course {
         let mut random = Random::python(42);
         let mut names = Names::read(&data::find("names.txt")?)?;
         names.shuffle(&mut random);
-        Ok(Course { names, random })
+        Ok(NamesTask { names, random })
     }
 
     /// Fills a batch with the names whose turn it is.
     pub fn fill(&self, batch: &mut Batch, step: usize, size: usize) {
-        self.names.fill(batch, step, size, DecoderConfig::microgpt(self.names.vocab_size()).block_size);
+        self.names.fill(batch, step, size, DecoderConfig::microgpt(self.names.vocab_size()).context);
     }
 
     /// A model so many numbers wide.
@@ -55,7 +55,7 @@ impl Course {
 }
 
 /// A trainer on any engine.
-pub trait Learner {
+pub trait TrainingRun {
     /// Learns from a batch. Returns its loss.
     fn step(&mut self, batch: &Batch) -> f64;
     /// The gradient of the last step.
@@ -64,7 +64,7 @@ pub trait Learner {
     fn nodes(&mut self) -> usize;
 }
 
-impl<M: Model, E: Engine + Nodes> Learner for Trainer<M, E> {
+impl<M: Model, E: Engine + Nodes> TrainingRun for Trainer<M, E> {
     fn step(&mut self, batch: &Batch) -> f64 {
         Trainer::step(self, batch).loss
     }
@@ -74,7 +74,7 @@ impl<M: Model, E: Engine + Nodes> Learner for Trainer<M, E> {
     }
 
     fn nodes(&mut self) -> usize {
-        self.parts().0.nodes()
+        self.split_mut().0.nodes()
     }
 }
 
@@ -84,19 +84,19 @@ pub trait Nodes {
     fn nodes(&self) -> usize;
 }
 
-impl<R: Room> Nodes for Ladder<R> {
+impl<R: Storage> Nodes for Ladder<R> {
     fn nodes(&self) -> usize {
         self.nodes()
     }
 }
 
-impl Nodes for Scalar {
+impl Nodes for ScalarEngine {
     fn nodes(&self) -> usize {
         self.nodes()
     }
 }
 
-impl Nodes for Fast {
+impl Nodes for FastEngine {
     fn nodes(&self) -> usize {
         self.nodes()
     }

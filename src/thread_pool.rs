@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// A number of threads that stay ready. Cloning it makes another handle to the same threads.
 #[derive(Clone, Debug)]
-pub struct Threads {
+pub struct ThreadPool {
     /// None for one thread, which is the caller's own.
-    pool: Option<Arc<ThreadPool>>,
+    pool: Option<Arc<rayon::ThreadPool>>,
 }
 
-impl Threads {
+impl ThreadPool {
     /// So many threads; 0 stands for as many as the machine has.
     pub fn new(count: usize) -> Self {
         let count = match count {
@@ -20,7 +20,7 @@ impl Threads {
             count => count,
         };
         let build = || ThreadPoolBuilder::new().num_threads(count).build().ok().map(Arc::new);
-        Threads { pool: if count > 1 { build() } else { None } }
+        ThreadPool { pool: if count > 1 { build() } else { None } }
     }
 
     /// How many there are.

@@ -3,36 +3,36 @@
 
 use gradus::Tensor;
 use gradus::data::Batch;
-use gradus::model::{Cache, Model, Pass};
-use gradus::params::{Layout, Weights};
+use gradus::model::{Cache, Mode, Model};
+use gradus::params::{BoundParams, Layout};
 
 /// Something that makes a column of its weights: one number for each token of a batch, in the place of its loss.
-pub trait Column: Sync {
-    fn of<T: Tensor>(&self, weights: Weights<'_, T>, batch: &Batch, pass: Pass) -> T;
+pub trait TokenColumn: Sync {
+    fn of<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T;
 }
 
 /// A column as a model.
-pub struct Door<C> {
+pub struct ModelAdapter<C> {
     layout: Layout,
     column: C,
 }
 
-impl<C: Column> Door<C> {
+impl<C: TokenColumn> ModelAdapter<C> {
     pub fn new(layout: Layout, column: C) -> Self {
-        Door { layout, column }
+        ModelAdapter { layout, column }
     }
 }
 
-impl<C: Column> Model for Door<C> {
+impl<C: TokenColumn> Model for ModelAdapter<C> {
     fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    fn losses<T: Tensor>(&self, weights: Weights<'_, T>, batch: &Batch, pass: Pass) -> T {
-        self.column.of(weights, batch, pass)
+    fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
+        self.column.of(params, batch, mode)
     }
 
-    fn extend<T: Tensor>(&self, _: Weights<'_, T>, _: &[usize], _: &mut Cache<T>) -> T {
+    fn decode<T: Tensor>(&self, _: BoundParams<'_, T>, _: &[usize], _: &mut Cache<T>) -> T {
         unreachable!("a column is never asked what may follow")
     }
 

@@ -6,28 +6,28 @@
 
 /// The key of a stream of random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hash {
+pub struct CounterRng {
     key: u32,
     /// The place at which the stream begins.
     start: u32,
 }
 
-impl Hash {
+impl CounterRng {
     /// The stream with this number.
     pub fn new(seed: u64) -> Self {
-        Hash { key: mix(seed as u32 ^ mix((seed >> 32) as u32 ^ 0x9e37_79b9)), start: 0 }
+        CounterRng { key: mix(seed as u32 ^ mix((seed >> 32) as u32 ^ 0x9e37_79b9)), start: 0 }
     }
 
     /// A stream that depends on this one and on `part`: one for each step, layer and place of use.
     pub fn fork(self, part: u32) -> Self {
         let key =
             mix(self.key.wrapping_add(0x9e37_79b9) ^ mix(part.wrapping_mul(0x85eb_ca6b).wrapping_add(1)));
-        Hash { key, start: 0 }
+        CounterRng { key, start: 0 }
     }
 
     /// The same stream without its first `count` places.
     pub fn skip(self, count: u32) -> Self {
-        Hash { start: self.start.wrapping_add(count), ..self }
+        CounterRng { start: self.start.wrapping_add(count), ..self }
     }
 
     // ANCHOR: drops
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn drops_as_often_as_asked_in_every_stream() {
         for seed in 0..20 {
-            let hash = Hash::new(seed).fork(3);
+            let hash = CounterRng::new(seed).fork(3);
             let dropped = (0..100_000).filter(|&i| hash.drops(i, 0.1)).count();
             assert!((9_600..10_400).contains(&dropped), "seed {seed}: {dropped}");
         }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn streams_and_neighbours_are_unrelated() {
-        let (a, b) = (Hash::new(1).fork(0), Hash::new(1).fork(1));
+        let (a, b) = (CounterRng::new(1).fork(0), CounterRng::new(1).fork(1));
         let both = (0..100_000).filter(|&i| a.drops(i, 0.5) && b.drops(i, 0.5)).count();
         let next = (0..100_000).filter(|&i| a.drops(i, 0.5) && a.drops(i + 1, 0.5)).count();
         for count in [both, next] {

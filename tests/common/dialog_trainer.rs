@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use gradus::data::Dialogs;
-use gradus::fast::Fast;
+use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
 use gradus::params::Layout;
 use gradus::random::Random;
-use gradus::threads::Threads;
+use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 
 /// Which optimizer.
@@ -36,7 +36,7 @@ pub const SETTINGS: Settings = Settings {
 };
 
 impl Method {
-    pub fn optimizer(self, layout: &Layout, threads: &Threads) -> Box<dyn Optimizer<f32>> {
+    pub fn optimizer(self, layout: &Layout, threads: &ThreadPool) -> Box<dyn Optimizer<f32>> {
         let muon = MuonSettings {
             momentum: 0.95,
             order: Momentum::Nesterov,
@@ -52,12 +52,12 @@ impl Method {
     }
 
     /// A trainer at its beginning.
-    pub fn learner(self, config: &DecoderConfig, threads: usize, seed: u64) -> Trainer<Decoder, Fast> {
+    pub fn learner(self, config: &DecoderConfig, threads: usize, seed: u64) -> Trainer<Decoder, FastEngine> {
         let model = Decoder::new(config.clone()).expect("a configuration that fits");
-        let threads = Threads::new(threads);
+        let threads = ThreadPool::new(threads);
         let optimizer = self.optimizer(model.layout(), &threads);
-        let weights = model.layout().initial(&mut Random::new(seed));
-        Trainer::with_optimizer(model, Fast::new(threads), optimizer, SETTINGS, weights)
+        let params = model.layout().initial(&mut Random::new(seed));
+        Trainer::with_optimizer(model, FastEngine::new(threads), optimizer, SETTINGS, params)
     }
 }
 
