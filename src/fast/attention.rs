@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use super::gemm::{MatMut, MatRef, gemm};
 use super::short::{self, Keys, Rows, RowsMut, by_width};
 use super::simd::{self, LANES};
 use super::tape::{Gradients, Id, Matrix, Op, Span, TapeView, rows_of};
+use crate::gemm::{MatMut, MatRef, gemm};
 use crate::tensor::AttentionSpec;
 
 /// [`AttentionSpec`] on the tape.

@@ -4,8 +4,8 @@
 //! `dcᵢⱼ·aᵢₖ` to `bₖⱼ`. Summed up, that is two products again: `dA = dC·Bᵀ` and `dB = Aᵀ·dC`. For `C = A·Bᵀ`, as
 //! in a layer of weights, likewise `dA = dC·B` and `dB = dCᵀ·A`.
 
-use super::gemm::{MatMut, MatRef, gemm};
 use super::tape::{Gradients, Id, Matrix, Op};
+use crate::gemm::{MatMut, MatRef, gemm};
 
 /// `a · b`.
 pub(super) fn matmul<'t>(a: Matrix<'t>, b: Matrix<'t>) -> Matrix<'t> {

@@ -7,7 +7,6 @@ mod attention;
 mod backward;
 mod elementwise;
 mod engine;
-pub mod gemm;
 mod loss;
 mod matmul;
 mod matrix;
@@ -19,5 +18,4 @@ mod simd;
 mod tape;
 
 pub use engine::FastEngine;
-pub use gemm::backend;
 pub use tape::Matrix;

@@ -1,6 +1,7 @@
 //! Attention: the one place where tokens look at each other.
 
-use super::{Cache, DecoderConfig, Norm, Position, Sequences};
+use super::{Cache, DecoderConfig, Norm, Position};
+use crate::data::Sequences;
 use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
 use crate::tensor::{AttentionSpec, Tensor};
 

@@ -70,17 +70,6 @@ impl Mode {
     }
 }
 
-/// Tokens of one or more sequences, one sequence after another.
-#[derive(Clone, Copy, Debug)]
-pub struct Sequences<'a> {
-    /// The tokens of all sequences.
-    pub tokens: &'a [usize],
-    /// The place of each token in its sequence, from 0.
-    pub positions: &'a [usize],
-    /// How many tokens each sequence has.
-    pub lengths: &'a [usize],
-}
-
 /// Keys and values of the tokens read so far, so that generation computes each of them once.
 pub struct Cache<T> {
     /// For each layer, keys and values `[tokens, n_kv_head · head_dim]`.

@@ -6,7 +6,7 @@
 //! iteration), and that is nothing but matrix products.
 
 use super::{Adam, AdamSettings, Optimizer};
-use crate::fast::gemm::{MatMut, MatRef, gemm};
+use crate::gemm::{MatMut, MatRef, gemm};
 use crate::params::{Layout, ParamKind, ParamSpec};
 use crate::thread_pool::ThreadPool;
 

@@ -221,7 +221,7 @@ pub const RUNGS: &[Rung] = &[
                  in registers: 12.6 times fewer nodes, and little to store and read again",
         batch: 1,
         double: false,
-        sources: &["/src/fast/"],
+        sources: &["/src/fast/", "/src/gemm/"],
         start: start_fast,
     },
     Rung {
@@ -230,7 +230,7 @@ pub const RUNGS: &[Rung] = &[
                  keep the vector units busy",
         batch: 16,
         double: false,
-        sources: &["/src/fast/"],
+        sources: &["/src/fast/", "/src/gemm/"],
         start: start_fast,
     },
 ];
@@ -241,7 +241,7 @@ const MATRICES: &[&str] = &[
     "/src/fast/tape.rs",
     "/src/fast/matrix.rs",
     "/src/fast/matmul.rs",
-    "/src/fast/gemm/",
+    "/src/gemm/",
     "/src/fast/elementwise.rs",
     "/src/fast/rows.rs",
     "/src/fast/backward.rs",
