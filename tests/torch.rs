@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gradus::optim::{Adam, AdamSettings, Optimizer};
-use gradus::tensor::AttentionSpec;
+use gradus::tensor::{AttentionSpec, Mask};
 use gradus::{Tensor, UnaryOp};
 use serde::Deserialize;
 
@@ -94,16 +94,17 @@ impl Expression for Case {
             "linear" => x[0].linear(x[1]),
             "rope" => x[0].rope(&s.positions, s.heads, s.base),
             "attention" => {
-                let shape = AttentionSpec {
+                let spec = AttentionSpec {
                     n_head: s.heads,
                     n_kv_head: s.kv_heads,
                     scale: s.scale,
-                    causal: s.causal,
+                    mask: if s.causal { Mask::Causal } else { Mask::Full },
+                    bias: None,
                     queries: &s.q_lengths,
                     keys: &s.kv_lengths,
                 };
-                assert_eq!(shape.head_dim(x[0], x[1], x[2]), s.head_dim);
-                x[0].attention(x[1], x[2], shape)
+                assert_eq!(spec.head_dim(x[0], x[1], x[2]), s.head_dim);
+                x[0].attention(x[1], x[2], spec)
             }
             "cross_entropy" => {
                 let ones = vec![1.0; s.targets.len()];

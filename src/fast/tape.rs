@@ -10,10 +10,8 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::attention::AttentionOp;
-use super::rope::RotaryTable;
-use crate::counter_rng::CounterRng;
-use crate::function::{BinaryOp, UnaryOp};
+use super::ops::{Op, RotaryTable};
+use crate::gemm::MatRef;
 use crate::params::Layout;
 
 /// A place on the tape.
@@ -21,88 +19,6 @@ pub(super) type Id = u32;
 
 /// A stretch of the tape's list of indices.
 pub(super) type Span = (u32, u32);
-
-/// How a node was made. Backward matches it without a catch-all, so an operation without a gradient does not compile.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Op {
-    /// A matrix of weights: a window of the flat buffer.
-    Weight {
-        offset: usize,
-    },
-    /// Given numbers, without a gradient.
-    Constant,
-    Unary {
-        x: Id,
-        f: UnaryOp,
-    },
-    Binary {
-        a: Id,
-        b: Id,
-        op: BinaryOp,
-    },
-    Matmul {
-        a: Id,
-        b: Id,
-    },
-    MatmulT {
-        a: Id,
-        b: Id,
-    },
-    RowSum {
-        x: Id,
-    },
-    Gather {
-        x: Id,
-        rows: Span,
-    },
-    Pick {
-        x: Id,
-        cols: Span,
-    },
-    SliceCols {
-        x: Id,
-        start: u32,
-    },
-    SliceRows {
-        x: Id,
-        start: u32,
-    },
-    ConcatCols {
-        parts: Span,
-    },
-    ConcatRows {
-        parts: Span,
-    },
-    RmsNorm {
-        x: Id,
-        gain: Option<Id>,
-        heads: u32,
-    },
-    Rope {
-        x: Id,
-        heads: u32,
-    },
-    Swiglu {
-        gate: Id,
-        up: Id,
-    },
-    Attention {
-        q: Id,
-        k: Id,
-        v: Id,
-        shape: AttentionOp,
-    },
-    CrossEntropy {
-        x: Id,
-        targets: Span,
-        smoothing: f32,
-    },
-    Dropout {
-        x: Id,
-        rate: f64,
-        rng: CounterRng,
-    },
-}
 
 // ANCHOR: node
 /// One result on the tape.
@@ -112,7 +28,7 @@ pub(super) struct Node {
     pub(super) cols: usize,
     pub(super) op: Op,
     /// The result, row by row. Empty for weights, which are read where they lie.
-    data: Vec<f32>,
+    pub(super) data: Vec<f32>,
     /// What forward keeps for backward.
     pub(super) saved: Vec<f32>,
 }
@@ -161,6 +77,19 @@ impl<'a> TapeView<'a> {
         }
     }
 
+    /// The same as a matrix, to be multiplied.
+    pub(super) fn matrix(self, id: Id) -> MatRef<'a> {
+        let (rows, cols) = self.shape(id);
+        MatRef::new(self.data(id), rows, cols)
+    }
+
+    /// Rows and columns of a node.
+    pub(super) fn shape(self, id: Id) -> (usize, usize) {
+        let node = &self.nodes[id as usize];
+        (node.rows, node.cols)
+    }
+
+    /// Indices that were remembered with [`Recording::span`].
     pub(super) fn indices(self, span: Span) -> &'a [u32] {
         &self.indices[span.0 as usize..span.1 as usize]
     }

@@ -3,7 +3,7 @@
 use super::{Cache, DecoderConfig, Norm, Position};
 use crate::data::Sequences;
 use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
-use crate::tensor::{AttentionSpec, Tensor};
+use crate::tensor::{AttentionSpec, Mask, Tensor};
 
 /// Self-attention of many heads. Each token asks with a query, answers with a key, and gives a value.
 #[derive(Clone, Debug)]
@@ -84,14 +84,15 @@ impl Attention {
             read = [k.shape().0];
             keys = &read;
         }
-        let shape = AttentionSpec {
+        let spec = AttentionSpec {
             n_head: self.n_head,
             n_kv_head: self.n_kv_head,
             scale: (self.head_dim as f64).sqrt().recip(),
-            causal: true,
+            mask: Mask::Causal,
+            bias: None,
             queries: sequences.lengths,
             keys,
         };
-        q.attention(k, v, shape).linear(w[self.o_proj])
+        q.attention(k, v, spec).linear(w[self.o_proj])
     }
 }
