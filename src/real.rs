@@ -102,7 +102,7 @@ fn exp(x: f32) -> f32 {
 
 /// `a·b + c`, in one rounding where the machine has an instruction for it.
 #[inline]
-fn fma(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(target_feature = "fma") || cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
 }
 

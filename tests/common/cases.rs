@@ -263,7 +263,7 @@ impl Attention {
 /// What the mask, the lengths and the heads may be, as names say: heads, those of keys, their width, mask, queries, keys.
 type Shape = (&'static str, usize, usize, usize, Mask, &'static [usize], &'static [usize]);
 
-const SHAPES: [Shape; 18] = [
+const SHAPES: [Shape; 20] = [
     ("one head", 1, 1, 4, Mask::Causal, &[4], &[4]),
     ("one token", 2, 2, 3, Mask::Causal, &[1], &[1]),
     ("packed", 2, 2, 2, Mask::Causal, &[2, 1, 3], &[2, 1, 3]),
@@ -277,6 +277,8 @@ const SHAPES: [Shape; 18] = [
     ("full, fewer keys", 2, 2, 2, Mask::Full, &[3, 2], &[1, 4]),
     ("full, grouped", 4, 2, 2, Mask::Full, &[1, 2], &[3, 2]),
     ("full, in vectors", 2, 1, 4, Mask::Full, &[4, 1], &[2, 3]),
+    ("full, sequences without queries", 1, 1, 2, Mask::Full, &[2, 0, 0, 1], &[2, 3, 0, 1]),
+    ("full, more queries than a vector has numbers", 1, 1, 4, Mask::Full, &[17], &[2]),
     ("window of one", 1, 1, 2, Mask::Window(1), &[3], &[3]),
     ("window of two, packed", 2, 2, 2, Mask::Window(2), &[4, 1], &[4, 1]),
     ("window, in vectors", 2, 1, 4, Mask::Window(3), &[5, 2], &[5, 4]),

@@ -1,8 +1,8 @@
 //! Attention over packed sequences, head by head, without a node for each score.
 //!
 //! Two files compute it. `general.rs` has matrix products of whole sequences, and the derivation. `small.rs` does short
-//! sequences with narrow heads in single vectors. Which of the two takes a sequence is decided here, in
-//! [`Attention::is_small`], and nowhere else.
+//! sequences with narrow heads in single vectors. Which of the two takes a sequence is decided here, by
+//! [`Attention::sequences`], and nowhere else.
 
 mod bias;
 mod general;
@@ -11,6 +11,7 @@ mod small;
 use std::ops::Range;
 
 use super::ops::Op;
+use super::simd::LANES;
 use super::tape::{Gradients, Id, Matrix, Node, Span, TapeView};
 use crate::tensor::{AttentionSpec, Mask};
 use bias::BiasOp;
@@ -31,30 +32,30 @@ pub struct Attention {
     keys: Span,
 }
 
-/// A sequence: the rows of its queries, those of its keys, and where its part of what is saved lies.
+/// A sequence: the rows of its queries, those of its keys, where its part of what is saved lies, and who computes it.
 struct Sequence {
     queries: Range<usize>,
     keys: Range<usize>,
     saved: Range<usize>,
+    small: bool,
 }
 
-/// One head of one sequence: some rows and `d` columns of queries and results, and of keys and values.
+/// One head of one sequence. Queries, results and their gradients are matrices `[all queries, n_head · d]`, of which it is some
+/// rows and `d` columns: it begins at `q_start`, and its rows lie `q_stride` apart. The same for keys and values.
 struct HeadSlice {
     /// Which head.
     at: usize,
-    queries: Range<usize>,
-    keys: Range<usize>,
-    /// The first column in queries and results, and in keys and values.
-    q_col: usize,
-    kv_col: usize,
-    /// How many columns these matrices have.
-    q_cols: usize,
-    kv_cols: usize,
     d: usize,
+    queries: usize,
+    q_start: usize,
+    q_stride: usize,
+    keys: usize,
+    kv_start: usize,
+    kv_stride: usize,
 }
 
 impl Attention {
-    /// Saves what the two ways need for backward: probabilities, above all.
+    /// Saves the probabilities.
     pub fn forward<'t>(
         q: Matrix<'t>,
         k: Matrix<'t>,
@@ -80,7 +81,7 @@ impl Attention {
             saved.resize(op.sequences(view).last().map_or(0, |last| last.saved.end), 0.0);
             for sequence in op.sequences(view) {
                 let saved = &mut saved[sequence.saved.clone()];
-                if op.is_small(sequence.keys.len()) {
+                if sequence.small {
                     small::forward(op, &sequence, view, y, saved);
                 } else {
                     general::forward(op, &sequence, view, y, saved);
@@ -100,7 +101,7 @@ impl Attention {
         }
         for sequence in self.sequences(grads.view) {
             let saved = &node.saved[sequence.saved.clone()];
-            if self.is_small(sequence.keys.len()) {
+            if sequence.small {
                 small::backward(self, &sequence, grads, saved, dy);
             } else {
                 general::backward(self, &sequence, grads, saved, dy);
@@ -108,59 +109,47 @@ impl Attention {
         }
     }
 
-    /// Whether a sequence of so many keys is done in single vectors. With wider heads matrix products are faster, as
-    /// measured.
-    fn is_small(self, keys: usize) -> bool {
-        keys <= small::KEYS && matches!(self.d, 4 | 8) && self.bias.is_none()
-    }
-
+    /// The sequences that have a query.
     fn sequences<'a>(self, view: TapeView<'a>) -> impl Iterator<Item = Sequence> + 'a {
+        // With wider heads matrix products are faster, as measured.
+        let narrow = matches!(self.d, 4 | 8) && self.bias.is_none();
         let lengths = view.indices(self.queries).iter().zip(view.indices(self.keys));
         let (mut q, mut k, mut saved) = (0, 0, 0);
-        lengths.map(move |(&queries, &keys)| {
+        let sequences = lengths.map(move |(&queries, &keys)| {
             let (queries, keys) = (queries as usize, keys as usize);
-            let (n_head, kv_cols) = (self.n_head as usize, (self.n_kv_head * self.d) as usize);
-            let size = match self.is_small(keys) {
-                true => small::saved(n_head, queries, kv_cols),
-                false => general::saved(n_head, queries, keys),
-            };
-            let sequence =
-                Sequence { queries: q..q + queries, keys: k..k + keys, saved: saved..saved + size };
+            let small = narrow && queries.max(keys) <= small::MOST;
+            let size = self.n_head as usize * queries * row_len(keys);
+            let (first_q, first_k, start) = (q, k, saved);
             (q, k, saved) = (q + queries, k + keys, saved + size);
-            sequence
-        })
+            Sequence { queries: first_q..q, keys: first_k..k, saved: start..saved, small }
+        });
+        sequences.filter(|sequence| !sequence.queries.is_empty())
     }
 
     fn heads(self, sequence: &Sequence) -> impl Iterator<Item = HeadSlice> + '_ {
         let (n_head, n_kv_head, d) = (self.n_head as usize, self.n_kv_head as usize, self.d as usize);
+        let (q_stride, kv_stride) = (n_head * d, n_kv_head * d);
         (0..n_head).map(move |head| HeadSlice {
             at: head,
-            queries: sequence.queries.clone(),
-            keys: sequence.keys.clone(),
-            q_col: head * d,
-            kv_col: head * n_kv_head / n_head * d, // heads of a group share keys and values
-            q_cols: n_head * d,
-            kv_cols: n_kv_head * d,
             d,
+            queries: sequence.queries.len(),
+            q_start: sequence.queries.start * q_stride + head * d,
+            q_stride,
+            keys: sequence.keys.len(),
+            kv_start: sequence.keys.start * kv_stride + head * n_kv_head / n_head * d, // shared by a group of heads
+            kv_stride,
         })
     }
+}
+
+/// How far apart rows of probabilities lie: they fill whole vectors.
+fn row_len(keys: usize) -> usize {
+    keys.next_multiple_of(LANES)
 }
 
 impl Sequence {
     /// How far a key lies before a query. The last query stands at the last key.
     fn distance(&self, query: usize, key: usize) -> isize {
         (query + self.keys.len()) as isize - (key + self.queries.len()) as isize
-    }
-}
-
-impl HeadSlice {
-    /// Where it begins in queries, results and their gradients.
-    fn q_start(&self) -> usize {
-        self.queries.start * self.q_cols + self.q_col
-    }
-
-    /// Where it begins in keys, values and their gradients.
-    fn kv_start(&self) -> usize {
-        self.keys.start * self.kv_cols + self.kv_col
     }
 }
