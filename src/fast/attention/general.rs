@@ -13,45 +13,41 @@
 //! that is `dsⱼ = pⱼ·(dpⱼ - Σₖ pₖ·dpₖ)`. Where `p` is 0 so is `ds`: nothing has to be masked again. The product
 //! `S = scale·Q·Kᵀ` gives `dQ = scale·dS·K` and `dK = scale·dSᵀ·Q`.
 
-use super::{Attention, HeadSlice, Sequence, row_len};
+use super::{Attention, HeadSlice, Sequence};
 use crate::fast::simd;
 use crate::fast::tape::{Gradients, TapeView};
 use crate::gemm::{MatMut, MatRef, gemm};
 
 pub fn forward(op: Attention, sequence: &Sequence, view: TapeView<'_>, y: &mut [f32], saved: &mut [f32]) {
     let (queries, keys) = (sequence.queries.len(), sequence.keys.len());
-    let (stride, size) = (row_len(keys), queries * row_len(keys));
     let [q, k, v] = [op.q, op.k, op.v].map(|id| view.data(id));
-    for head in op.heads(sequence) {
-        let p = &mut saved[head.at * size..][..size];
-        let s = MatMut::strided(p, queries, keys, stride);
-        gemm(op.scale, head.q(q), head.kv(k).t(), 0.0, s); // S = scale·Q·Kᵀ
-        for (query, s) in p.chunks_exact_mut(stride).enumerate() {
+    for (head, p) in op.heads(sequence).zip(saved.chunks_exact_mut(queries * keys)) {
+        gemm(op.scale, head.q(q), head.kv(k).t(), 0.0, MatMut::new(p, queries, keys)); // S = scale·Q·Kᵀ
+        for (query, s) in p.chunks_exact_mut(keys).enumerate() {
             let seen = op.mask.seen(query, queries, keys);
             if let Some(bias) = op.bias {
                 let distance = sequence.distance(query, seen.start);
                 bias.add_to(view, head.at, distance, &mut s[seen.clone()]);
             }
-            simd::softmax(s.as_chunks_mut().0, seen); // P
+            simd::softmax(&mut s[seen.clone()]); // P
+            s[..seen.start].fill(0.0);
+            s[seen.end..].fill(0.0);
         }
-        let p = MatRef::strided(p, queries, keys, stride);
-        gemm(1.0, p, head.kv(v), 0.0, head.q_mut(y)); // O = P·V
+        gemm(1.0, MatRef::new(p, queries, keys), head.kv(v), 0.0, head.q_mut(y)); // O = P·V
     }
 }
 
 pub fn backward(op: Attention, sequence: &Sequence, grads: &mut Gradients, saved: &[f32], dy: &[f32]) {
     let (queries, keys) = (sequence.queries.len(), sequence.keys.len());
-    let (stride, size) = (row_len(keys), queries * row_len(keys));
     let [q, k, v] = [op.q, op.k, op.v].map(|id| grads.view.data(id));
     let mut scratch = grads.scratch(queries * keys);
-    for head in op.heads(sequence) {
-        let p = &saved[head.at * size..][..size];
+    for (head, p) in op.heads(sequence).zip(saved.chunks_exact(queries * keys)) {
         // ANCHOR: backward
-        let (p_rows, p, dy) = (p.chunks_exact(stride), MatRef::strided(p, queries, keys, stride), head.q(dy));
+        let (p_rows, p, dy) = (p.chunks_exact(keys), MatRef::new(p, queries, keys), head.q(dy));
         grads.add(op.v, |_, dv, _| gemm(1.0, p.t(), dy, 1.0, head.kv_mut(dv))); // dV = Pᵀ·dO
         gemm(1.0, dy, head.kv(v).t(), 0.0, MatMut::new(&mut scratch, queries, keys)); // dP = dO·Vᵀ
         for (ds, p) in scratch.chunks_exact_mut(keys).zip(p_rows) {
-            let mean = simd::dot(ds, p);
+            let mean = simd::dot(p, ds);
             ds.iter_mut().zip(p).for_each(|(ds, p)| *ds = p * (*ds - mean)); // dS
         }
         let ds = MatRef::new(&scratch, queries, keys);

@@ -11,7 +11,6 @@ mod small;
 use std::ops::Range;
 
 use super::ops::Op;
-use super::simd::LANES;
 use super::tape::{Gradients, Id, Matrix, Node, Span, TapeView};
 use crate::tensor::{AttentionSpec, Mask};
 use bias::BiasOp;
@@ -118,7 +117,7 @@ impl Attention {
         let sequences = lengths.map(move |(&queries, &keys)| {
             let (queries, keys) = (queries as usize, keys as usize);
             let small = narrow && queries.max(keys) <= small::MOST;
-            let size = self.n_head as usize * queries * row_len(keys);
+            let size = self.n_head as usize * queries * if small { small::MOST } else { keys };
             let (first_q, first_k, start) = (q, k, saved);
             (q, k, saved) = (q + queries, k + keys, saved + size);
             Sequence { queries: first_q..q, keys: first_k..k, saved: start..saved, small }
@@ -140,11 +139,6 @@ impl Attention {
             kv_stride,
         })
     }
-}
-
-/// How far apart rows of probabilities lie: they fill whole vectors.
-fn row_len(keys: usize) -> usize {
-    keys.next_multiple_of(LANES)
 }
 
 impl Sequence {

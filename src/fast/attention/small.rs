@@ -9,15 +9,18 @@
 //! The vectors are plain arrays of constant length. The compiler makes vector instructions of the loops over them.
 
 use std::array::from_fn;
-use std::slice::from_mut;
+use std::ops::Range;
 
 use super::{Attention, HeadSlice, Sequence};
-use crate::fast::simd::{self, LANES, Lanes};
+use crate::fast::simd::{self, LANES};
 use crate::fast::tape::{Gradients, TapeView};
-use crate::real::fma;
+use crate::real::{Real, fma};
 
 /// The most keys of a sequence, and the most queries.
 pub const MOST: usize = LANES;
+
+/// One number for each key. What lies beyond the last key is zero.
+type Keys = [f32; MOST];
 
 /// One row of a head of width `D` for each key or query.
 type Rows<const D: usize> = [[f32; D]; MOST];
@@ -54,7 +57,7 @@ fn forward_heads<const D: usize>(
         );
         for (query, (p, q)) in p.iter_mut().zip(&q).enumerate() {
             *p = sum_of_columns(q, &k, op.scale); // S = scale·Q·Kᵀ
-            simd::softmax(from_mut(p), op.mask.seen(query, queries, keys)); // P
+            softmax(p, op.mask.seen(query, queries, keys)); // P
         }
         for (p, o) in p.iter().zip(head.q_rows_mut::<D>(y)) {
             *o = sum_of_rows(p[..keys].iter(), &v); // O = P·V
@@ -106,13 +109,13 @@ fn backward_heads<const D: usize>(
 
 /// The columns of some rows: `[MOST, D] → [D, MOST]`.
 #[inline]
-fn transposed<const D: usize>(rows: &Rows<D>) -> [Lanes; D] {
+fn transposed<const D: usize>(rows: &Rows<D>) -> [Keys; D] {
     from_fn(|col| from_fn(|key| rows[key][col]))
 }
 
 /// `scale · row · columns`: `[D] · [D, MOST] → [MOST]`.
 #[inline]
-fn sum_of_columns<const D: usize>(row: &[f32; D], columns: &[Lanes; D], scale: f32) -> Lanes {
+fn sum_of_columns<const D: usize>(row: &[f32; D], columns: &[Keys; D], scale: f32) -> Keys {
     let mut sum = [0.0; MOST];
     for (x, column) in row.iter().zip(columns) {
         let x = x * scale;
@@ -135,6 +138,37 @@ fn sum_of_rows<'a, const D: usize>(weights: impl Iterator<Item = &'a f32>, rows:
 fn add<const D: usize>(to: &mut [f32; D], row: [f32; D]) {
     to.iter_mut().zip(row).for_each(|(to, x)| *to += x);
 }
+
+// ANCHOR: softmax
+/// Scores as probabilities of the keys that the query sees, and 0 for the others, whatever their scores are.
+#[inline]
+fn softmax(scores: &mut Keys, seen: Range<usize>) {
+    let visible: Keys = from_fn(|key| FIRST[seen.end][key] - FIRST[seen.start][key]);
+    let masked: Keys = from_fn(|key| if visible[key] > 0.0 { scores[key] } else { HIDDEN });
+    let most = simd::fold(masked, simd::greater);
+    let weights: Keys = from_fn(|key| Real::exp(masked[key] - most) * visible[key]);
+    let share = 1.0 / simd::fold(weights, |a, b| a + b);
+    *scores = weights.map(|weight| weight * share);
+}
+// ANCHOR_END: softmax
+
+/// The score of keys that a query does not see, far below all others.
+const HIDDEN: f32 = -1e30;
+
+/// For every number of keys, 1 for so many of them and 0 for the others.
+static FIRST: [Keys; MOST + 1] = {
+    let mut table = [[0.0; MOST]; MOST + 1];
+    let mut count = 0;
+    while count <= MOST {
+        let mut key = 0;
+        while key < count {
+            table[count][key] = 1.0;
+            key += 1;
+        }
+        count += 1;
+    }
+    table
+};
 
 impl HeadSlice {
     /// Its rows of queries, or of the gradients of results.

@@ -37,10 +37,17 @@ impl Binary {
     /// Takes `dy` itself: in a sum, such as a residual connection, it becomes the gradient of `a` without being copied.
     pub fn backward(self, grads: &mut Gradients, node: &Node, dy: Vec<f32>) {
         let Binary { a, b, op } = self;
-        self.operand(grads, node, &dy, b, |(_, to_b)| to_b);
-        let slope_is_one = matches!(op, BinaryOp::Add | BinaryOp::Sub);
-        if slope_is_one && grads.view.shape(a) == (node.rows, node.cols) {
-            grads.pass_on(a, dy);
+        let whole = |id| grads.view.shape(id) == (node.rows, node.cols);
+        let (a_is_whole, b_is_whole) = (whole(a), whole(b));
+        let sum = matches!(op, BinaryOp::Add | BinaryOp::Sub); // whose slopes are the same for all elements
+        if sum && b_is_whole {
+            let (_, slope) = op.slopes(0.0, 0.0, 0.0);
+            grads.add(b, |_, db, accumulate| write_or_add(db, accumulate, dy.iter().map(|dy| dy * slope)));
+        } else {
+            self.operand(grads, node, &dy, b, |(_, to_b)| to_b);
+        }
+        if sum && a_is_whole {
+            grads.pass_on(a, dy); // the slope toward `a` is 1
         } else {
             self.operand(grads, node, &dy, a, |(to_a, _)| to_a);
             grads.give(dy);
