@@ -2,7 +2,7 @@
 //!
 //! A model is written once, generic over [`Tensor`], and runs on every engine. The trait has two parts:
 //!
-//! - **Required**: about a dozen primitives that every engine owes, each with its gradient.
+//! - **Required**: about a dozen primitives that every engine implements, each with its gradient.
 //! - **Derived**: what a transformer is made of, each with a short default body made of primitives. These bodies are
 //!   the specification. An engine may override one with something faster, never with something else;
 //!   the parity tests compare the two, values and gradients.
@@ -41,7 +41,7 @@ pub trait Tensor:
     + Mul<f64, Output = Self>
     + Div<f64, Output = Self>
 {
-    // ---- Required: what every engine owes ----
+    // ---- Required: what every engine implements ----
 
     /// Rows and columns.
     fn shape(self) -> (usize, usize);

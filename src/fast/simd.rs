@@ -23,7 +23,7 @@ pub(super) fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
     fold(sums, |a, b| a + b) + rest
 }
 
-/// The dot product of two stretches of equal length.
+/// The dot product of two slices of equal length.
 #[inline]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let b = &b[..a.len()];
@@ -49,7 +49,7 @@ pub(super) fn greater(x: f32, y: f32) -> f32 {
     if x > y { x } else { y }
 }
 
-/// All lanes as one, the upper half onto the lower again and again.
+/// All lanes combined into one: the upper half with the lower, again and again.
 #[inline]
 pub(super) fn fold(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
     let x: [f32; 8] = from_fn(|i| f(lanes[i], lanes[i + 8]));

@@ -1,9 +1,9 @@
-//! The tape: what was calculated, in order, with all the numbers that the way back needs.
+//! The tape: what was computed, in order, with all that backward needs.
 //!
 //! A [`Matrix`] is a handle to a node of the tape. Each operation appends a node: its result, what it saves for
-//! backward, and an [`Op`] with the numbers of its operands. The buffers stay with their place on the tape: the next
-//! step, which calculates the same things in the same order, finds each of them ready in the right size. So from
-//! the second step on nothing is allocated, and nothing has to be set to zero.
+//! backward, and an [`Op`] that names its operands. The buffers stay in their place on the tape: the next step computes
+//! the same things in the same order and finds each of them ready in the right size. So from the second step on
+//! nothing is allocated, and nothing has to be set to zero.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::params::Layout;
 /// A place on the tape.
 pub(super) type Id = u32;
 
-/// A stretch of the tape's list of indices.
+/// Some neighbours in the tape's list of indices: the first, and one past the last.
 pub(super) type Span = (u32, u32);
 
 // ANCHOR: node
@@ -59,7 +59,7 @@ pub struct Matrix<'t> {
     pub(super) cols: usize,
 }
 
-/// All nodes before the one in the making, to be read.
+/// All nodes before the one that is being computed, to be read.
 #[derive(Clone, Copy)]
 pub(super) struct TapeView<'a> {
     pub(super) nodes: &'a [Node],
@@ -133,8 +133,8 @@ impl<'t> Recording<'t> {
         (start, all.len() as u32)
     }
 
-    /// A new node: `compute` gets the view ones to read, and the buffer of the result and the saved one to write. Both
-    /// hold anything at all beforehand.
+    /// A new node. `compute` gets all earlier nodes to read, and two buffers to write: the result, and what is saved for
+    /// backward. Both hold leftovers of an earlier step.
     #[inline]
     pub(super) fn compute(
         &'t self,
@@ -175,9 +175,9 @@ impl<'t> Recording<'t> {
 pub(super) struct Pool {
     /// Free buffers, by the power of two that they can hold.
     free: Vec<Vec<Vec<f32>>>,
-    /// The gradient of each node, where there is one by now.
+    /// The gradient of each node, where there is one already.
     slots: Vec<Option<Vec<f32>>>,
-    /// Which weights have a gradient by now.
+    /// Which weights have a gradient already.
     reached: Vec<bool>,
 }
 
@@ -200,7 +200,7 @@ impl Pool {
     }
 }
 
-/// The gradients in the making, while backward walks the tape from its end.
+/// The gradients as far as they are known, while backward walks the tape from its end.
 pub(super) struct Gradients<'a> {
     pub(super) view: TapeView<'a>,
     pool: &'a mut Pool,
@@ -255,7 +255,7 @@ impl<'a> Gradients<'a> {
         }
     }
 
-    /// Takes out the gradient of a node whose turn it is; `None` if nothing depends on it.
+    /// Takes out the gradient of a node that backward has reached; `None` if nothing depends on it.
     pub(super) fn take(&mut self, id: Id) -> Option<Vec<f32>> {
         self.pool.slots[id as usize].take()
     }
@@ -265,7 +265,7 @@ impl<'a> Gradients<'a> {
         self.pool.give(buffer);
     }
 
-    /// A buffer for the time being, which holds anything at all.
+    /// A buffer to work in. What it holds is left over from earlier.
     pub(super) fn scratch(&mut self, len: usize) -> Vec<f32> {
         self.pool.take(len)
     }

@@ -91,7 +91,7 @@ impl Vector for Avx512 {
             let mut at = from;
             for (r, x) in x.iter_mut().enumerate() {
                 *x = _mm512_maskz_loadu_ps(mask, at);
-                // The next block of rows: they are too many streams for the processor to foresee.
+                // The next block of rows: they are too many streams for the processor to prefetch by itself.
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(Self::LANES * stride).cast());
                 at = at.wrapping_add(if r + 1 < rows { stride } else { 0 });
             }
@@ -208,7 +208,7 @@ impl Vector for Avx2 {
             let mut at = from;
             for (r, x) in x.iter_mut().enumerate() {
                 *x = _mm256_maskload_ps(at, mask);
-                // The next block of rows: they are too many streams for the processor to foresee.
+                // The next block of rows: they are too many streams for the processor to prefetch by itself.
                 _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(Self::LANES * stride).cast());
                 at = at.wrapping_add(if r + 1 < rows { stride } else { 0 });
             }

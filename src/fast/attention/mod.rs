@@ -39,8 +39,8 @@ struct Sequence {
     small: bool,
 }
 
-/// One head of one sequence. Queries, results and their gradients are matrices `[all queries, n_head · d]`, of which it is some
-/// rows and `d` columns: it begins at `q_start`, and its rows lie `q_stride` apart. The same for keys and values.
+/// One head of one sequence: some rows and `d` columns of the queries, the results and their gradients, which are matrices
+/// `[all queries, n_head · d]`. It begins at `q_start`, and its rows lie `q_stride` apart. The same for keys and values.
 struct HeadSlice {
     /// Which head.
     at: usize,
