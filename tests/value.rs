@@ -278,8 +278,12 @@ fn a_graph_counts_its_values() {
     assert!(graph.is_empty());
     let a = graph.value(1.0);
     let b = a + a;
-    Value::sum(&[a, b, b]);
+    let c = a * b;
     assert_eq!(graph.len(), 3);
+    Value::sum(&[a, b, c]); // which lie side by side
+    assert_eq!(graph.len(), 4);
+    Value::sum(&[a, c]); // which do not, and are copied
+    assert_eq!(graph.len(), 7);
     assert!(!graph.is_empty());
     assert!(arena.graph().is_empty());
 }
@@ -337,14 +341,20 @@ fn the_diagram_counts_every_use_of_an_operand() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let (a, b) = (graph.value(2.0), graph.value(3.0));
-    let sum = Value::sum(&[a, b, a]).diagram();
+    let sum = Value::sum(&[a, b]).diagram();
     assert_eq!(sum.nodes.len(), 3);
     assert_eq!(sum.nodes[2].op.as_deref(), Some("sum"));
-    assert_eq!(sum.edges.iter().filter(|edge| **edge == (0, 2)).count(), 2);
-    assert_eq!(sum.edges.iter().filter(|edge| **edge == (1, 2)).count(), 1);
-    let dot = Value::dot(&[a, b], &[b, b]).diagram();
+    assert_eq!(sum.edges, [(0, 2), (1, 2)]);
+    let square = (a * a).diagram();
+    assert_eq!(square.edges, [(0, 1), (0, 1)]);
+    let dot = Value::dot(&[a, b], &[a, b]).diagram();
     assert_eq!(dot.nodes[2].op.as_deref(), Some("dot"));
-    assert_eq!(dot.edges.len(), 4);
+    assert_eq!(dot.edges, [(0, 2), (0, 2), (1, 2), (1, 2)]);
+    // Values that do not lie side by side are copied first.
+    let sum = Value::sum(&[a, b, a]).diagram();
+    let ops: Vec<_> = sum.nodes.iter().map(|node| node.op.as_deref()).collect();
+    assert_eq!(ops, [None, None, Some("copy"), Some("copy"), Some("copy"), Some("sum")]);
+    assert_eq!(sum.edges, [(0, 2), (1, 3), (0, 4), (2, 5), (3, 5), (4, 5)]);
     let leaf = a.diagram();
     assert_eq!((leaf.nodes.len(), leaf.edges.len()), (1, 0));
     assert_eq!(leaf.nodes[0].label, None);

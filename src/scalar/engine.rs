@@ -1,7 +1,7 @@
 //! The scalar engine at work: a model's loss, its gradient and its next token.
 
+use super::arena::Arena;
 use super::matrix::Matrix;
-use super::value::Arena;
 use crate::data::Batch;
 use crate::engine::Engine;
 use crate::model::{Cache, Mode, Model};
@@ -83,7 +83,7 @@ impl Engine for ScalarEngine {
         let mut input = prompt;
         while !input.is_empty() {
             let logits = model.decode(params, input, &mut cache);
-            match next(logits.row(logits.shape().0 - 1)) {
+            match logits.read_row(logits.shape().0 - 1, &mut *next) {
                 Some(chosen) => token[0] = chosen,
                 None => break,
             }

@@ -8,24 +8,23 @@
 //!
 //! # Where the numbers live
 //!
-//! In an [`Arena`]: memory that is filled from one end and emptied all at once. [`Arena::graph`] empties it and
-//! starts a new [`Graph`] there, so that after the first few training steps nothing is asked of the system.
-//! Numbers that are born together (the elements of a row, of a whole matrix) lie together in one block:
-//! their values in one array, their gradients in another, and how they were made noted once. A number made by
-//! itself is a block of one. So a [`Value`] is a block and an index, and a dot product reads two stretches
-//! of memory from left to right, which is what processors are good at.
+//! In an [`Arena`]: memory that is filled from one end and emptied all at once. [`Arena::graph`] empties it and starts a new
+//! [`Graph`] there, with as much room as the last one needed, so that after the first few training steps nothing is asked
+//! of the system. The numbers of a graph lie side by side, in the order in which they were made, and a [`Value`] is the
+//! place of one of them. So the rows of a matrix lie side by side too, and a dot product reads two stretches of memory from
+//! left to right, which is what processors are good at.
 //!
 //! A model sees none of this: it computes with [`Matrix`], the engine's [`Tensor`](crate::Tensor).
 
-mod backward;
+mod arena;
 mod diagram;
+mod drawing;
 mod engine;
-mod made;
 mod matrix;
 mod value;
-mod view;
 
+pub use arena::Arena;
 pub use diagram::{Diagram, DiagramNode};
 pub use engine::ScalarEngine;
 pub use matrix::{Bound, Matrix};
-pub use value::{Arena, Graph, Value};
+pub use value::{Graph, Value};
