@@ -3,7 +3,8 @@
 //! microgpt.py was run once, and its figures stand in `golden/microgpt.json`: a thousand losses, the twenty names, and
 //! digests of its parameters and of its first gradient. The first ten steps can be repeated from these figures alone. For
 //! all thousand, the names it was trained on are needed: where they are not on this machine, library and ancestor are
-//! held against each other on the names in `datasets/`.
+//! held against each other on the names in `datasets/`. The ancestor does not have Python's generator, so it is
+//! given a file of Python's random words.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,12 +135,19 @@ fn samples(stdout: &str) -> Vec<String> {
     stdout.lines().filter_map(sample).collect()
 }
 
-/// The ancestor, run as a program: its losses and its samples.
+/// The first random words of Python's generator with seed 42, as the ancestor reads them.
+fn words(count: usize) -> Vec<u8> {
+    let mut random = Random::python(42);
+    (0..count).flat_map(|_| (random.bits(32) as u32).to_le_bytes()).collect()
+}
+
+/// The ancestor, run as a program with Python's random words: its losses and its samples.
 fn ancestor(file: &Path) -> (Vec<f64>, Vec<String>) {
     let folder = tempfile::tempdir().expect("a folder for the losses");
-    let losses = folder.path().join("losses.txt");
+    let [losses, random] = ["losses.txt", "words.bin"].map(|name| folder.path().join(name));
+    fs::write(&random, words(100_000)).expect("the words can be written"); // about 53,000 are used
     let mut command = Command::new(program::example("microgpt"));
-    let ended = program::run(command.arg(file).arg("--losses").arg(&losses));
+    let ended = program::run(command.arg(file).arg("--losses").arg(&losses).arg("--random").arg(&random));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let losses = fs::read_to_string(losses).expect("it wrote the losses");
     let losses = losses.lines().map(|line| line.parse().expect("a loss on each line")).collect();
@@ -173,8 +181,64 @@ fn a_thousand_steps_and_twenty_names() {
 
     if original.is_some() {
         assert_close("losses", &ours.losses, &golden.losses, TOLERANCE);
+        assert_close("losses of the ancestor", &losses, &golden.losses, TOLERANCE);
         assert_parameters("after", &ours.parameters, &golden.parameters_after, "params_step1000.txt");
         assert_eq!(ours.samples, golden.samples);
+    }
+}
+
+/// By itself, the ancestor takes its own generator: it learns, and a second run repeats the first.
+#[test]
+fn the_ancestor_alone() {
+    let folder = tempfile::tempdir().expect("a folder for the losses");
+    let losses = folder.path().join("losses.txt");
+    let run = || {
+        let mut command = Command::new(program::example("microgpt"));
+        let ended = program::run(command.args(["--steps", "300", "--losses"]).arg(&losses));
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let losses = fs::read_to_string(&losses).expect("it wrote the losses");
+        (losses.lines().map(|line| line.parse().expect("a loss")).collect::<Vec<f64>>(), ended.stdout)
+    };
+    let (losses, said) = run();
+    assert_eq!(run(), (losses.clone(), said.clone()));
+    assert_eq!((losses.len(), samples(&said).len()), (300, 20));
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let (first, last) = (mean(&losses[..50]), mean(&losses[250..]));
+    assert!(first > 2.8 && last < 2.6, "from {first} to {last}"); // 27 tokens by chance: 3.3
+}
+
+/// What is wrong is answered with one line that names it.
+#[test]
+fn the_ancestor_says_what_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder for files");
+    let write = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).expect("it can be written");
+        path.into_os_string().into_string().expect("a path of plain letters")
+    };
+    let [names, empty] =
+        [("names", "ada\n"), ("empty", " \n")].map(|(name, text)| write(name, text.as_bytes()));
+    let [binary, short] =
+        [("binary", vec![0xff]), ("short", words(1000))].map(|(name, bytes)| write(name, &bytes));
+    let missing = format!("{names}.missing");
+    let cases: [(&[&str], &str); 12] = [
+        (&["--steps"], "--steps"),
+        (&["--steps", "many"], "--steps"),
+        (&["--steps", "-1"], "--steps"),
+        (&["--losses"], "--losses"),
+        (&["--stops", "5"], "--stops"),
+        (&[&names, &names], &names),
+        (&[&missing], &missing),
+        (&[&empty], &empty),
+        (&[&binary], &binary),
+        (&[&names, "--random", &missing], "--random"),
+        (&[&names, "--random", &short], "--random"), // they run out among the parameters
+        (&[&names, "--steps", "1", "--losses", folder.path().to_str().expect("plain letters")], "--losses"),
+    ];
+    for (arguments, word) in cases {
+        let ended = program::run(Command::new(program::example("microgpt")).args(arguments));
+        let one_line = ended.stderr.starts_with("error: ") && ended.stderr.lines().count() == 1;
+        assert!(ended.code == Some(1) && one_line && ended.stderr.contains(word), "{arguments:?}: {ended:?}");
     }
 }
 
