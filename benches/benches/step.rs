@@ -16,6 +16,7 @@ use gradus::model::{Decoder, DecoderConfig};
 use gradus::optim::Optimizer;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
+use gradus_benches::ladder::blocks::BlocksEngine;
 use gradus_benches::ladder::{NamesTask, TrainingRun};
 use gradus_benches::work::{Names, VOCAB, adamw, dialog, muon, stretches};
 
@@ -24,22 +25,25 @@ fn names(criterion: &mut Criterion) {
     let task = NamesTask::load().expect("datasets/names.txt comes with the repository");
     let mut group = criterion.benchmark_group("names");
     group.sample_size(20).measurement_time(Duration::from_secs(3));
-    let mut bench = |name: &str, size: usize, width: usize, scalar: bool| {
+    let mut bench = |engine: &str, width: usize, size: usize| {
         let start = |task: &NamesTask| -> anyhow::Result<Box<dyn TrainingRun>> {
-            Ok(if scalar {
-                Box::new(task.trainer(task.model(width)?, ScalarEngine::new()))
-            } else {
-                Box::new(task.trainer(task.model(width)?, FastEngine::new(ThreadPool::new(1))))
+            let model = task.model(width)?;
+            Ok(match engine {
+                "scalar" => Box::new(task.trainer(model, ScalarEngine::new())),
+                "blocks" => Box::new(task.trainer(model, BlocksEngine::default())),
+                _ => Box::new(task.trainer(model, FastEngine::new(ThreadPool::new(1)))),
             })
         };
+        let name = format!("{engine}, {width} wide, {size} name{}", if size == 1 { "" } else { "s" });
         let mut steps = Names::new(&task, size, start).expect("such a model can be built");
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(name, |bencher| bencher.iter_custom(|count| steps.time(count)));
     };
-    bench("scalar, 16 wide, 1 name", 1, 16, true);
-    bench("fast, 16 wide, 1 name", 1, 16, false);
+    for engine in ["scalar", "blocks", "fast"] {
+        bench(engine, 16, 1);
+    }
     for width in [16, 32, 64, 128] {
-        bench(&format!("fast, {width} wide, 16 names"), 16, width, false);
+        bench("fast", width, 16);
     }
     group.finish();
 }

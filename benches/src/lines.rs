@@ -18,6 +18,7 @@ pub fn count(sources: &[&str]) -> Result<usize> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let path = match name.strip_prefix('/') {
             Some(below) => here.join("..").join(below),
+            None if name.ends_with('/') => here.join("src/ladder").join(name),
             None => here.join("src/ladder").join(name).with_extension("rs"),
         };
         for file in files(&path)? {

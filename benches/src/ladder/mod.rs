@@ -4,6 +4,7 @@
 //! the same. Begin with `number.rs`, what a rung owes; `graph.rs` is an engine in exchangeable parts, and each further file
 //! exchanges one of them.
 
+pub mod blocks;
 mod composed;
 mod creation;
 #[path = "../../../tests/common/default_bodies.rs"] // shared with tests/parity.rs
@@ -16,6 +17,7 @@ mod layout;
 mod naive;
 mod nary;
 mod number;
+mod operators;
 mod reset;
 mod rows;
 mod runs;
@@ -29,6 +31,7 @@ use gradus::fast::FastEngine;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
 
+use blocks::BlocksEngine;
 use composed::Composed;
 use engine::Ladder;
 use graph::Pointers;
@@ -80,7 +83,7 @@ pub const RUNGS: &[Rung] = &[
                  `-a` is `a·-1`, `a/b` is `a·b⁻¹`",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "sort", "naive"],
+        sources: &["number", "rows", "operators", "engine", "graph", "sort", "naive"],
         start: start::<Ladder<Pointers<naive::Naive>>>,
     },
     Rung {
@@ -91,6 +94,7 @@ pub const RUNGS: &[Rung] = &[
         sources: &[
             "number",
             "rows",
+            "operators",
             "engine",
             "graph",
             "sort",
@@ -109,6 +113,7 @@ pub const RUNGS: &[Rung] = &[
         sources: &[
             "number",
             "rows",
+            "operators",
             "engine",
             "graph",
             "sort",
@@ -127,6 +132,7 @@ pub const RUNGS: &[Rung] = &[
         sources: &[
             "number",
             "rows",
+            "operators",
             "engine",
             "graph",
             "sort",
@@ -142,7 +148,17 @@ pub const RUNGS: &[Rung] = &[
         change: "the path and the order are threads through the nodes: nothing grows or is moved, and less is written",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "naive#origin", "direct", "reset", "threaded"],
+        sources: &[
+            "number",
+            "rows",
+            "operators",
+            "engine",
+            "graph",
+            "naive#origin",
+            "direct",
+            "reset",
+            "threaded",
+        ],
         start: start::<Ladder<Pointers<threaded::Threaded>>>,
     },
     Rung {
@@ -151,7 +167,7 @@ pub const RUNGS: &[Rung] = &[
                  longer than memory was waited for",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout"],
+        sources: &["number", "rows", "operators", "engine", "graph", "direct", "reset", "threaded", "layout"],
         start: start::<Ladder<Pointers<layout::Layout>>>,
     },
     Rung {
@@ -160,7 +176,18 @@ pub const RUNGS: &[Rung] = &[
                  sums to store and read again",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout", "nary"],
+        sources: &[
+            "number",
+            "rows",
+            "operators",
+            "engine",
+            "graph",
+            "direct",
+            "reset",
+            "threaded",
+            "layout",
+            "nary",
+        ],
         start: start::<Ladder<Pointers<nary::Nary>>>,
     },
     Rung {
@@ -169,7 +196,18 @@ pub const RUNGS: &[Rung] = &[
                  has no gradient hands none down",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "direct", "reset", "layout", "nary", "creation"],
+        sources: &[
+            "number",
+            "rows",
+            "operators",
+            "engine",
+            "graph",
+            "direct",
+            "reset",
+            "layout",
+            "nary",
+            "creation",
+        ],
         start: start::<Ladder<Pointers<creation::Creation>>>,
     },
     Rung {
@@ -178,7 +216,7 @@ pub const RUNGS: &[Rung] = &[
                  four times as many numbers in the first cache",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "direct", "nary#shortcuts", "split"],
+        sources: &["number", "rows", "operators", "engine", "direct", "nary#shortcuts", "split"],
         start: start::<Ladder<split::Split>>,
     },
     Rung {
@@ -187,13 +225,13 @@ pub const RUNGS: &[Rung] = &[
                  are found by pointers do not go into vector registers",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "direct", "nary#shortcuts", "split", "runs"],
+        sources: &["number", "rows", "operators", "engine", "direct", "nary#shortcuts", "split", "runs"],
         start: start::<Ladder<split::Split<runs::Together>>>,
     },
     Rung {
         name: "side by side: `scalar`",
-        change: "numbers of a matrix lie in one block, values here and gradients there, and share the note of how \
-                 they were made: no pointers to follow, and dot products and their runs go through vector registers",
+        change: "every number is a node, and numbers lie side by side in the order they were made: a dot product names \
+                 two spans instead of many pointers, and goes through vector registers",
         batch: 1,
         double: true,
         sources: &[
@@ -205,6 +243,15 @@ pub const RUNGS: &[Rung] = &[
             "/src/scalar/engine.rs",
         ],
         start: start::<ScalarEngine>,
+    },
+    Rung {
+        name: "blocks",
+        change: "numbers made together share one record of how they were made and one visited mark: one decision a \
+                 matrix instead of one a number, and the dot products of a row keep its gradient in registers",
+        batch: 1,
+        double: true,
+        sources: &["operators", "blocks/"],
+        start: start::<BlocksEngine>,
     },
     Rung {
         name: "whole matrices",

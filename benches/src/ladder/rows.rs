@@ -6,6 +6,7 @@ use gradus::tensor::{Tensor, broadcast};
 use gradus::{BinaryOp, UnaryOp};
 
 use super::number::{Numbers, Shortcuts};
+use super::operators::operators;
 
 /// A matrix, row by row.
 pub struct Rows<'g, G: Numbers<'g>> {
@@ -157,34 +158,4 @@ impl<'g, G: Numbers<'g>> Tensor for Rows<'g, G> {
     }
 }
 
-macro_rules! operators {
-    ($($op:ident $method:ident $with:expr;)*) => {$(
-        impl<'g, G: Numbers<'g>> std::ops::$op for Rows<'g, G> {
-            type Output = Self;
-            fn $method(self, b: Self) -> Self {
-                self.combine(b, BinaryOp::$op)
-            }
-        }
-
-        impl<'g, G: Numbers<'g>> std::ops::$op<f64> for Rows<'g, G> {
-            type Output = Self;
-            fn $method(self, c: f64) -> Self {
-                self.apply($with(c))
-            }
-        }
-    )*};
-}
-
-operators! {
-    Add add UnaryOp::Shift;
-    Sub sub |c: f64| UnaryOp::Shift(-c);
-    Mul mul UnaryOp::Scale;
-    Div div |c: f64| UnaryOp::Scale(1.0 / c);
-}
-
-impl<'g, G: Numbers<'g>> std::ops::Neg for Rows<'g, G> {
-    type Output = Self;
-    fn neg(self) -> Self {
-        self.apply(UnaryOp::Neg)
-    }
-}
+operators!(['g, G: Numbers<'g>] Rows<'g, G>);

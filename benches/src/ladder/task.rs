@@ -10,6 +10,7 @@ use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
 use gradus::train::{Settings, Trainer};
 
+use super::blocks::BlocksEngine;
 use super::engine::{Ladder, Storage};
 
 /// The steps of the task.
@@ -85,6 +86,12 @@ pub trait Nodes {
 }
 
 impl<R: Storage> Nodes for Ladder<R> {
+    fn nodes(&self) -> usize {
+        self.nodes()
+    }
+}
+
+impl Nodes for BlocksEngine {
     fn nodes(&self) -> usize {
         self.nodes()
     }
