@@ -20,7 +20,12 @@ impl Arena {
     pub fn graph(&mut self) -> &Graph<'_> {
         self.bump.reset();
         let bump = &self.bump;
-        bump.alloc(Graph { bump, newest: Cell::new(None), generation: Cell::new(0), nodes: Cell::new(0) })
+        bump.alloc(Graph {
+            bump,
+            newest: Cell::new(None),
+            generation: Cell::new(0),
+            node_count: Cell::new(0),
+        })
     }
 }
 
@@ -30,7 +35,7 @@ pub struct Graph<'g> {
     newest: Cell<Option<&'g Block<'g>>>,
     /// The number of the last backward pass.
     pub(super) generation: Cell<u64>,
-    nodes: Cell<usize>,
+    node_count: Cell<usize>,
 }
 
 /// Numbers that were made together. Their values never change; their gradients do.
@@ -48,8 +53,8 @@ pub(super) struct Block<'g> {
 
 impl<'g> Graph<'g> {
     /// How many numbers the graph holds.
-    pub fn nodes(&self) -> usize {
-        self.nodes.get()
+    pub fn node_count(&self) -> usize {
+        self.node_count.get()
     }
 
     /// A new block at the head of the list.
@@ -59,7 +64,7 @@ impl<'g> Graph<'g> {
         let block =
             &*self.bump.alloc_with(|| Block { graph: self, previous, data, grad, op, visited: Cell::new(0) });
         self.newest.set(Some(block));
-        self.nodes.set(self.nodes() + data.len());
+        self.node_count.set(self.node_count() + data.len());
         block
     }
 

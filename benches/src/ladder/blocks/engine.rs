@@ -13,13 +13,13 @@ use super::matrix::Matrix;
 pub struct BlocksEngine {
     arena: Arena,
     losses: Vec<f64>,
-    nodes: usize,
+    node_count: usize,
 }
 
 impl BlocksEngine {
     /// How many numbers the graph of the last loss held.
-    pub fn nodes(&self) -> usize {
-        self.nodes
+    pub fn node_count(&self) -> usize {
+        self.node_count
     }
 }
 
@@ -61,7 +61,7 @@ impl Engine for BlocksEngine {
         loss.backward();
         gradient.iter_mut().zip(leaves.row_grad(0)).for_each(|(out, grad)| *out = grad);
         read(losses, &mut self.losses);
-        self.nodes = graph.nodes();
+        self.node_count = graph.node_count();
         loss.row(0)[0]
     }
 
@@ -70,7 +70,7 @@ impl Engine for BlocksEngine {
         let losses = model.losses(bind(graph, model, params).1, batch, Mode::default());
         let loss = losses.weighted_mean(batch.loss_weights());
         read(losses, &mut self.losses);
-        self.nodes = graph.nodes();
+        self.node_count = graph.node_count();
         loss.row(0)[0]
     }
 

@@ -1,59 +1,60 @@
-//! The naive matrix: a list of numbers, each a node of its own. The contract of the library, for any graph of numbers.
+//! The simplest matrix: a slice of values, each a node of its own. It implements the library's [`Tensor`] on any graph of
+//! scalar values.
 
 use std::ops::Range;
 
 use gradus::tensor::{Tensor, broadcast};
 use gradus::{BinaryOp, UnaryOp};
 
-use super::number::{Numbers, Shortcuts};
 use super::operators::operators;
+use super::scalar_graph::{DerivedOps, ScalarGraph};
 
 /// A matrix, row by row.
-pub struct Rows<'g, G: Numbers<'g>> {
+pub struct Matrix<'g, G: ScalarGraph<'g>> {
     graph: &'g G,
-    numbers: &'g [G::Number],
+    values: &'g [G::Value],
     rows: usize,
     cols: usize,
 }
 
-impl<'g, G: Numbers<'g>> Clone for Rows<'g, G> {
+impl<'g, G: ScalarGraph<'g>> Clone for Matrix<'g, G> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<'g, G: Numbers<'g>> Copy for Rows<'g, G> {}
+impl<'g, G: ScalarGraph<'g>> Copy for Matrix<'g, G> {}
 
-impl<'g, G: Numbers<'g>> Rows<'g, G> {
-    /// A matrix of the numbers in a list.
-    pub fn of(graph: &'g G, numbers: &'g [G::Number], rows: usize, cols: usize) -> Self {
-        assert_eq!(numbers.len(), rows * cols, "a list of another length than {rows} x {cols}");
-        Rows { graph, numbers, rows, cols }
+impl<'g, G: ScalarGraph<'g>> Matrix<'g, G> {
+    /// A matrix of these values.
+    pub fn new(graph: &'g G, values: &'g [G::Value], rows: usize, cols: usize) -> Self {
+        assert_eq!(values.len(), rows * cols, "a matrix of {rows} x {cols}");
+        Matrix { graph, values, rows, cols }
     }
 
-    /// All its numbers, row by row.
-    pub fn numbers(self) -> &'g [G::Number] {
-        self.numbers
+    /// All its values, row by row.
+    pub fn values(self) -> &'g [G::Value] {
+        self.values
     }
 
-    fn fill(self, rows: usize, cols: usize, mut fill: impl FnMut(usize, usize) -> G::Number) -> Self {
+    fn fill(self, rows: usize, cols: usize, mut fill: impl FnMut(usize, usize) -> G::Value) -> Self {
         let (mut row, mut col) = (0, 0);
-        let numbers = self.graph.list(rows * cols, |_| {
+        let values = self.graph.alloc_slice(rows * cols, |_| {
             if col == cols {
                 (row, col) = (row + 1, 0);
             }
             col += 1;
             fill(row, col - 1)
         });
-        Rows { numbers, rows, cols, ..self }
+        Matrix { values, rows, cols, ..self }
     }
 
-    fn row(self, row: usize) -> &'g [G::Number] {
-        &self.numbers[row * self.cols..][..self.cols]
+    fn row(self, row: usize) -> &'g [G::Value] {
+        &self.values[row * self.cols..][..self.cols]
     }
 
-    fn at(self, row: usize, col: usize) -> G::Number {
-        self.numbers[row * self.cols + col]
+    fn at(self, row: usize, col: usize) -> G::Value {
+        self.values[row * self.cols + col]
     }
 
     fn combine(self, b: Self, op: BinaryOp) -> Self {
@@ -63,15 +64,15 @@ impl<'g, G: Numbers<'g>> Rows<'g, G> {
         self.fill(rows, cols, |row, col| {
             let (a, b) = (get(self, row, col), get(b, row, col));
             match op {
-                BinaryOp::Sub => G::Shortcuts::sub(g, a, b),
-                BinaryOp::Div => G::Shortcuts::div(g, a, b),
+                BinaryOp::Sub => G::Derived::sub(g, a, b),
+                BinaryOp::Div => G::Derived::div(g, a, b),
                 primitive => g.binary(primitive, a, b),
             }
         })
     }
 }
 
-impl<'g, G: Numbers<'g>> Tensor for Rows<'g, G> {
+impl<'g, G: ScalarGraph<'g>> Tensor for Matrix<'g, G> {
     fn shape(self) -> (usize, usize) {
         (self.rows, self.cols)
     }
@@ -86,10 +87,10 @@ impl<'g, G: Numbers<'g>> Tensor for Rows<'g, G> {
             let x = self.at(row, col);
             match f {
                 UnaryOp::Identity => x,
-                UnaryOp::Neg => G::Shortcuts::neg(g, x),
-                UnaryOp::Shift(c) => G::Shortcuts::shift(g, x, c),
-                UnaryOp::Scale(c) => G::Shortcuts::scale(g, x, c),
-                UnaryOp::Over(c) => G::Shortcuts::div(g, g.leaf(c), x),
+                UnaryOp::Neg => G::Derived::neg(g, x),
+                UnaryOp::Shift(c) => G::Derived::shift(g, x, c),
+                UnaryOp::Scale(c) => G::Derived::scale(g, x, c),
+                UnaryOp::Over(c) => G::Derived::div(g, g.leaf(c), x),
                 primitive => g.unary(primitive, x),
             }
         })
@@ -103,15 +104,15 @@ impl<'g, G: Numbers<'g>> Tensor for Rows<'g, G> {
 
     fn matmul_t(self, b: Self) -> Self {
         assert_eq!(self.cols, b.cols, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
-        self.fill(self.rows, b.rows, |row, col| G::Shortcuts::dot(self.graph, self.row(row), b.row(col)))
+        self.fill(self.rows, b.rows, |row, col| G::Derived::dot(self.graph, self.row(row), b.row(col)))
     }
 
     fn row_sum(self) -> Self {
-        self.fill(self.rows, 1, |row, _| G::Shortcuts::sum(self.graph, self.row(row)))
+        self.fill(self.rows, 1, |row, _| G::Derived::sum(self.graph, self.row(row)))
     }
 
     fn row_max(self) -> Self {
-        let values = |row| self.row(row).iter().map(|&x| self.graph.value(x));
+        let values = |row| self.row(row).iter().map(|&x| self.graph.data(x));
         self.fill(self.rows, 1, |row, _| self.graph.leaf(values(row).fold(f64::NEG_INFINITY, f64::max)))
     }
 
@@ -140,22 +141,22 @@ impl<'g, G: Numbers<'g>> Tensor for Rows<'g, G> {
     }
 
     fn concat_rows(parts: &[Self]) -> Self {
-        let mut numbers = parts.iter().flat_map(|part| part.numbers);
+        let mut values = parts.iter().flat_map(|part| part.values);
         let rows = parts.iter().map(|part| part.rows).sum();
-        parts[0].fill(rows, parts[0].cols, |_, _| *numbers.next().expect("as many as were counted"))
+        parts[0].fill(rows, parts[0].cols, |_, _| *values.next().expect("as many as were counted"))
     }
 
-    /// The rows lie in a list already: a part of it.
+    /// Rows are contiguous: part of the same slice.
     fn slice_rows(self, rows: Range<usize>) -> Self {
-        let numbers = &self.numbers[rows.start * self.cols..rows.end * self.cols];
-        Rows { numbers, rows: rows.len(), ..self }
+        let values = &self.values[rows.start * self.cols..rows.end * self.cols];
+        Matrix { values, rows: rows.len(), ..self }
     }
 
-    /// The same products and sums as by default, as dot products.
+    /// A dot product a row, in place of products and a sum.
     fn row_dot(self, b: Self) -> Self {
         assert_eq!(self.shape(), b.shape(), "row_dot: {:?} and {:?}", self.shape(), b.shape());
-        self.fill(self.rows, 1, |row, _| G::Shortcuts::dot(self.graph, self.row(row), b.row(row)))
+        self.fill(self.rows, 1, |row, _| G::Derived::dot(self.graph, self.row(row), b.row(row)))
     }
 }
 
-operators!(['g, G: Numbers<'g>] Rows<'g, G>);
+operators!(['g, G: ScalarGraph<'g>] Matrix<'g, G>);
