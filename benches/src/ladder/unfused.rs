@@ -1,4 +1,4 @@
-//! (11) Whole matrices, by the specification alone: what an engine may override it does not.
+//! (12) Whole matrices, unfused: every operation that the engine overrides runs its default body instead.
 
 use gradus::Tensor;
 use gradus::data::Batch;
@@ -8,18 +8,18 @@ use smallvec::SmallVec;
 
 use super::default_bodies::DefaultBodies;
 
-/// A model whose losses are made of the required operations of the engine, every other one in its default body.
-pub struct Composed<M>(pub M);
+/// A model whose losses use only the required operations of the engine; every derived one runs its default body.
+pub struct Unfused<M>(pub M);
 
-impl<M: Model> Model for Composed<M> {
+impl<M: Model> Model for Unfused<M> {
     fn layout(&self) -> &Layout {
         self.0.layout()
     }
 
     fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
-        let plain: SmallVec<[DefaultBodies<T>; 16]> =
-            params.tensors().iter().map(|&weight| DefaultBodies(weight)).collect();
-        self.0.losses(BoundParams::new(&plain), batch, mode).0
+        let params: SmallVec<[DefaultBodies<T>; 16]> =
+            params.tensors().iter().map(|&param| DefaultBodies(param)).collect();
+        self.0.losses(BoundParams::new(&params), batch, mode).0
     }
 
     fn decode<T: Tensor>(&self, params: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {

@@ -1,4 +1,4 @@
-//! Work to be measured: names and dialogues to learn.
+//! Training workloads for the benches: names and dialogues.
 
 use std::time::{Duration, Instant};
 
@@ -12,49 +12,50 @@ use gradus::real::Real;
 use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 
-use crate::ladder::{NamesTask, STEPS, TrainingRun};
+use crate::ladder::{DynTrainer, NamesWorkload, STEPS};
 
-/// What makes a run at its beginning.
-type Start<'a> = Box<dyn Fn(&NamesTask) -> Result<Box<dyn TrainingRun>> + 'a>;
+/// Makes a trainer before its first step.
+type NewTrainer<'a> = Box<dyn Fn(&NamesWorkload) -> Result<Box<dyn DynTrainer>> + 'a>;
 
-/// Steps on names without end: after the last of a training the next one begins.
-pub struct Names<'a> {
-    task: &'a NamesTask,
-    start: Start<'a>,
-    run: Box<dyn TrainingRun>,
-    size: usize,
+/// Times training steps on names. After the last step of a training, a new one starts.
+pub struct NamesTimer<'a> {
+    workload: &'a NamesWorkload,
+    new_trainer: NewTrainer<'a>,
+    trainer: Box<dyn DynTrainer>,
+    batch_size: usize,
     step: usize,
     batch: Batch,
 }
 
-impl<'a> Names<'a> {
-    /// Steps of so many names, by a run that `start` makes.
+impl<'a> NamesTimer<'a> {
+    /// Steps of `batch_size` names each, by trainers that `new_trainer` makes.
     ///
     /// # Errors
-    /// If it makes none.
+    /// If it cannot make one.
     pub fn new(
-        task: &'a NamesTask,
-        size: usize,
-        start: impl Fn(&NamesTask) -> Result<Box<dyn TrainingRun>> + 'a,
+        workload: &'a NamesWorkload,
+        batch_size: usize,
+        new_trainer: impl Fn(&NamesWorkload) -> Result<Box<dyn DynTrainer>> + 'a,
     ) -> Result<Self> {
-        let run = start(task)?;
-        Ok(Names { task, start: Box::new(start), run, size, step: 0, batch: Batch::new() })
+        let trainer = new_trainer(workload)?;
+        let new_trainer = Box::new(new_trainer);
+        Ok(NamesTimer { workload, new_trainer, trainer, batch_size, step: 0, batch: Batch::new() })
     }
 
-    /// How long so many steps take. To begin anew does not count.
+    /// How long so many steps take. Making a new trainer does not count.
     pub fn time(&mut self, steps: u64) -> Duration {
         let mut time = Duration::ZERO;
         let mut left = steps as usize;
         while left > 0 {
             if self.step == STEPS {
-                self.run = (self.start)(self.task).expect("it was made before");
+                self.trainer = (self.new_trainer)(self.workload).expect("it made one before");
                 self.step = 0;
             }
             let now = left.min(STEPS - self.step);
             let start = Instant::now();
             for step in self.step..self.step + now {
-                self.task.fill(&mut self.batch, step, self.size);
-                self.run.step(&self.batch);
+                self.workload.fill(&mut self.batch, step, self.batch_size);
+                self.trainer.step(&self.batch);
             }
             time += start.elapsed();
             self.step += now;
@@ -64,11 +65,12 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The characters that a dialog model knows.
+/// The vocabulary size of the dialog models: characters.
 pub const VOCAB: usize = 96;
 
-/// A batch of stretches of random characters: to the clock, one text is like another.
-pub fn stretches(count: usize, context: usize) -> Batch {
+/// A batch of `count` sequences of random characters, each as long as the context. The time of a step does not depend on
+/// what the text says.
+pub fn random_batch(count: usize, context: usize) -> Batch {
     let mut random = Random::new(42);
     let mut batch = Batch::new();
     for _ in 0..count {
@@ -86,7 +88,7 @@ pub fn adamw<R: Real>(model: &Decoder) -> Box<dyn Optimizer<R>> {
     Box::new(Adam::new(model.layout().len(), ADAM))
 }
 
-/// Muon with those settings.
+/// Muon with the settings of the example `dialog`.
 pub fn muon(model: &Decoder, threads: ThreadPool) -> Box<dyn Optimizer<f32>> {
     let (order, rate) = (Momentum::Nesterov, 5.0);
     let settings =
@@ -94,12 +96,12 @@ pub fn muon(model: &Decoder, threads: ThreadPool) -> Box<dyn Optimizer<f32>> {
     Box::new(Muon::new(model.layout(), settings, threads))
 }
 
-/// A dialog model in training, with all that the example `dialog` can do: dropout, label smoothing, weighting, clipping and
-/// averaging.
+/// A trainer of a dialog model with everything that the example `dialog` uses: dropout, label smoothing, adaptive weighting,
+/// clipping and averaging.
 ///
 /// # Errors
-/// If there is no model of this configuration.
-pub fn dialog<E: Engine>(
+/// If the configuration is not valid.
+pub fn dialog_trainer<E: Engine>(
     config: DecoderConfig,
     engine: E,
     optimizer: impl FnOnce(&Decoder) -> Box<dyn Optimizer<E::Real>>,
