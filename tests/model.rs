@@ -126,14 +126,11 @@ fn fresh_weights_are_drawn_as_the_layout_says() {
 /// The logits after each token of a sequence, if the model reads it in pieces: the first of so many tokens, and then
 /// one at a time.
 fn logits(model: &Decoder, params: &[f64], tokens: &[usize], first: usize) -> Vec<Vec<f64>> {
-    let mut all = Vec::new();
-    let mut next = first;
-    ScalarEngine::new().generate(model, params, &tokens[..first], &mut |logits| {
-        all.push(logits.to_vec());
-        next += 1;
-        tokens.get(next - 1).copied()
-    });
-    all
+    ScalarEngine::new().decode(model, params, |session| {
+        let mut all = vec![session.feed(&tokens[..first]).to_vec()];
+        all.extend(tokens[first..].iter().map(|token| session.feed(&[*token]).to_vec()));
+        all
+    })
 }
 
 #[test]

@@ -548,19 +548,16 @@ fn a_cache_changes_nothing() {
     deviations.finish();
 }
 
-/// The same through the engines' own loop.
+/// The same through the engines' sessions.
 #[test]
-fn generation_sees_the_same_logits() {
+fn sessions_see_the_same_logits() {
     fn logits<E: Engine>(engine: &mut E, model: &Decoder, params: &[f64], tokens: &[usize]) -> Vec<f64> {
         let params: Vec<E::Real> = params.iter().map(|&w| E::Real::from_f64(w)).collect();
-        let mut all = Vec::new();
-        let mut next = 2;
-        engine.generate(model, &params, &tokens[..next], &mut |logits| {
-            all.extend_from_slice(logits);
-            next += 1;
-            tokens.get(next - 1).copied()
-        });
-        all
+        engine.decode(model, &params, |session| {
+            let mut all = session.feed(&tokens[..2]).to_vec();
+            tokens[2..].iter().for_each(|token| all.extend_from_slice(session.feed(&[*token])));
+            all
+        })
     }
     let mut deviations = Deviations::default();
     for (name, config) in variants::variants() {

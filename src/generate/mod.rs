@@ -18,7 +18,10 @@ pub enum Stop {
     After(usize),
 }
 
-/// Continues a prompt, which must not be empty. Returns what was added.
+/// Continues a prompt. Returns what was added.
+///
+/// # Panics
+/// If the prompt is empty.
 pub fn generate<M: Model, E: Engine>(
     engine: &mut E,
     model: &M,
@@ -28,28 +31,30 @@ pub fn generate<M: Model, E: Engine>(
     sampler: &mut Sampler,
     random: &mut Random,
 ) -> Vec<usize> {
+    assert!(!prompt.is_empty(), "generate: an empty prompt; begin with BOS, or with some text");
     let context = model.context();
     let mut tokens = prompt.to_vec();
     let mut over = false;
     while !over {
         let kept = if tokens.len() < context { tokens.len() } else { context.div_ceil(2) };
         let window = tokens[tokens.len() - kept..].to_vec();
-        let mut read = window.len();
-        engine.generate(model, params, &window, &mut |logits| {
-            if stop == Stop::After(tokens.len() - prompt.len()) {
-                over = true;
-                return None;
+        over = engine.decode(model, params, |session| {
+            let mut logits = session.feed(&window);
+            loop {
+                if stop == Stop::After(tokens.len() - prompt.len()) {
+                    return true;
+                }
+                let chosen = sampler.choose(logits, &tokens, random);
+                if stop == Stop::At(chosen) {
+                    return true;
+                }
+                tokens.push(chosen);
+                if session.len() == context {
+                    return matches!(stop, Stop::At(_)); // or go on in a new window
+                }
+                logits = session.feed(&[chosen]);
             }
-            let chosen = sampler.choose(logits, &tokens, random);
-            if stop == Stop::At(chosen) {
-                over = true;
-                return None;
-            }
-            tokens.push(chosen);
-            read += 1;
-            (read <= context).then_some(chosen)
         });
-        over = over || matches!(stop, Stop::At(_));
     }
     tokens.split_off(prompt.len())
 }

@@ -101,6 +101,21 @@ impl<T: Tensor> Cache<T> {
         self.length
     }
 
+    /// Forgets the keys and values of all tokens from the `length`-th on.
+    ///
+    /// # Panics
+    /// If it holds fewer.
+    pub fn truncate(&mut self, length: usize) {
+        assert!(length <= self.length, "truncate: {length} tokens of a cache of {}", self.length);
+        if length == 0 {
+            self.layers.clear();
+        }
+        for (k, v) in &mut self.layers {
+            (*k, *v) = (k.slice_rows(0..length), v.slice_rows(0..length));
+        }
+        self.length = length;
+    }
+
     // ANCHOR: append
     /// Adds the keys and values of new tokens to a layer, and returns those of all tokens.
     fn append(&mut self, layer: usize, k: T, v: T) -> (T, T) {

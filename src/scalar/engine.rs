@@ -3,8 +3,8 @@
 use super::arena::Arena;
 use super::matrix::Matrix;
 use crate::data::Batch;
-use crate::engine::Engine;
-use crate::model::{Cache, Mode, Model};
+use crate::engine::{CachedSession, Engine, Session};
+use crate::model::{Mode, Model};
 use crate::tensor::Tensor;
 
 /// The [`Engine`] whose numbers are [`Value`](super::Value)s.
@@ -69,25 +69,17 @@ impl Engine for ScalarEngine {
         &self.losses
     }
 
-    fn generate<M: Model>(
+    fn decode<M: Model, R>(
         &mut self,
         model: &M,
         params: &[f64],
-        prompt: &[usize],
-        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
-    ) {
+        work: impl FnOnce(&mut dyn Session) -> R,
+    ) -> R {
         let graph = self.arena.graph();
-        let params = graph.bind(model.layout(), params).params;
-        let mut cache = Cache::default();
-        let mut token = [0];
-        let mut input = prompt;
-        while !input.is_empty() {
-            let logits = model.decode(params, input, &mut cache);
-            match logits.read_row(logits.shape().0 - 1, &mut *next) {
-                Some(chosen) => token[0] = chosen,
-                None => break,
-            }
-            input = &token;
-        }
+        let bound = graph.bind(model.layout(), params);
+        let read_last_row = |logits: Matrix<'_>, out: &mut Vec<f64>| {
+            logits.read_row(logits.shape().0 - 1, |row| out.extend_from_slice(row));
+        };
+        work(&mut CachedSession::new(model, bound.params, read_last_row))
     }
 }

@@ -1,7 +1,8 @@
 //! An engine that runs a model on any graph of scalar values.
 
 use gradus::data::Batch;
-use gradus::model::{Cache, Mode, Model};
+use gradus::engine::{CachedSession, Session};
+use gradus::model::{Mode, Model};
 use gradus::params::BoundParams;
 use gradus::{Engine, Tensor};
 use smallvec::SmallVec;
@@ -49,6 +50,17 @@ fn bind<'g, A: GraphArena + 'g, M: Model>(
     (leaves, specs.map(|spec| Matrix::new(graph, &leaves[spec.range()], spec.rows, spec.cols)).collect())
 }
 
+/// Reads the last row of a matrix of logits.
+fn last_row_reader<'g, A: GraphArena + 'g>(
+    graph: &'g A::Graph<'g>,
+    vocab_size: usize,
+) -> impl FnMut(MatrixIn<'g, A>, &mut Vec<f64>) {
+    move |logits, out| {
+        let logits = logits.values();
+        out.extend(logits[logits.len() - vocab_size..].iter().map(|&x| graph.data(x)));
+    }
+}
+
 impl<A: GraphArena> Engine for GraphEngine<A> {
     type Real = f64;
 
@@ -85,22 +97,15 @@ impl<A: GraphArena> Engine for GraphEngine<A> {
         &self.losses
     }
 
-    fn generate<M: Model>(
+    fn decode<M: Model, R>(
         &mut self,
         model: &M,
         params: &[f64],
-        prompt: &[usize],
-        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
-    ) {
+        work: impl FnOnce(&mut dyn Session) -> R,
+    ) -> R {
         let graph = self.arena.graph();
         let (_, matrices) = bind::<A, M>(graph, model, params);
-        let mut cache = Cache::default();
-        let mut input = SmallVec::<[usize; 16]>::from_slice(prompt);
-        while !input.is_empty() {
-            let logits = model.decode(BoundParams::new(&matrices), &input, &mut cache).values();
-            let last = &logits[logits.len() - model.vocab_size()..];
-            let last: SmallVec<[f64; 32]> = last.iter().map(|&x| graph.data(x)).collect();
-            input = next(&last).into_iter().collect();
-        }
+        let read_last_row = last_row_reader::<A>(graph, model.vocab_size());
+        work(&mut CachedSession::new(model, BoundParams::new(&matrices), read_last_row))
     }
 }

@@ -198,8 +198,7 @@ pub const RUNGS: &[Rung] = &[
                  spans instead of many pointers, and goes through vector registers",
         batch: 1,
         double: true,
-        sources: "/src/scalar/value.rs /src/scalar/made.rs /src/scalar/view.rs /src/scalar/backward.rs \
-                  /src/scalar/matrix.rs /src/scalar/engine.rs",
+        sources: "/src/scalar/value.rs /src/scalar/arena.rs /src/scalar/matrix.rs /src/scalar/engine.rs",
         new_trainer: trainer::<ScalarEngine>,
     },
     Rung {

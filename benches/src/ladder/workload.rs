@@ -82,13 +82,17 @@ impl<M: Model, E: Engine + NodeCount> DynTrainer for Trainer<M, E> {
 
     fn greedy(&mut self, prompt: &[usize], tokens: usize) -> Vec<usize> {
         let (engine, model, params) = self.split_mut();
-        let mut answer = Vec::new();
-        engine.generate(model, params, prompt, &mut |logits| {
-            let (best, _) = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-            answer.push(best);
-            (answer.len() < tokens).then_some(best)
+        let mut answer = prompt.to_vec();
+        engine.decode(model, params, |session| {
+            let mut read = 0;
+            while answer.len() < prompt.len() + tokens {
+                let logits = session.feed(&answer[read..]).iter().enumerate();
+                read = answer.len();
+                let (best, _) = logits.max_by(|a, b| a.1.total_cmp(b.1)).expect("a vocabulary is not empty");
+                answer.push(best);
+            }
         });
-        answer
+        answer.split_off(prompt.len())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The engine: loss, gradient and next token of a model.
 
 use gradus::data::Batch;
-use gradus::model::{Cache, Mode, Model};
+use gradus::engine::{CachedSession, Session};
+use gradus::model::{Mode, Model};
 use gradus::params::BoundParams;
 use gradus::{Engine, Tensor};
 
@@ -78,25 +79,16 @@ impl Engine for BlocksEngine {
         &self.losses
     }
 
-    fn generate<M: Model>(
+    fn decode<M: Model, R>(
         &mut self,
         model: &M,
         params: &[f64],
-        prompt: &[usize],
-        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
-    ) {
+        work: impl FnOnce(&mut dyn Session) -> R,
+    ) -> R {
         let (_, params) = bind(self.arena.graph(), model, params);
-        let mut cache = Cache::default();
-        let mut token = [0];
-        let mut input = prompt;
-        while !input.is_empty() {
-            let logits = model.decode(params, input, &mut cache);
-            let (rows, _) = logits.shape();
-            match next(logits.row(rows - 1)) {
-                Some(chosen) => token[0] = chosen,
-                None => break,
-            }
-            input = &token;
-        }
+        let read_last_row = |logits: Matrix<'_>, out: &mut Vec<f64>| {
+            out.extend_from_slice(logits.row(logits.shape().0 - 1));
+        };
+        work(&mut CachedSession::new(model, params, read_last_row))
     }
 }
