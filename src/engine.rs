@@ -4,13 +4,14 @@ use crate::data::Batch;
 use crate::model::{Mode, Model};
 use crate::real::Real;
 
-/// Something that runs models: weights and a batch go in, a loss and its gradient come out.
+/// Something that runs models: parameters and a batch go in, a loss and its gradient come out.
 pub trait Engine {
     /// The type of its numbers: `f64` or `f32`.
     type Real: Real;
 
-    /// The weighted mean loss of a batch, in nats a token, and the gradient of it with respect to every weight,
-    /// written over `gradient` in the order of the model's layout.
+    /// The weighted mean loss of a batch, in nats a token. Its gradient is written over `gradient`: one number for each
+    /// trainable number, in the order of the model's layout
+    /// ([`trainable_len`](crate::params::Layout::trainable_len) in all).
     fn gradient<M: Model>(
         &mut self,
         model: &M,

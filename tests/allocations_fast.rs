@@ -86,7 +86,7 @@ fn validation() {
     let model = Decoder::new(config).expect("a configuration that fits");
     let params: Vec<f32> = model.layout().initial(&mut Random::new(3));
     let mut trainer =
-        Trainer::from_weights(model, FastEngine::new(ThreadPool::new(1)), Settings::default(), params);
+        Trainer::from_params(model, FastEngine::new(ThreadPool::new(1)), Settings::default(), params);
     let batches = text.validation(40, 8, 32);
     assert_eq!(warm(|_| trainer.validate(&batches)), 0, "allocations in fifty validations");
 }

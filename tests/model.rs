@@ -57,7 +57,7 @@ fn layouts_have_distinct_names_and_no_gaps() {
             end = window.range().end;
             let gain = window.name.contains("norm");
             assert_eq!(window.kind == ParamKind::Gain, gain, "{name}: {}", window.name);
-            assert_eq!(window.init == Init::Ones, gain, "{name}: {}", window.name);
+            assert_eq!(window.init == Init::Constant(1.0), gain, "{name}: {}", window.name);
         }
         assert_eq!(model.layout().len(), end);
     }
@@ -110,7 +110,8 @@ fn fresh_weights_are_drawn_as_the_layout_says() {
     for window in model.layout().specs() {
         let own = &params[window.range()];
         match window.init {
-            Init::Ones => assert!(own.iter().all(|w| *w == 1.0), "{}", window.name),
+            Init::Constant(x) => assert!(own.iter().all(|w| *w == x), "{}", window.name),
+            Init::Uniform(_) => unreachable!("no variant draws evenly"),
             Init::Normal(std) => {
                 assert_eq!(std, 0.3);
                 sum += own.iter().sum::<f64>();

@@ -7,11 +7,16 @@ use std::collections::BTreeMap;
 use gradus::optim::{
     Adam, AdamSettings, Ema, Momentum, Muon, MuonSettings, Optimizer, Schedule, clip, orthogonalize,
 };
-use gradus::params::{Init, Layout, ParamKind};
+use gradus::params::{Init, Layout, ParamKind, ParamSpec};
 use gradus::real::Real;
 use gradus::thread_pool::ThreadPool;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+#[path = "common/param_groups.rs"]
+mod param_groups;
+
+use param_groups::spec;
 
 /// How far a number of 32 bits may be from PyTorch's: a few of its last bits, after ten steps.
 const NARROW: f64 = 5e-7;
@@ -52,12 +57,13 @@ fn flat<R: Real>(matrices: &Matrices) -> Vec<R> {
     matrices.values().flat_map(|m| &m.data).map(|&x| R::from_f64(x)).collect()
 }
 
-fn layout(matrices: &Matrices, kind: ParamKind) -> Layout {
-    let mut layout = Layout::default();
-    for (name, m) in matrices {
-        layout.add(name, m.rows, m.cols, kind, Init::Ones);
-    }
-    layout
+/// A layout of these matrices, each of which `spec` makes a parameter.
+fn layout(matrices: &Matrices, spec: impl Fn(&str, usize, usize) -> ParamSpec) -> Layout {
+    param_groups::layout(matrices.iter().map(|(name, m)| spec(name, m.rows, m.cols)))
+}
+
+fn embedding(name: &str, rows: usize, cols: usize) -> ParamSpec {
+    ParamSpec::embedding(name, rows, cols, Init::Constant(0.0))
 }
 
 fn assert_close<R: Real>(what: &str, ours: &[R], theirs: &[f64], tolerance: f64) {
@@ -82,13 +88,15 @@ struct AdamRun {
     beta2: f64,
     eps: f64,
     weight_decay: f64,
+    decay_embeddings: Option<bool>,
     lrs: Vec<f64>,
 }
 
 impl AdamRun {
     fn adam(&self) -> AdamSettings {
         let AdamRun { beta1, beta2, eps, weight_decay, .. } = *self;
-        AdamSettings { beta1, beta2, eps, weight_decay }
+        let decay_embeddings = self.decay_embeddings.unwrap_or(true);
+        AdamSettings { beta1, beta2, eps, weight_decay, decay_embeddings }
     }
 }
 
@@ -121,13 +129,17 @@ const MUON: MuonSettings = MuonSettings {
 
 #[test]
 fn adam_and_adamw() {
-    for (name, case) in golden::<AdamCase>("adam", 1).into_iter().chain(golden("adamw", 1)) {
-        let mut adam = Adam::new(flat::<f32>(&case.initial).len(), case.settings.adam());
-        case.follow(&name, &mut adam);
-        // Muon leaves embeddings and gains to it.
-        for kind in [ParamKind::Embedding, ParamKind::Gain] {
+    let groups = golden("adamw_groups", 2);
+    for (name, case) in golden::<AdamCase>("adam", 1).into_iter().chain(golden("adamw", 1)).chain(groups) {
+        case.follow(&name, &mut Adam::new(&layout(&case.initial, spec), case.settings.adam()));
+        // Muon leaves everything but matrices to it.
+        if case.settings.decay_embeddings != Some(false) {
+            let others = |name: &str, rows, cols| match spec(name, rows, cols) {
+                ParamSpec { kind: ParamKind::Matrix, .. } => embedding(name, rows, cols),
+                other => other,
+            };
             let settings = MuonSettings { adam: case.settings.adam(), rate: 7.0, weight_decay: 0.5, ..MUON };
-            case.follow(&name, &mut muon(settings, &layout(&case.initial, kind)));
+            case.follow(&name, &mut muon(settings, &layout(&case.initial, others)));
         }
     }
 }
@@ -177,7 +189,7 @@ fn muon_in_both_of_pytorchs_orders() {
             rate: 3.0,
             adam: AdamSettings::MICROGPT,
         };
-        let mut muon = muon(settings, &layout(&case.initial, ParamKind::Matrix));
+        let mut muon = muon(settings, &layout(&case.initial, spec));
         let mut params = flat::<f32>(&case.initial);
         for (step, (gradient, expected)) in case.gradients.iter().zip(&run.params64).enumerate() {
             muon.update(&mut params, &flat::<f32>(gradient), s.lr / 3.0);
@@ -226,8 +238,7 @@ fn muon_in_the_order_of_nn_zig() {
         let Matrix { rows, cols, data } = &case.input;
         let matrices = BTreeMap::from([(name.clone(), case.input.clone())]);
         let order = Momentum::OfOrthogonal;
-        let mut muon =
-            muon(MuonSettings { order, weight_decay: 0.1, ..MUON }, &layout(&matrices, ParamKind::Matrix));
+        let mut muon = muon(MuonSettings { order, weight_decay: 0.1, ..MUON }, &layout(&matrices, spec));
         let mut params = vec![1.0_f32; data.len()];
         let (mut expected, mut mean) = (vec![1.0; data.len()], vec![0.0; data.len()]);
         let tall = (*rows as f64 / *cols as f64).max(1.0).sqrt();
@@ -285,10 +296,11 @@ struct Decay {
 #[test]
 fn averages_of_weights() {
     fn check<R: Real>(name: &str, case: &Averaged, tolerance: f64) {
-        let mut ema = Ema::new(&flat::<R>(&case.initial));
+        let layout = layout(&case.initial, spec);
+        let mut ema = Ema::new(&layout, &flat::<R>(&case.initial));
         for (params, average) in case.weights.iter().zip(&case.averages) {
-            ema.update(&flat::<R>(params), case.settings.decay);
-            assert_close(name, ema.params(), &flat::<f64>(average), tolerance);
+            ema.update(&layout, &flat::<R>(params), case.settings.decay);
+            assert_close(name, ema.average(), &flat::<f64>(average), tolerance);
         }
     }
     for (name, case) in golden::<Averaged>("ema", 1) {

@@ -116,7 +116,7 @@ fn two_halves_on_the_scalar_engine() {
     twice("scalar", |seed, _| {
         let model = Decoder::new(DecoderConfig { n_layer: 1, ..config(vocab) }).expect("it fits");
         let params: Vec<f64> = model.layout().initial(&mut Random::new(seed));
-        let adam = Box::new(Adam::new(params.len(), ADAMW));
+        let adam = Box::new(Adam::new(model.layout(), ADAMW));
         Trainer::with_optimizer(model, ScalarEngine::new(), adam, SETTINGS, params)
     });
     // And microgpt's, in which there is nothing but weights and Adam.
@@ -143,7 +143,7 @@ fn a_state_of_another_run_is_refused() {
     let with = |settings: Settings| {
         let model = Decoder::new(config.clone()).expect("it fits");
         let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
-        let adam = Box::new(Adam::new(params.len(), AdamSettings::MICROGPT));
+        let adam = Box::new(Adam::new(model.layout(), AdamSettings::MICROGPT));
         Trainer::with_optimizer(
             model,
             FastEngine::new(gradus::thread_pool::ThreadPool::new(1)),

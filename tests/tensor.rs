@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gradus::params::{Init, Layout, ParamKind};
+use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Graph, Matrix, Value};
 use gradus::tensor::AttentionSpec;
@@ -179,7 +179,7 @@ fn shapes_that_do_not_fit_are_named() {
         assert!(text.contains(words) && text.contains(&shape_of(b)), "{text}");
     }
     let mut layout = Layout::default();
-    layout.add("w", 2, 2, ParamKind::Matrix, Init::Ones);
+    layout.add(ParamSpec::matrix("w", 2, 2, Init::Constant(1.0)));
     let bound = graph.bind(&layout, &[1.0; 4]);
     let others: [(&str, &mut dyn FnMut()); 20] = [
         ("matrix", &mut || _ = graph.matrix(usize::MAX / 2 + 2, 2, &[1.0; 2])),

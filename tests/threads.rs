@@ -125,7 +125,7 @@ fn twenty_steps_of_training() {
             }
             let weight = trainer.weighting().map(Weighting::mean);
             let validated = trainer.validate(&validation);
-            (losses, bits(trainer.params()), bits(trainer.eval_params()), weight, validated)
+            (losses, bits(trainer.params()), bits(&trainer.eval_params()), weight, validated)
         };
         let alone = train(1);
         assert!(alone.0[19] < 0.95 * alone.0[0], "{method:?} learns: {:?}", alone.0);

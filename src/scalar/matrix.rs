@@ -41,7 +41,10 @@ impl<'g> Graph<'g> {
             assert!(!window.range().is_empty(), "bind: {} is empty", window.name);
             Matrix::of(block, window.offset, window.rows, window.cols)
         });
-        Bound { params: BoundParams::new(matrices), block }
+        let trainable = self.bump().alloc_slice_fill_with(windows.len(), |at| {
+            if windows[at].trainable { windows[at].range() } else { 0..0 }
+        });
+        Bound { params: BoundParams::new(matrices), block, trainable }
     }
 }
 
@@ -51,19 +54,23 @@ pub struct Bound<'g> {
     /// The matrices, by their parameter.
     pub params: BoundParams<'g, Matrix<'g>>,
     block: &'g Block<'g>,
+    /// The places of each parameter in the block; none if it is frozen.
+    trainable: &'g [Range<usize>],
 }
 
 impl Bound<'_> {
-    /// Copies the gradients of all weights out of the graph, in the order of the layout: those of the last
-    /// [`Value::backward`], all zero if it did not come here.
+    /// Copies the gradients of the trainable parameters out of the graph, one after another in the order of the layout:
+    /// those of the last [`Value::backward`], all zero if it did not come here.
     ///
     /// # Panics
-    /// If `out` has another length than the weights.
-    pub fn gradient(self, out: &mut [f64]) {
-        assert_eq!(out.len(), self.block.data.len(), "gradient: room against params");
-        let generation = self.block.graph.generation();
-        for (out, grad) in out.iter_mut().zip(self.block.reach(generation)) {
-            *out = grad.get();
+    /// If `out` is not as long as there are trainable numbers.
+    pub fn gradient(self, mut out: &mut [f64]) {
+        let len: usize = self.trainable.iter().map(Range::len).sum();
+        assert_eq!(out.len(), len, "gradient: the numbers to write against the trainable ones");
+        let grads = self.block.reach(self.block.graph.generation());
+        for range in self.trainable {
+            let here = out.split_off_mut(..range.len()).expect("as many as there are trainable numbers");
+            here.iter_mut().zip(&grads[range.clone()]).for_each(|(out, grad)| *out = grad.get());
         }
     }
 }

@@ -22,7 +22,8 @@ pub enum Method {
 pub const METHODS: [Method; 2] = [Method::Muon, Method::Adamw];
 
 /// With an `eps` above the rounding of 32 bits: it would otherwise turn a vanishing gradient into a whole step.
-pub const ADAMW: AdamSettings = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.01 };
+pub const ADAMW: AdamSettings =
+    AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.01, decay_embeddings: true };
 
 pub const SETTINGS: Settings = Settings {
     steps: 100,
@@ -47,7 +48,7 @@ impl Method {
         };
         match self {
             Method::Muon => Box::new(Muon::new(layout, muon, threads.clone())),
-            Method::Adamw => Box::new(Adam::new(layout.len(), ADAMW)),
+            Method::Adamw => Box::new(Adam::new(layout, ADAMW)),
         }
     }
 

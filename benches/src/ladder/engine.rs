@@ -65,7 +65,10 @@ impl<R: Storage> Engine for Ladder<R> {
         let losses = model.losses(BoundParams::new(&matrices), batch, mode);
         let loss = losses.weighted_mean(batch.loss_weights()).numbers()[0];
         graph.backward(loss);
-        gradient.iter_mut().zip(leaves).for_each(|(out, &leaf)| *out = graph.grad(leaf));
+        for (_, range, grad_range) in model.layout().trainable() {
+            let leaves = gradient[grad_range].iter_mut().zip(&leaves[range]);
+            leaves.for_each(|(out, &leaf)| *out = graph.grad(leaf));
+        }
         self.losses.clear();
         self.losses.extend(losses.numbers().iter().map(|&loss| graph.value(loss)));
         self.nodes = graph.len();
