@@ -11,9 +11,12 @@ use gradus::train::{Settings, Trainer};
 mod allocator;
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 
 use allocator::watched;
-use dialog_trainer::{METHODS, dialogs};
+use dialog_trainer::dialogs;
+use method::METHODS;
 
 /// How often fifty steps ask for memory, after as many to become warm.
 fn warm(mut step: impl FnMut(usize) -> f64) -> usize {

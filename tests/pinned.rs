@@ -9,7 +9,6 @@ use gradus::Engine;
 use gradus::data::{Batch, Dialogs, Names};
 use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Model};
-use gradus::optim::{Adam, Optimizer};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
@@ -20,8 +19,14 @@ use serde::Deserialize;
 mod dataset;
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
+#[path = "common/scalar_trainer.rs"]
+mod scalar_trainer;
 
-use dialog_trainer::{ADAMW, METHODS, Method, SETTINGS, dialogs};
+use dialog_trainer::dialogs;
+use method::{METHODS, Method, SETTINGS};
+use scalar_trainer::on_scalar;
 
 /// How far losses of the two engines may lie apart.
 const NARROW: f64 = 1e-5;
@@ -114,32 +119,6 @@ fn names_in_batches() {
     }
 }
 
-/// An optimizer for 32 bits in the service of an engine of 64.
-struct Narrowed {
-    optimizer: Box<dyn Optimizer<f32>>,
-    params: Vec<f32>,
-}
-
-impl Optimizer<f64> for Narrowed {
-    fn update(&mut self, params: &mut [f64], gradient: &[f64], learning_rate: f64) {
-        let gradient: Vec<f32> = gradient.iter().map(|&g| g as f32).collect();
-        self.optimizer.update(&mut self.params, &gradient, learning_rate);
-        params.iter_mut().zip(&self.params).for_each(|(to, &w)| *to = f64::from(w));
-    }
-
-    fn state(&mut self) -> Vec<(&'static str, &mut [f64])> {
-        Vec::new()
-    }
-
-    fn steps(&self) -> usize {
-        self.optimizer.steps()
-    }
-
-    fn set_steps(&mut self, steps: usize) {
-        self.optimizer.set_steps(steps);
-    }
-}
-
 /// The first losses of the dialog model, with everything that its training has.
 fn dialog<E: Engine>(mut trainer: Trainer<Decoder, E>, text: &Dialogs) -> Vec<f64> {
     let (mut batch, mut random) = (Batch::new(), Random::new(7));
@@ -195,18 +174,8 @@ fn dialog_in_its_preset() {
     assert_eq!(DIALOG.map(|(method, ..)| method), METHODS);
     for (method, figures, tolerance) in DIALOG {
         let trainer = method.learner(&config, 2, 42);
-        let (model, params) = (trainer.model().clone(), trainer.params().to_vec());
-        let wide = params.iter().map(|&w| f64::from(w)).collect();
-        let optimizer: Box<dyn Optimizer<f64>> = match method {
-            Method::Muon => Box::new(Narrowed {
-                optimizer: method.optimizer(model.layout(), &ThreadPool::new(2)),
-                params,
-            }),
-            Method::Adamw => Box::new(Adam::new(model.layout(), ADAMW)),
-        };
+        let scalar = dialog(on_scalar(method, trainer.model().clone(), SETTINGS, trainer.params()), &text);
         let fast = dialog(trainer, &text);
-        let scalar = Trainer::with_optimizer(model, ScalarEngine::new(), optimizer, SETTINGS, wide);
-        let scalar = dialog(scalar, &text);
         assert_close(&format!("dialog with {method:?}, fast and scalar"), &fast, &scalar, NARROW);
         assert_close(
             &format!("dialog with {method:?}, scalar and its figures"),

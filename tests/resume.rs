@@ -18,10 +18,13 @@ use gradus::{Engine, Model};
 
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 #[path = "common/state.rs"]
 mod state;
 
-use dialog_trainer::{ADAMW, METHODS, Method, SETTINGS, dialogs};
+use dialog_trainer::dialogs;
+use method::{ADAMW, METHODS, Method, SETTINGS};
 use state::{FILE, State, state};
 
 const CONTEXT: usize = 16;

@@ -12,8 +12,11 @@ use gradus::train::Weighting;
 
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 
-use dialog_trainer::{METHODS, dialogs};
+use dialog_trainer::dialogs;
+use method::METHODS;
 
 const COUNTS: [usize; 4] = [1, 2, 3, 8];
 
