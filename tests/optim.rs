@@ -1,6 +1,6 @@
 //! Optimizers, clipping, averaging and schedules compute what PyTorch's do, in the 32 bits of the fast engine.
 //!
-//! `golden/optim.json` holds what PyTorch computed in `f64`. Adam in `f64` is held against it to twelve digits in `torch.rs`.
+//! `golden/optim.json` holds what PyTorch computed in `f64`. `torch.rs` compares Adam in `f64` with it, to twelve digits.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,10 @@ use param_groups::spec;
 /// How far a number of 32 bits may be from PyTorch's: a few of its last bits, after ten steps.
 const NARROW: f64 = 5e-7;
 
-/// The same after Newton-Schulz iterations, each of which multiplies what is wrong in a small singular value by 3.4.
+/// The same after Newton-Schulz iterations, each of which multiplies the error of a small singular value by 3.4.
 const ORTHOGONAL: f64 = 5e-6;
 
-/// And how far one of 64 bits.
+/// How far a number of 64 bits may be from it.
 const WIDE: f64 = 1e-14;
 
 #[derive(Clone, Deserialize)]
@@ -57,7 +57,7 @@ fn flat<R: Real>(matrices: &Matrices) -> Vec<R> {
     matrices.values().flat_map(|m| &m.data).map(|&x| R::from_f64(x)).collect()
 }
 
-/// A layout of these matrices, each of which `spec` makes a parameter.
+/// A layout of these matrices; `spec` says what each of them is.
 fn layout(matrices: &Matrices, spec: impl Fn(&str, usize, usize) -> ParamSpec) -> Layout {
     param_groups::layout(matrices.iter().map(|(name, m)| spec(name, m.rows, m.cols)))
 }
@@ -101,7 +101,7 @@ impl AdamRun {
 }
 
 impl AdamCase {
-    /// Lets an optimizer take all steps.
+    /// Lets an optimizer make all steps and compares each.
     fn follow(&self, what: &str, optimizer: &mut impl Optimizer<f32>) {
         let mut params = flat::<f32>(&self.initial);
         let steps = self.settings.lrs.iter().zip(&self.gradients).zip(&self.params);
@@ -175,12 +175,12 @@ fn muon_in_both_of_pytorchs_orders() {
     for run in &case.runs {
         let s = &run.settings;
         assert_eq!(s.ns_coefficients, [3.4445, -4.775, 2.0315]);
-        // PyTorch's other way to scale a step to the shape of its matrix is not ours.
+        // PyTorch can scale a step to the shape of its matrix in another way, which is not here.
         if s.adjust_lr_fn != "original" {
             continue;
         }
         runs += 1;
-        // The learning rate of the others is a third, of which Muon's is three times as much.
+        // The learning rate is a third of PyTorch's, and Muon's is three times the learning rate.
         let settings = MuonSettings {
             momentum: s.momentum,
             order: if s.nesterov { Momentum::Nesterov } else { Momentum::Plain },
@@ -219,7 +219,7 @@ fn newton_schulz_iterations() {
         let mut x: Vec<f32> = data.iter().map(|&x| x as f32).collect();
         orthogonalize(&mut x, *rows, *cols, case.settings.ns_steps);
         assert_close(&name, &x, &case.output64.data, ORTHOGONAL);
-        // However long or short the gradient, only its directions count.
+        // The length of the gradient does not matter, only its directions do.
         for factor in [1e-3, 1e6] {
             let mut x: Vec<f32> = data.iter().map(|&x| (x * factor) as f32).collect();
             orthogonalize(&mut x, *rows, *cols, case.settings.ns_steps);
@@ -231,7 +231,7 @@ fn newton_schulz_iterations() {
     }
 }
 
-/// nn.zig's order: the running mean of orthogonal gradients. PyTorch does not have it, but it has each of them.
+/// nn.zig's order: the running mean of orthogonal gradients. PyTorch does not have it, but it has the orthogonal gradients.
 #[test]
 fn muon_in_the_order_of_nn_zig() {
     for (name, case) in golden::<Iterated>("newton_schulz", 5) {
@@ -294,7 +294,7 @@ struct Decay {
 }
 
 #[test]
-fn averages_of_weights() {
+fn averages_of_parameters() {
     fn check<R: Real>(name: &str, case: &Averaged, tolerance: f64) {
         let layout = layout(&case.initial, spec);
         let mut ema = Ema::new(&layout, &flat::<R>(&case.initial));
@@ -325,7 +325,7 @@ struct Cosine {
     total_steps: usize,
 }
 
-/// The way up is nanoGPT's, and begins above zero; Hugging Face's begins at zero, and the way down is the same.
+/// The warmup is nanoGPT's and starts above zero; Hugging Face's starts at zero. The way down is the same.
 #[test]
 fn cosine_schedules() {
     for (name, Scheduled { settings: s, lrs }) in golden::<Scheduled>("cosine_schedule", 5) {

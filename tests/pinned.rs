@@ -1,7 +1,7 @@
 //! The first ten losses of the presets, on both engines.
 //!
-//! The scalar engine computes in `f64` and is held against microgpt.py elsewhere; the fast engine must give the same
-//! losses within what 32 bits allow. The figures of the dialog model were computed by the scalar engine, too.
+//! The scalar engine computes in `f64`, and `golden.rs` compares it with microgpt.py. The fast engine must give the same
+//! losses as far as 32 bits allow. The figures for the dialog model are the scalar engine's, too.
 
 use std::path::Path;
 
@@ -28,10 +28,10 @@ use dialog_trainer::dialogs;
 use method::{METHODS, Method, SETTINGS};
 use scalar_trainer::on_scalar;
 
-/// How far losses of the two engines may lie apart.
+/// How far apart the losses of the two engines may be.
 const NARROW: f64 = 1e-5;
 
-/// How far those of the scalar engine may lie from what it computed elsewhere, where a last digit may differ.
+/// How far apart the scalar engine's may be on two machines, whose last digits may differ.
 const WIDE: f64 = 1e-9;
 
 fn assert_close(what: &str, ours: &[f64], theirs: &[f64], tolerance: f64) {
@@ -46,7 +46,7 @@ fn fast() -> FastEngine {
     FastEngine::new(ThreadPool::new(2))
 }
 
-/// What microgpt.py printed, and the names that it read first.
+/// What microgpt.py printed, and the first names that it read.
 #[derive(Deserialize)]
 struct Golden {
     docs: usize,
@@ -55,10 +55,10 @@ struct Golden {
     losses: Vec<f64>,
 }
 
-/// The first losses of the names GPT, from batches of its own making.
+/// The first losses of the names GPT on given batches.
 fn names<E: Engine>(engine: E, vocab_size: usize, docs: usize, batches: &[Batch]) -> Vec<f64> {
     let mut random = Random::python(42);
-    random.shuffle(&mut vec![(); docs]); // which name is where does not matter to the dice
+    random.shuffle(&mut vec![(); docs]); // draws as many random numbers as to shuffle the names
     let model = Decoder::new(DecoderConfig::microgpt(vocab_size)).expect("a preset is right");
     let mut trainer = Trainer::new(model, engine, Settings::default(), &mut random);
     batches.iter().map(|batch| trainer.step(batch).loss).collect()
@@ -81,7 +81,7 @@ fn names_as_microgpt_learns_them() {
     assert_close("names, fast and scalar", &fast_losses, &scalar, NARROW);
     assert_close("names, fast and microgpt.py", &fast_losses, &golden.losses[..10], NARROW);
 
-    // The file itself, where it is on this machine and no other of that name.
+    // The file itself, if it is on this machine.
     let file = dataset::dataset("names.txt");
     let is_it = |path: &Path| std::fs::metadata(path).is_ok_and(|data| data.len() == golden.bytes);
     if let Some(path) = file.filter(|path| is_it(path)) {
@@ -98,7 +98,7 @@ fn names_as_microgpt_learns_them() {
     }
 }
 
-/// With many names in a batch, on the names that come with the crate.
+/// Many names in a batch, from those that come with the crate.
 #[test]
 fn names_in_batches() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/names.txt");
@@ -119,7 +119,7 @@ fn names_in_batches() {
     }
 }
 
-/// The first losses of the dialog model, with everything that its training has.
+/// The first losses of the dialog model, with everything its training has.
 fn dialog<E: Engine>(mut trainer: Trainer<Decoder, E>, text: &Dialogs) -> Vec<f64> {
     let (mut batch, mut random) = (Batch::new(), Random::new(7));
     let learn = |_| {
@@ -129,9 +129,9 @@ fn dialog<E: Engine>(mut trainer: Trainer<Decoder, E>, text: &Dialogs) -> Vec<f6
     (0..10).map(learn).collect()
 }
 
-/// What the scalar engine computed with AdamW, and with Muon, whose products of matrices are of 32 bits. They change with
-/// `datasets/dialog.txt`, with the preset, and with the settings in `common/dialog_trainer.rs`: the test prints what they
-/// have become.
+/// What the scalar engine computed with AdamW, and with Muon, whose matrix products are in 32 bits. They change with
+/// `datasets/dialog.txt`, with the preset, and with the settings in `common/method.rs`: then the test prints the new
+/// ones.
 const DIALOG: [(Method, [f64; 10], f64); 2] = [
     (
         Method::Muon,
