@@ -329,9 +329,15 @@ fn configure(run: &Run, vocab_size: usize) -> DecoderConfig {
 /// A trainer at its beginning.
 fn prepare(run: &Run, vocab_size: usize, threads: &ThreadPool, random: &mut Random) -> Result<DialogTrainer> {
     let model = Decoder::new(configure(run, vocab_size)).map_err(|error| Usage(error.to_string()))?;
-    let adam = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: run.weight_decay };
+    let adam = AdamSettings {
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: run.weight_decay,
+        decay_embeddings: true,
+    };
     let optimizer: Box<dyn Optimizer<f32>> = match run.optimizer {
-        Method::Adamw => Box::new(Adam::new(model.layout().len(), adam)),
+        Method::Adamw => Box::new(Adam::new(model.layout(), adam)),
         Method::Muon => {
             let order = match run.momentum {
                 Order::Nesterov => Momentum::Nesterov,
@@ -541,7 +547,7 @@ impl Session<'_> {
         let start = if start.is_empty() { vec![0] } else { start };
         let mut random = Random::new(self.trainer.steps_done() as u64);
         let (engine, model, params) = self.trainer.split_mut();
-        let said = continue_text(engine, model, params, &start, &self.args.sampling, &mut random);
+        let said = continue_text(engine, model, &params, &start, &self.args.sampling, &mut random);
         format!("\n{}{}\n", tokenizer.text(&start), tokenizer.text(&said).trim_end())
     }
 

@@ -167,7 +167,7 @@ fn learn<E: Engine>(engine: E, args: &Args, names: &Names, random: &mut Random) 
     let mut trainer = match &args.load {
         Some(folder) => {
             let Checkpoint { model, params, .. } = load(folder, args, names)?;
-            Trainer::from_weights(model, engine, settings, params)
+            Trainer::from_params(model, engine, settings, params)
         }
         None => {
             let config = configure(args, DecoderConfig::microgpt(names.vocab_size()));
@@ -273,7 +273,7 @@ fn invent<E: Engine>(trainer: &mut Trainer<Decoder, E>, names: &Names, args: &Ar
     let bos = names.tokenizer().bos();
     let (engine, model, params) = trainer.split_mut();
     for number in 1..=args.samples {
-        let tokens = generate(engine, model, params, &[bos], Stop::At(bos), &mut sampler, random);
+        let tokens = generate(engine, model, &params, &[bos], Stop::At(bos), &mut sampler, random);
         println!("sample {number:2}: {}", names.tokenizer().text(&tokens));
     }
 }

@@ -13,8 +13,9 @@ pub trait Engine {
     /// The type of its numbers: `f64` or `f32`.
     type Real: Real;
 
-    /// The weighted mean loss of a batch, in nats a token, and its gradient with respect to every parameter, written over
-    /// `gradient` in the order of the model's layout.
+    /// The weighted mean loss of a batch, in nats a token. Its gradient is written over `gradient`: one number for each
+    /// trainable number, in the order of the model's layout
+    /// ([`trainable_len`](crate::params::Layout::trainable_len) in all).
     fn gradient<M: Model>(
         &mut self,
         model: &M,

@@ -11,9 +11,12 @@ use gradus::train::{Settings, Trainer};
 mod allocator;
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 
 use allocator::watched;
-use dialog_trainer::{METHODS, dialogs};
+use dialog_trainer::dialogs;
+use method::METHODS;
 
 /// How often fifty steps ask for memory, after as many to become warm.
 fn warm(mut step: impl FnMut(usize) -> f64) -> usize {
@@ -86,7 +89,7 @@ fn validation() {
     let model = Decoder::new(config).expect("a configuration that fits");
     let params: Vec<f32> = model.layout().initial(&mut Random::new(3));
     let mut trainer =
-        Trainer::from_weights(model, FastEngine::new(ThreadPool::new(1)), Settings::default(), params);
+        Trainer::from_params(model, FastEngine::new(ThreadPool::new(1)), Settings::default(), params);
     let batches = text.validation(40, 8, 32);
     assert_eq!(warm(|_| trainer.validate(&batches)), 0, "allocations in fifty validations");
 }

@@ -9,10 +9,13 @@ use gradus::model::DecoderConfig;
 
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 #[path = "common/variants.rs"]
 mod variants;
 
-use dialog_trainer::{METHODS, dialogs};
+use dialog_trainer::dialogs;
+use method::METHODS;
 
 /// All source files below a folder of `src`.
 fn files(folder: &str) -> Vec<PathBuf> {

@@ -246,7 +246,7 @@ fn save_load_and_continue() {
     names.shuffle(&mut Random::new(42));
     let mut batch = Batch::new();
     names.fill(&mut batch, 0, 1, model.context());
-    let mut trainer = Trainer::from_weights(model, ScalarEngine::new(), Settings::default(), params);
+    let mut trainer = Trainer::from_params(model, ScalarEngine::new(), Settings::default(), params);
     assert_eq!(trainer.step(&batch).loss, after[0]);
 }
 

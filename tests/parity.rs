@@ -10,7 +10,7 @@ use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
 use gradus::fast::FastEngine;
 use gradus::model::{Cache, Decoder, DecoderConfig, Mode, Model};
-use gradus::params::{BoundParams, Init, Layout, Param, ParamKind};
+use gradus::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
@@ -166,8 +166,8 @@ fn every_operation() {
     for (number, (name, inputs, exact)) in listed.0.iter().enumerate() {
         let params: Vec<f64> = inputs.iter().flat_map(|m| &m.data).copied().collect();
         let mut layout = Layout::default();
-        let mut window = |m: &Numbers| layout.add("", m.rows, m.cols, ParamKind::Matrix, Init::Ones);
-        let handles: Vec<Param> = inputs.iter().map(&mut window).collect();
+        let mut add = |m: &Numbers| layout.add(ParamSpec::matrix("", m.rows, m.cols, Init::Constant(1.0)));
+        let handles: Vec<Param> = inputs.iter().map(&mut add).collect();
         let count = exact.output.data.len();
         let batch = tokens(count);
         let door = |form, upstream| {
@@ -223,7 +223,7 @@ impl AttentionAlone {
         let [q, kv] = self.heads.map(|heads| heads * self.width);
         let mut layout = Layout::default();
         let params = [(rows, q), (keys, kv), (keys, kv)]
-            .map(|(rows, cols)| layout.add("", rows, cols, ParamKind::Matrix, Init::Ones));
+            .map(|(rows, cols)| layout.add(ParamSpec::matrix("", rows, cols, Init::Constant(1.0))));
         (layout, params)
     }
 }

@@ -1,6 +1,6 @@
-//! Training that was saved and restored goes on as if it had not been: losses, weights, averages, what the optimizer
-//! remembers, the difficulty of bigrams, dice and early stopping are the same, bit for bit. A state that is damaged, or of
-//! another run, is refused.
+//! Training that is saved and restored continues as if it had never stopped: losses, parameters, averages, what the
+//! optimizer remembers, the difficulty of bigrams, the random generator and early stopping are the same, bit for bit. A
+//! state that is damaged, or belongs to another run, is refused.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,10 +18,13 @@ use gradus::{Engine, Model};
 
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 #[path = "common/state.rs"]
 mod state;
 
-use dialog_trainer::{ADAMW, METHODS, Method, SETTINGS, dialogs};
+use dialog_trainer::dialogs;
+use method::{ADAMW, METHODS, Method, SETTINGS};
 use state::{FILE, State, state};
 
 const CONTEXT: usize = 16;
@@ -31,10 +34,10 @@ fn config(vocab_size: usize) -> DecoderConfig {
     DecoderConfig { n_layer: 2, n_embd: 16, n_ffn: 32, context: CONTEXT, ..DecoderConfig::dialog(vocab_size) }
 }
 
-/// What a loop around a trainer remembers.
+/// The state of the loop around a trainer.
 type Caller = (RandomState, EarlyStopping);
 
-/// Trains on stretches of the dialogues, and now and then validates. Returns all losses.
+/// Trains on stretches of the dialogues and validates now and then. Returns all losses.
 fn train<E: Engine>(
     trainer: &mut Trainer<Decoder, E>,
     steps: usize,
@@ -56,8 +59,8 @@ fn train<E: Engine>(
     losses
 }
 
-/// Twice as many steps in one go, and in two with a stop between them, must come to the same. `make` makes a trainer with
-/// weights of a seed, and is told how often it was called before.
+/// Checks that a run in one go and the same run with a stop in the middle end alike. `make` makes a trainer with the
+/// parameters of a seed; its other argument counts the calls.
 fn twice<E: Engine>(name: &str, mut make: impl FnMut(u64, usize) -> Trainer<Decoder, E>) -> State {
     let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
     let [whole, half, rest] = folders.each_ref().map(|folder| folder.path());
@@ -73,7 +76,7 @@ fn twice<E: Engine>(name: &str, mut make: impl FnMut(u64, usize) -> Trainer<Deco
     trainer.save_state(half, (random.state(), stopping)).expect("it can be saved");
     drop(trainer);
 
-    // Other weights, other dice: all must come out of the file.
+    // Other parameters, another random generator: all must come out of the file.
     let mut trainer = make(2, 2);
     let (dice, mut stopping): Caller = trainer.restore_state(half).expect("it can be restored");
     assert_eq!(trainer.steps_done(), HALF, "{name}");
@@ -93,7 +96,7 @@ fn twice<E: Engine>(name: &str, mut make: impl FnMut(u64, usize) -> Trainer<Deco
 fn two_halves_are_a_whole() {
     let vocab = dialogs(CONTEXT).tokenizer().vocab_size();
     for method in METHODS {
-        // On another number of threads each time.
+        // With another number of threads each time.
         let state =
             twice(&format!("{method:?}"), |seed, times| method.learner(&config(vocab), times + 1, seed));
         let names: Vec<&str> = state.numbers.keys().map(String::as_str).collect();
@@ -116,10 +119,10 @@ fn two_halves_on_the_scalar_engine() {
     twice("scalar", |seed, _| {
         let model = Decoder::new(DecoderConfig { n_layer: 1, ..config(vocab) }).expect("it fits");
         let params: Vec<f64> = model.layout().initial(&mut Random::new(seed));
-        let adam = Box::new(Adam::new(params.len(), ADAMW));
+        let adam = Box::new(Adam::new(model.layout(), ADAMW));
         Trainer::with_optimizer(model, ScalarEngine::new(), adam, SETTINGS, params)
     });
-    // And microgpt's, in which there is nothing but weights and Adam.
+    // And microgpt's, which has nothing but parameters and Adam.
     let state = twice("microgpt", |seed, _| {
         let model = Decoder::new(DecoderConfig::microgpt(vocab)).expect("a preset");
         Trainer::new(model, ScalarEngine::new(), Settings::default(), &mut Random::new(seed))
@@ -127,7 +130,7 @@ fn two_halves_on_the_scalar_engine() {
     assert_eq!(state.numbers.len(), 3);
 }
 
-/// A trainer after three steps, and the folder that it was saved in.
+/// A trainer after three steps, and the folder in which it was saved.
 fn saved(method: Method) -> (tempfile::TempDir, Trainer<Decoder, FastEngine>) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut trainer = method.learner(&config(dialogs(CONTEXT).tokenizer().vocab_size()), 1, 1);
@@ -143,7 +146,7 @@ fn a_state_of_another_run_is_refused() {
     let with = |settings: Settings| {
         let model = Decoder::new(config.clone()).expect("it fits");
         let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
-        let adam = Box::new(Adam::new(params.len(), AdamSettings::MICROGPT));
+        let adam = Box::new(Adam::new(model.layout(), AdamSettings::MICROGPT));
         Trainer::with_optimizer(
             model,
             FastEngine::new(gradus::thread_pool::ThreadPool::new(1)),
@@ -202,7 +205,7 @@ fn a_damaged_state_is_refused() {
     let mut broken = whole.clone();
     broken[20] = 0xff;
     refused(&broken, "a header that is no UTF-8");
-    // What the caller needs is not what it finds.
+    // The caller's part is not of the type that it asks for.
     fs::write(&path, &whole).expect("it can be replaced");
     assert!(trainer.restore_state::<Caller>(folder.path()).is_err());
     assert!(Trainer::<Decoder, FastEngine>::peek_state::<Caller>(folder.path()).is_err());
@@ -214,8 +217,8 @@ fn a_damaged_state_is_refused() {
     }
 }
 
-/// Two programs that save into the same folder may disturb each other, but not spoil what is there: whoever reads finds
-/// the whole file of the one or of the other.
+/// Programs that save into the same folder may get in each other's way, but they never leave a broken file: a reader
+/// finds all of one file or all of another.
 #[test]
 fn two_writers_spoil_nothing() {
     const LENGTH: usize = 200_000;
@@ -228,7 +231,7 @@ fn two_writers_spoil_nothing() {
         for writer in 1..=3_u8 {
             scope.spawn(move || {
                 while written.load(Ordering::Relaxed) < WRITES {
-                    // To find the other at work is an error, and no more than that.
+                    // It is an error if another one is writing, but nothing worse.
                     match write_atomically(path, &[writer; LENGTH]) {
                         Ok(()) => _ = written.fetch_add(1, Ordering::Relaxed),
                         Err(_) => std::thread::yield_now(),

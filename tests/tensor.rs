@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gradus::params::{Init, Layout, ParamKind};
+use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Graph, Matrix, Value};
 use gradus::tensor::AttentionSpec;
@@ -174,7 +174,7 @@ fn shapes_that_do_not_fit_are_named() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let mut layout = Layout::default();
-    layout.add("w", 2, 2, ParamKind::Matrix, Init::Ones);
+    layout.add(ParamSpec::matrix("w", 2, 2, Init::Constant(1.0)));
     let bound = graph.bind(&layout, &[1.0; 4]);
     let (a, b) = (graph.matrix(2, 3, &[1.0; 6]), graph.matrix(4, 3, &[1.0; 12]));
     for (words, mistake) in mistakes {

@@ -1,4 +1,4 @@
-//! The result of the fast engine does not depend on the number of threads: losses, gradients, and twenty steps of training
+//! The results of the fast engine do not depend on the number of threads: losses, gradients and twenty steps of training
 //! are the same to the last bit on one, two, three and eight of them.
 
 use gradus::Engine;
@@ -12,12 +12,15 @@ use gradus::train::Weighting;
 
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 
-use dialog_trainer::{METHODS, dialogs};
+use dialog_trainer::dialogs;
+use method::METHODS;
 
 const COUNTS: [usize; 4] = [1, 2, 3, 8];
 
-/// Small, but with more weights than one thread adds up in one go.
+/// Small, but with more parameters than one thread sums at once.
 fn config(vocab_size: usize) -> DecoderConfig {
     DecoderConfig {
         n_layer: 2,
@@ -54,7 +57,7 @@ fn loss_and_gradient() {
     let model = Decoder::new(config(30)).expect("a configuration that fits");
     let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
     assert!(params.len() > 1 << 14);
-    // Into how many shards each batch is cut is seen by how many results there are on all tapes.
+    // The number of nodes on all tapes tells into how many shards a batch was cut.
     let batches = [
         ("even", batch([64; 20]), Some(5)),
         ("uneven", batch((0..60).map(|row| 1 + row * 29 % 64)), Some(7)),
@@ -90,7 +93,7 @@ fn loss_and_gradient() {
     }
 }
 
-/// An engine that has worked on something larger before has more shards than it needs.
+/// An engine that has seen a larger batch before has more shards than it needs.
 #[test]
 fn what_was_before_leaves_no_trace() {
     let model = Decoder::new(config(30)).expect("a configuration that fits");
@@ -125,7 +128,7 @@ fn twenty_steps_of_training() {
             }
             let weight = trainer.weighting().map(Weighting::mean);
             let validated = trainer.validate(&validation);
-            (losses, bits(trainer.params()), bits(trainer.eval_params()), weight, validated)
+            (losses, bits(trainer.params()), bits(&trainer.eval_params()), weight, validated)
         };
         let alone = train(1);
         assert!(alone.0[19] < 0.95 * alone.0[0], "{method:?} learns: {:?}", alone.0);

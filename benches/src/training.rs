@@ -81,11 +81,12 @@ pub fn random_batch(count: usize, context: usize) -> Batch {
 
 const WEIGHT_DECAY: f64 = 0.01;
 
-const ADAM: AdamSettings = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: WEIGHT_DECAY };
+const ADAM: AdamSettings =
+    AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: WEIGHT_DECAY, decay_embeddings: true };
 
 /// AdamW with the settings of the example `dialog`.
 pub fn adamw<R: Real>(model: &Decoder) -> Box<dyn Optimizer<R>> {
-    Box::new(Adam::new(model.layout().len(), ADAM))
+    Box::new(Adam::new(model.layout(), ADAM))
 }
 
 /// Muon with the settings of the example `dialog`.

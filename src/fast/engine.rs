@@ -138,10 +138,12 @@ impl Engine for FastEngine {
         mode: Mode,
         gradient: &mut [f32],
     ) -> f64 {
+        let len = model.layout().trainable_len();
+        assert_eq!(gradient.len(), len, "gradient: the numbers to write against the trainable ones");
         let loss = self.each_shard(batch, |shard| {
             shard.forward(model, params, mode);
             let mut own = std::mem::take(&mut shard.gradient);
-            own.resize(params.len(), 0.0);
+            own.resize(len, 0.0);
             shard.backward(params, &mut own);
             shard.gradient = own;
         });

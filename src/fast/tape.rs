@@ -25,9 +25,10 @@ pub(super) type Span = (u32, u32);
 /// How a node was made. Backward matches it without a catch-all, so an operation without a gradient does not compile.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
-    /// A matrix of weights: a window of the flat buffer.
+    /// A parameter: a matrix in the flat buffer. `grad` is where its gradient begins, if it is trainable.
     Weight {
         offset: usize,
+        grad: Option<usize>,
     },
     /// Given numbers, without a gradient.
     Constant,
@@ -156,7 +157,7 @@ impl<'a> TapeView<'a> {
     pub(super) fn data(self, id: Id) -> &'a [f32] {
         let node = &self.nodes[id as usize];
         match node.op {
-            Op::Weight { offset } => &self.params[offset..offset + node.rows * node.cols],
+            Op::Weight { offset, .. } => &self.params[offset..offset + node.rows * node.cols],
             _ => &node.data,
         }
     }
@@ -189,9 +190,9 @@ impl<'t> Recording<'t> {
     /// Puts all weights of a model on the tape, without copying them.
     pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 64]> {
         let mut matrices = SmallVec::new();
-        for window in layout.specs() {
-            let op = Op::Weight { offset: window.offset };
-            matrices.push(self.append(op, window.rows, window.cols, 0, |_, _, _| ()));
+        for spec in layout.specs() {
+            let op = Op::Weight { offset: spec.offset, grad: spec.grad_range().map(|range| range.start) };
+            matrices.push(self.append(op, spec.rows, spec.cols, 0, |_, _, _| ()));
         }
         matrices
     }
@@ -275,7 +276,7 @@ impl Pool {
 pub(super) struct Gradients<'a> {
     pub(super) view: TapeView<'a>,
     pool: &'a mut Pool,
-    /// The gradient of the weights, window by window.
+    /// The gradient of the trainable parameters, one after another.
     params: &'a mut [f32],
 }
 
@@ -297,10 +298,10 @@ impl<'a> Gradients<'a> {
         let node = &self.view.nodes[id as usize];
         let len = node.rows * node.cols;
         match node.op {
-            Op::Constant => {}
-            Op::Weight { offset } => {
+            Op::Constant | Op::Weight { grad: None, .. } => {}
+            Op::Weight { grad: Some(start), .. } => {
                 let accumulate = std::mem::replace(&mut self.pool.reached[id as usize], true);
-                add(self.view, &mut self.params[offset..offset + len], accumulate);
+                add(self.view, &mut self.params[start..start + len], accumulate);
             }
             _ => {
                 let (mut buffer, accumulate) = match self.pool.slots[id as usize].take() {
@@ -344,8 +345,8 @@ impl<'a> Gradients<'a> {
     /// After the walk: the gradients of weights on which nothing depends are zero.
     pub(super) fn finish(&mut self) {
         for (node, reached) in self.view.nodes.iter().zip(&self.pool.reached) {
-            if let (Op::Weight { offset }, false) = (node.op, reached) {
-                self.params[offset..offset + node.rows * node.cols].fill(0.0);
+            if let (Op::Weight { grad: Some(start), .. }, false) = (node.op, reached) {
+                self.params[start..start + node.rows * node.cols].fill(0.0);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{fmt, ptr};
 
 use bumpalo::{Bump, collections::Vec};
 
-use super::value::{Graph, Nodes, Op, Value};
+use super::value::{Gradients, Graph, Nodes, Op, PAGE, Value};
 use crate::function::UnaryOp;
 
 /// The memory of a graph, which is filled from one end and emptied all at once.
@@ -53,13 +53,12 @@ impl Arena {
         self.bump.reset();
         let (arena, bump) = (&*self, &self.bump);
         let (numbers, nodes) = self.capacity.get();
-        let nodes = Nodes {
-            data: Vec::with_capacity_in(numbers, bump),
-            grad: Vec::with_capacity_in(numbers, bump),
-            visited: Vec::with_capacity_in(numbers, bump),
-            generation: 0,
-            tape: Vec::with_capacity_in(nodes, bump),
-        };
+        let pages = numbers.div_ceil(PAGE);
+        let data = Vec::with_capacity_in(numbers, bump);
+        let grad = Vec::with_capacity_in(pages * PAGE, bump);
+        let visited = Vec::with_capacity_in(pages, bump);
+        let tape = Vec::with_capacity_in(nodes, bump);
+        let nodes = Nodes { data, grads: Gradients { grad, visited, generation: 0 }, tape };
         bump.alloc(Graph { arena, nodes: RefCell::new(nodes), labels: RefCell::new(Vec::new_in(bump)) })
     }
     // ANCHOR_END: graph

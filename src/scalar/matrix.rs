@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::value::{Graph, Op, PAGE, Value};
+use super::value::{Graph, Op, Value};
 use crate::function::{BinaryOp, UnaryOp};
 use crate::params::{BoundParams, Layout};
 use crate::tensor::{Tensor, broadcast};
@@ -49,33 +49,36 @@ impl<'g> Graph<'g> {
             assert!(!spec.range().is_empty(), "bind: {} is empty", spec.name);
             Matrix::new(self, spec.offset as u32, spec.rows, spec.cols)
         });
-        Bound { params: BoundParams::new(matrices), graph: self, len: params.len() }
+        let trainable = self.arena.bump().alloc_slice_fill_with(specs.len(), |at| {
+            if specs[at].trainable { specs[at].range() } else { 0..0 }
+        });
+        Bound { params: BoundParams::new(matrices), graph: self, trainable }
     }
 }
 
 /// A model's parameters in a graph.
+#[derive(Clone, Copy)]
 pub struct Bound<'g> {
     /// The matrices, to be taken by their [`Param`](crate::params::Param).
     pub params: BoundParams<'g, Matrix<'g>>,
     graph: &'g Graph<'g>,
-    len: usize,
+    /// The places of each parameter in the graph; none if it is frozen.
+    trainable: &'g [Range<usize>],
 }
 
 impl Bound<'_> {
-    /// Copies the gradients of all parameters out of the graph, in the order of the layout: those of the last
-    /// [`Value::backward`], and zero where it did not come.
+    /// Copies the gradients of the trainable parameters out of the graph, one after another in the order of the layout:
+    /// those of the last [`Value::backward`], and zero where it did not come.
     ///
     /// # Panics
-    /// If `out` has another length than the parameters.
-    pub fn gradient(&self, out: &mut [f64]) {
-        assert_eq!(out.len(), self.len, "gradient: room against parameters");
-        let nodes = self.graph.nodes.borrow();
-        // Parameters are bound to an empty graph, so they begin with a page.
-        for ((out, grad), mark) in out.chunks_mut(PAGE).zip(nodes.grad.chunks(PAGE)).zip(&nodes.visited) {
-            match *mark == nodes.generation {
-                true => out.copy_from_slice(&grad[..out.len()]),
-                false => out.fill(0.0),
-            }
+    /// If `out` is not as long as there are trainable numbers.
+    pub fn gradient(self, mut out: &mut [f64]) {
+        let len: usize = self.trainable.iter().map(Range::len).sum();
+        assert_eq!(out.len(), len, "gradient: the numbers to write against the trainable ones");
+        let grads = &mut self.graph.nodes.borrow_mut().grads;
+        for range in self.trainable.iter().filter(|range| !range.is_empty()) {
+            let here = out.split_off_mut(..range.len()).expect("as many as there are trainable numbers");
+            here.copy_from_slice(grads.of(range.start as u32, range.len() as u32));
         }
     }
 }

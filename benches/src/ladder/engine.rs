@@ -77,7 +77,10 @@ impl<A: GraphArena> Engine for GraphEngine<A> {
         let losses = model.losses(BoundParams::new(&matrices), batch, mode);
         let loss = losses.weighted_mean(batch.loss_weights()).values()[0];
         graph.backward(loss);
-        gradient.iter_mut().zip(leaves).for_each(|(out, &leaf)| *out = graph.grad(leaf));
+        for (_, range, grad_range) in model.layout().trainable() {
+            let leaves = gradient[grad_range].iter_mut().zip(&leaves[range]);
+            leaves.for_each(|(out, &leaf)| *out = graph.grad(leaf));
+        }
         self.losses.clear();
         self.losses.extend(losses.values().iter().map(|&loss| graph.data(loss)));
         self.node_count = graph.node_count();

@@ -83,7 +83,7 @@ impl<M: Model, E: Engine + NodeCount> DynTrainer for Trainer<M, E> {
     fn greedy(&mut self, prompt: &[usize], tokens: usize) -> Vec<usize> {
         let (engine, model, params) = self.split_mut();
         let mut answer = prompt.to_vec();
-        engine.decode(model, params, |session| {
+        engine.decode(model, &params, |session| {
             let mut read = 0;
             while answer.len() < prompt.len() + tokens {
                 let logits = session.feed(&answer[read..]).iter().enumerate();
