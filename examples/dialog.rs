@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use gradus::checkpoint::Checkpoint;
 use gradus::data::{self, Batch, Dialogs};
-use gradus::fast::{self, FastEngine};
+use gradus::fast::FastEngine;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
@@ -435,7 +435,7 @@ fn introduce(name: &str, text: &Dialogs, trainer: &DialogTrainer, threads: &Thre
     println!("validation: {val} characters in {val_dialogs} other dialogues");
     println!("vocab size: {}", text.tokenizer().vocab_size());
     println!("num params: {}", trainer.params().len());
-    println!("matrix products: {}, {} threads", fast::backend(), threads.count());
+    println!("matrix products: {}, {} threads", gradus::gemm::backend(), threads.count());
     if trainer.steps_done() > 0 {
         println!("going on after step {}", trainer.steps_done());
     }

@@ -1,9 +1,11 @@
-//! Functions of one and of two numbers, each with its slope: the one table of derivatives that every
-//! engine shares.
+//! Functions of one and of two numbers, each with its slope: the one table of derivatives, for every engine and for
+//! both `f32` and `f64`.
 //!
 //! The chain rule needs nothing else. If `y = f(x)` and the loss changes by `g` per unit of `y`, then it
 //! changes by `g · f'(x)` per unit of `x`: [`UnaryOp::slope`] is that `f'(x)`. [`BinaryOp`] is the same for
 //! the four operators, which have one slope toward each operand.
+
+use crate::real::Real;
 
 /// A function of one number.
 ///
@@ -60,19 +62,20 @@ impl UnaryOp {
 
     /// `f(x)`.
     #[inline]
-    pub fn eval(self, x: f64) -> f64 {
+    pub fn eval<R: Real>(self, x: R) -> R {
+        let [zero, one] = [0.0, 1.0].map(R::from_f64);
         match self {
             UnaryOp::Identity => x,
             UnaryOp::Neg => -x,
-            UnaryOp::Shift(c) => x + c,
-            UnaryOp::Scale(c) => x * c,
-            UnaryOp::Over(c) => c / x,
-            UnaryOp::Power(-0.5) => 1.0 / x.sqrt(), // that of normalisation: instructions, not a library's powf
-            UnaryOp::Power(p) => x.powf(p),
+            UnaryOp::Shift(c) => x + R::from_f64(c),
+            UnaryOp::Scale(c) => x * R::from_f64(c),
+            UnaryOp::Over(c) => R::from_f64(c) / x,
+            UnaryOp::Power(-0.5) => one / x.sqrt(), // that of normalisation: instructions, not a library's powf
+            UnaryOp::Power(p) => x.powf(R::from_f64(p)),
             UnaryOp::Exp => x.exp(),
             UnaryOp::Ln => x.ln(),
-            // Not `x.max(0.0)`, which would turn NaN into 0.
-            UnaryOp::Relu if x < 0.0 => 0.0,
+            // Not the maximum with 0, which would turn NaN into 0.
+            UnaryOp::Relu if x < zero => zero,
             UnaryOp::Relu => x,
             UnaryOp::Tanh => x.tanh(),
             UnaryOp::Sigmoid => sigmoid(x),
@@ -83,23 +86,25 @@ impl UnaryOp {
     /// `f'(x)`, given `x` and the value `y = f(x)` that the forward pass kept: many slopes are cheaper
     /// from `y` (that of `eˣ` is `y` itself).
     #[inline]
-    pub fn slope(self, x: f64, y: f64) -> f64 {
+    pub fn slope<R: Real>(self, x: R, y: R) -> R {
+        let [zero, one] = [0.0, 1.0].map(R::from_f64);
         match self {
-            UnaryOp::Identity | UnaryOp::Shift(_) => 1.0,
-            UnaryOp::Neg => -1.0,
-            UnaryOp::Scale(c) => c,
+            UnaryOp::Identity | UnaryOp::Shift(_) => one,
+            UnaryOp::Neg => -one,
+            UnaryOp::Scale(c) => R::from_f64(c),
             UnaryOp::Over(_) => -y / x,
-            UnaryOp::Power(0.0) => 0.0, // even at 0, where the rule below says 0 · ∞
-            UnaryOp::Power(-0.5) => -0.5 * y / x,
-            UnaryOp::Power(p) => p * x.powf(p - 1.0),
+            UnaryOp::Power(0.0) => zero, // even at 0, where the rule below says 0 · ∞
+            UnaryOp::Power(-0.5) => R::from_f64(-0.5) * y / x,
+            UnaryOp::Power(p) => R::from_f64(p) * x.powf(R::from_f64(p - 1.0)),
             UnaryOp::Exp => y,
-            UnaryOp::Ln => 1.0 / x,
-            UnaryOp::Relu => f64::from(x > 0.0),
-            UnaryOp::Tanh => 1.0 - y * y,
-            UnaryOp::Sigmoid => y * (1.0 - y),
+            UnaryOp::Ln => one / x,
+            UnaryOp::Relu if x > zero => one,
+            UnaryOp::Relu => zero,
+            UnaryOp::Tanh => one - y * y,
+            UnaryOp::Sigmoid => y * (one - y),
             UnaryOp::Silu => {
                 let s = sigmoid(x);
-                s + y * (1.0 - s)
+                s + y * (one - s)
             }
         }
     }
@@ -125,8 +130,9 @@ impl UnaryOp {
 }
 
 #[inline]
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
+fn sigmoid<R: Real>(x: R) -> R {
+    let one = R::from_f64(1.0);
+    one / (one + (-x).exp())
 }
 
 /// A function of two numbers: the four operators.
@@ -148,7 +154,7 @@ impl BinaryOp {
 
     /// `a ∘ b`.
     #[inline]
-    pub fn eval(self, a: f64, b: f64) -> f64 {
+    pub fn eval<R: Real>(self, a: R, b: R) -> R {
         match self {
             BinaryOp::Add => a + b,
             BinaryOp::Sub => a - b,
@@ -159,12 +165,13 @@ impl BinaryOp {
 
     /// The slopes toward `a` and toward `b`, given both and the value `y = a ∘ b`.
     #[inline]
-    pub fn slopes(self, a: f64, b: f64, y: f64) -> (f64, f64) {
+    pub fn slopes<R: Real>(self, a: R, b: R, y: R) -> (R, R) {
+        let one = R::from_f64(1.0);
         match self {
-            BinaryOp::Add => (1.0, 1.0),
-            BinaryOp::Sub => (1.0, -1.0),
+            BinaryOp::Add => (one, one),
+            BinaryOp::Sub => (one, -one),
             BinaryOp::Mul => (b, a),
-            BinaryOp::Div => (1.0 / b, -y / b),
+            BinaryOp::Div => (one / b, -y / b),
         }
     }
 
@@ -178,6 +185,31 @@ impl BinaryOp {
         }
     }
 }
+
+/// `specialize!(UnaryOp, f => work)` is `work` in a match over all functions, in which `f` is a constant: a loop over
+/// many numbers asks once which function it is, and not for each of them, and can become vector instructions.
+macro_rules! specialize {
+    (UnaryOp, $f:ident => $work:expr) => {
+        $crate::function::specialize!(@ UnaryOp, $f, $work,
+            [Identity Neg Exp Ln Relu Tanh Sigmoid Silu] [Shift Scale Over Power])
+    };
+    (BinaryOp, $f:ident => $work:expr) => {
+        $crate::function::specialize!(@ BinaryOp, $f, $work, [Add Sub Mul Div] [])
+    };
+    (@ $type:ident, $f:ident, $work:expr, [$($plain:ident)*] [$($with_number:ident)*]) => {
+        match $f {
+            $($crate::$type::$plain => {
+                let $f = $crate::$type::$plain;
+                $work
+            })*
+            $($crate::$type::$with_number(c) => {
+                let $f = $crate::$type::$with_number(c);
+                $work
+            })*
+        }
+    };
+}
+pub(crate) use specialize;
 
 #[cfg(test)]
 mod tests {
@@ -216,5 +248,28 @@ mod tests {
     #[test]
     fn relu_has_slope_zero_at_its_corner() {
         assert_eq!(UnaryOp::Relu.slope(0.0, 0.0), 0.0);
+        assert!(UnaryOp::Relu.eval(f64::NAN).is_nan());
+    }
+
+    /// The same table in both types of number, up to the digits that the smaller has.
+    #[test]
+    fn both_types_of_number_agree() {
+        let close = |narrow: f32, wide: f64| (f64::from(narrow) - wide).abs() <= 1e-6 * wide.abs().max(1.0);
+        for f in UnaryOp::EXAMPLES.into_iter().chain([UnaryOp::Power(-0.5), UnaryOp::Power(0.0)]) {
+            for x in [0.25, 1.75, 3.5, -0.75] {
+                if x < 0.0 && matches!(f, UnaryOp::Ln | UnaryOp::Power(-0.5)) {
+                    continue;
+                }
+                let (narrow, wide) = (f.eval(x as f32), f.eval(x));
+                assert!(close(narrow, wide), "{f:?} of {x}: {narrow} and {wide}");
+                let (narrow, wide) = (f.slope(x as f32, narrow), f.slope(x, wide));
+                assert!(close(narrow, wide), "slope of {f:?} at {x}: {narrow} and {wide}");
+            }
+        }
+        for op in BinaryOp::ALL {
+            let (narrow, wide) = (op.eval(0.75_f32, -1.25), op.eval(0.75, -1.25));
+            let (n, w) = (op.slopes(0.75_f32, -1.25, narrow), op.slopes(0.75, -1.25, wide));
+            assert!(close(narrow, wide) && close(n.0, w.0) && close(n.1, w.1), "{op:?}");
+        }
     }
 }

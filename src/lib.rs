@@ -45,6 +45,7 @@ pub mod data;
 pub mod engine;
 pub mod fast;
 pub mod function;
+pub mod gemm;
 pub mod generate;
 pub mod model;
 pub mod optim;

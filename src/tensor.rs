@@ -11,9 +11,13 @@
 //! one after another with their lengths beside them, so no padding is ever computed. Only attention and
 //! positions know where one sequence ends and the next begins.
 
+mod attention;
+
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 use smallvec::SmallVec;
+
+pub use attention::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes};
 
 use crate::counter_rng::CounterRng;
 use crate::function::UnaryOp;
@@ -42,7 +46,7 @@ pub trait Tensor:
     /// Rows and columns.
     fn shape(self) -> (usize, usize);
 
-    /// A matrix of given numbers, row by row, in the graph of `self`. Nothing is handed down from it.
+    /// A matrix of given numbers, row by row, in the graph of `self`. No gradient flows into it.
     fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self;
 
     /// The function of every element.
@@ -57,8 +61,8 @@ pub trait Tensor:
     /// The sum of each row: `[n, m] → [n, 1]`.
     fn row_sum(self) -> Self;
 
-    /// The greatest element of each row, as a constant: `[n, m] → [n, 1]`. Nothing is handed down from it, for it
-    /// serves only to keep exponentials small where the result does not depend on it.
+    /// The greatest element of each row, as a constant: `[n, m] → [n, 1]`. No gradient flows through it: it only keeps
+    /// exponentials small, and the results do not depend on it.
     fn row_max(self) -> Self;
 
     /// The named rows in the named order, any of them any number of times: `[n, m] → [rows.len(), m]`. An
@@ -125,7 +129,7 @@ pub trait Tensor:
     }
 
     /// Rotary position embedding (Su et al. 2021, section 3.4): in each head, columns `i` and `i + d/2` are the two
-    /// coordinates of a point that is turned by the angle `position · base^(-2i/d)`. The dot product of two rows then
+    /// coordinates of a point that is rotated by the angle `position · base^(-2i/d)`. The dot product of two rows then
     /// depends on how far apart they are, not on where. (The pairing is Hugging Face's; the paper's
     /// pairs `2i` and `2i + 1` are the same up to the order of columns.)
     fn rope(self, positions: &[usize], heads: usize, base: f64) -> Self {
@@ -161,26 +165,32 @@ pub trait Tensor:
     /// Scaled dot-product attention (Vaswani et al. 2017, section 3.2), many heads at once, over packed sequences.
     ///
     /// `self` holds the queries `[q, n_head · d]`, `k` and `v` the keys and values `[s, n_kv_head · d]`. Each query looks at
-    /// the keys of its own sequence, and mixes their values in proportion to `softmax(query · key · scale)`.
+    /// the keys of its own sequence that the mask lets it see, and mixes their values in proportion to
+    /// `softmax(query · key · scale + bias)`.
     ///
-    /// No mask is needed for causal order: a query never meets a later key. The last query of a sequence stands
-    /// at its last key, so the same lines serve generation, where earlier keys come from a cache, and
-    /// where several heads share a key and value head (grouped queries, Ainslie et al. 2023).
-    fn attention(self, k: Self, v: Self, shape: AttentionSpec<'_>) -> Self {
-        let d = shape.head_dim(self, k, v);
+    /// The keys that a query sees are neighbours, so nothing has to be masked out: the others are never multiplied. The
+    /// last query of a sequence stands at its last key, so the same lines serve generation, where earlier keys come
+    /// from a cache, and heads that share a key and value head (grouped queries, Ainslie et al. 2023).
+    fn attention(self, k: Self, v: Self, spec: AttentionSpec<'_, Self>) -> Self {
+        let d = spec.head_dim(self, k, v);
         let mut heads = SmallVec::<[Self; 8]>::new();
-        for head in 0..shape.n_head {
-            let shared = head * shape.n_kv_head / shape.n_head;
-            let q = self.slice_cols(head * d..(head + 1) * d) * shape.scale; // [q, d]
+        for head in 0..spec.n_head {
+            let shared = head * spec.n_kv_head / spec.n_head;
+            let q = self.slice_cols(head * d..(head + 1) * d) * spec.scale; // [q, d]
             let k = k.slice_cols(shared * d..(shared + 1) * d); // [s, d]
             let v = v.slice_cols(shared * d..(shared + 1) * d);
             let mut rows = SmallVec::<[Self; 32]>::new();
-            for (queries, keys) in shape.sequences() {
-                for row in queries.clone() {
-                    let later = if shape.causal { queries.end - 1 - row } else { 0 };
-                    let seen = keys.start..keys.end - later;
-                    let scores = q.slice_rows(row..row + 1).matmul_t(k.slice_rows(seen.clone())); // [1, seen]
-                    rows.push(scores.softmax().matmul(v.slice_rows(seen))); // [1, d]
+            for (queries, keys) in spec.sequences() {
+                for query in 0..queries.len() {
+                    let seen = spec.mask.seen(query, queries.len(), keys.len());
+                    let seen_rows = keys.start + seen.start..keys.start + seen.end;
+                    let q = q.slice_rows(queries.start + query..queries.start + query + 1);
+                    let mut scores = q.matmul_t(k.slice_rows(seen_rows.clone())); // [1, seen]
+                    if let Some(bias) = spec.bias {
+                        let position = (keys.len() + query) as isize - queries.len() as isize;
+                        scores = bias.add_to(scores, head, seen.map(|key| position - key as isize));
+                    }
+                    rows.push(scores.softmax().matmul(v.slice_rows(seen_rows))); // [1, d]
                 }
             }
             heads.push(Self::concat_rows(&rows)); // [q, d]
@@ -227,60 +237,6 @@ pub trait Tensor:
         let mask: Vec<f64> =
             (0..rows * cols).map(|at| if rng.drops(at as u32, rate) { 0.0 } else { keep }).collect();
         self * self.constant(rows, cols, &mask)
-    }
-}
-
-/// Who may look at whom: how many heads there are, and how long the packed sequences are.
-#[derive(Clone, Copy, Debug)]
-pub struct AttentionSpec<'a> {
-    /// Query heads.
-    pub n_head: usize,
-    /// Key and value heads; `n_head` is a multiple of it.
-    pub n_kv_head: usize,
-    /// What queries are multiplied by, by custom `1 / √d`.
-    pub scale: f64,
-    /// Whether a query sees only keys up to its own place.
-    pub causal: bool,
-    /// The number of queries in each sequence.
-    pub queries: &'a [usize],
-    /// The number of keys in each sequence; where causal, at least as many as queries.
-    pub keys: &'a [usize],
-}
-
-impl<'a> AttentionSpec<'a> {
-    /// For each sequence, the rows of its queries and the rows of its keys.
-    pub fn sequences(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
-        let (mut q, mut k) = (0, 0);
-        self.queries.iter().zip(self.keys).map(move |(&queries, &keys)| {
-            let rows = (q..q + queries, k..k + keys);
-            (q, k) = (q + queries, k + keys);
-            rows
-        })
-    }
-
-    /// The width of a head, after a check that the three matrices fit this shape and each other.
-    pub fn head_dim<T: Tensor>(self, q: T, k: T, v: T) -> usize {
-        let ((queries, width), (keys, kv_width)) = (q.shape(), k.shape());
-        let d = width / self.n_head;
-        assert_eq!(k.shape(), v.shape(), "attention: keys and values differ in shape");
-        assert!(
-            d * self.n_head == width
-                && d * self.n_kv_head == kv_width
-                && self.n_head.is_multiple_of(self.n_kv_head),
-            "attention: queries of {width} columns and keys of {kv_width} do not divide into {} and {} heads",
-            self.n_head,
-            self.n_kv_head,
-        );
-        assert!(
-            self.queries.iter().sum::<usize>() == queries && self.keys.iter().sum::<usize>() == keys,
-            "attention: the sequences add up to other numbers than {queries} queries and {keys} keys",
-        );
-        let causal = self.queries.iter().zip(self.keys).all(|(q, k)| q <= k);
-        assert!(
-            self.queries.len() == self.keys.len() && (causal || !self.causal),
-            "attention: more queries than keys"
-        );
-        d
     }
 }
 

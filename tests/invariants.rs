@@ -95,6 +95,76 @@ fn engines_name_no_model() {
     }
 }
 
+/// The rooms of the library from the ground up. A room imports only from the rooms below its own.
+const HOUSE: [&[&str]; 10] = [
+    &["real", "random", "counter_rng", "thread_pool"],
+    &["function", "gemm"],
+    &["tensor"],
+    &["params", "tokenizer"],
+    &["data"],
+    &["model"],
+    &["engine"],
+    &["scalar", "fast"],
+    &["optim", "checkpoint"],
+    &["train", "generate"],
+];
+
+/// Names that `lib.rs` exports at the root, and the rooms they live in.
+const AT_THE_ROOT: [(&str, &str); 5] = [
+    ("BinaryOp", "function"),
+    ("UnaryOp", "function"),
+    ("Tensor", "tensor"),
+    ("Model", "model"),
+    ("Engine", "engine"),
+];
+
+/// The room where a name after `crate::` lives.
+fn home(name: &str) -> &str {
+    AT_THE_ROOT.iter().find(|(exported, _)| *exported == name).map_or(name, |(_, room)| room)
+}
+
+/// The floor of a room in the house.
+fn floor(room: &str) -> usize {
+    let floor = HOUSE.iter().position(|rooms| rooms.contains(&room));
+    floor.unwrap_or_else(|| panic!("{room} has no floor yet: give it one in `HOUSE`"))
+}
+
+/// The room that a source file belongs to: `src/fast/tape.rs` to `fast`, `src/tensor.rs` to `tensor`.
+fn room(path: &Path) -> String {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let first = path.strip_prefix(src).expect("a file of src").iter().next().expect("its name");
+    first.to_string_lossy().trim_end_matches(".rs").to_owned()
+}
+
+/// The rooms that a line of code imports from or names.
+fn imports(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(move |rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        assert!(end > 0, "one import a line, please, so that this test can read it: {line}");
+        &rest[..end]
+    })
+}
+
+#[test]
+fn nothing_imports_upward() {
+    assert!(imports("use crate::fast::Matrix; crate::Tensor").eq(["fast", "Tensor"]));
+    assert!(floor("data") < floor("model") && floor(home("Model")) < floor("fast"));
+    let (mut upward, mut seen) = (Vec::new(), 0);
+    for path in files("").into_iter().filter(|path| room(path) != "lib") {
+        let own = room(&path);
+        for (number, line) in code(&path) {
+            for other in imports(&line).map(home).filter(|other| *other != own) {
+                seen += 1;
+                if floor(other) >= floor(&own) {
+                    upward.push(format!("{}:{number}: {own} names {other}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} imports found: does the test still read them?");
+    assert!(upward.is_empty(), "{}", upward.join("\n"));
+}
+
 #[test]
 fn the_library_prints_nothing() {
     let printed = places(&[""], &["println", "eprintln", "print", "eprint", "dbg"]);

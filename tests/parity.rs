@@ -14,7 +14,7 @@ use gradus::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
-use gradus::tensor::AttentionSpec;
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes};
 use gradus::thread_pool::ThreadPool;
 use gradus::{Engine, Tensor};
 
@@ -206,23 +206,34 @@ fn every_operation() {
     deviations.finish();
 }
 
-/// Attention by itself: how many heads, how wide, and how long the sequences are.
+/// Attention by itself: how many heads, how wide, who sees whom, and how long the sequences are.
 #[derive(Debug)]
 struct AttentionAlone {
     heads: [usize; 2],
     width: usize,
-    causal: bool,
+    mask: Mask,
+    bias: Biased,
     queries: Vec<usize>,
     keys: Vec<usize>,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Biased {
+    No,
+    Alibi,
+    Table,
+}
+
+/// With fewer than there are distances.
+const BUCKETS: Buckets = Buckets { count: 12, max_distance: 20, bidirectional: true };
+
 impl AttentionAlone {
-    /// Queries, keys and values.
-    fn layout(&self) -> (Layout, [Param; 3]) {
+    /// Queries, keys and values, and the table of a bias.
+    fn layout(&self) -> (Layout, [Param; 4]) {
         let [rows, keys] = [&self.queries, &self.keys].map(|lengths| lengths.iter().sum());
         let [q, kv] = self.heads.map(|heads| heads * self.width);
         let mut layout = Layout::default();
-        let params = [(rows, q), (keys, kv), (keys, kv)]
+        let params = [(rows, q), (keys, kv), (keys, kv), (BUCKETS.count, self.heads[0])]
             .map(|(rows, cols)| layout.add(ParamSpec::matrix("", rows, cols, Init::Constant(1.0))));
         (layout, params)
     }
@@ -230,17 +241,24 @@ impl AttentionAlone {
 
 impl TokenColumn for AttentionAlone {
     fn of<T: Tensor>(&self, params: BoundParams<'_, T>, _: &Batch, _: Mode) -> T {
-        let (_, [q, k, v]) = self.layout();
-        let shape = |scale| AttentionSpec {
+        let (_, [q, k, v, table]) = self.layout();
+        let slopes = alibi_slopes(self.heads[0]);
+        let bias = match self.bias {
+            Biased::No => None,
+            Biased::Alibi => Some(Bias::Alibi(&slopes[..])),
+            Biased::Table => Some(Bias::Table(params[table], BUCKETS)),
+        };
+        let spec = |scale| AttentionSpec {
             n_head: self.heads[0],
             n_kv_head: self.heads[1],
             scale,
-            causal: self.causal,
+            mask: self.mask,
+            bias,
             queries: &self.queries,
             keys: &self.keys,
         };
         // Twice, so that all gradients are added to what is there as well.
-        let attend = |scale| params[q].attention(params[k], params[v], shape(scale));
+        let attend = |scale| params[q].attention(params[k], params[v], spec(scale));
         let y = elements(attend(0.4) + attend(-0.3));
         let upstream: Vec<f64> = (0..y.shape().0).map(upstream).collect();
         y * y.constant(upstream.len(), 1, &upstream)
@@ -255,17 +273,27 @@ fn attention_of_every_width_and_length() {
     let mut deviations = Deviations::default();
     let (scalar, fast) = (&mut ScalarEngine::new(), &mut fast());
     for width in [1, 2, 3, 4, 5, 8, 12, 16, 32, 33] {
-        for (heads, causal, cached) in [
-            ([1, 1], true, false),
-            ([2, 2], true, true),
-            ([4, 2], true, false),
-            ([3, 1], true, true),
-            ([2, 2], false, false),
-            ([4, 1], false, true),
+        use Biased::{Alibi, No, Table};
+        for (heads, mask, bias, cached) in [
+            ([1, 1], Mask::Causal, No, false),
+            ([2, 2], Mask::Causal, No, true),
+            ([4, 2], Mask::Causal, No, false),
+            ([3, 1], Mask::Causal, No, true),
+            ([2, 2], Mask::Full, No, false),
+            ([4, 1], Mask::Full, No, true),
+            ([2, 2], Mask::Window(1), No, false),
+            ([4, 2], Mask::Window(5), No, true),
+            ([1, 1], Mask::Window(16), No, false),
+            ([4, 2], Mask::Causal, Alibi, true),
+            ([2, 2], Mask::Full, Alibi, false),
+            ([2, 1], Mask::Window(6), Alibi, false),
+            ([4, 2], Mask::Causal, Table, true),
+            ([2, 2], Mask::Full, Table, false),
+            ([3, 1], Mask::Window(6), Table, true),
         ] {
             let keys = lengths.to_vec();
             let queries = keys.iter().map(|&keys| if cached { 1 + keys / 2 } else { keys }).collect();
-            let attend = AttentionAlone { heads, width, causal, queries, keys };
+            let attend = AttentionAlone { heads, width, mask, bias, queries, keys };
             let what = format!("{attend:?}");
             let (layout, _) = attend.layout();
             let mut random = Random::new(width as u64);

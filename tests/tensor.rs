@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Graph, Matrix, Value};
-use gradus::tensor::AttentionSpec;
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask};
 use gradus::{Tensor, UnaryOp};
 
 fn matrix<'g, const N: usize, const M: usize>(graph: &'g Graph<'g>, rows: [[f64; M]; N]) -> Matrix<'g> {
@@ -153,8 +153,15 @@ fn a_shortcut_computes_what_its_definition_computes() {
 #[test]
 fn shapes_that_do_not_fit_are_named() {
     type Mistake = for<'g> fn(Matrix<'g>, Matrix<'g>) -> Matrix<'g>;
-    let shape =
-        AttentionSpec { n_head: 1, n_kv_head: 1, scale: 1.0, causal: true, queries: &[2], keys: &[4] };
+    let spec = AttentionSpec {
+        n_head: 1,
+        n_kv_head: 1,
+        scale: 1.0,
+        mask: Mask::Causal,
+        bias: None,
+        queries: &[2],
+        keys: &[4],
+    };
     let shape_of = |x: Matrix<'_>| format!("{:?}", x.shape());
     let mistakes: [(&str, Mistake); 8] = [
         ("matmul:", |a, b| a.matmul(b)),
@@ -181,7 +188,9 @@ fn shapes_that_do_not_fit_are_named() {
         let text = message(&mut || _ = mistake(a, b));
         assert!(text.contains(words) && text.contains(&shape_of(b)), "{text}");
     }
-    let others: [(&str, &mut dyn FnMut()); 21] = [
+    let buckets = Buckets { count: 4, max_distance: 8, bidirectional: false };
+    let biased = |bias| AttentionSpec { bias: Some(bias), ..spec };
+    let others: [(&str, &mut dyn FnMut()); 30] = [
         ("matrix", &mut || _ = graph.matrix(usize::MAX / 2 + 2, 2, &[1.0; 2])),
         ("0 numbers", &mut || _ = graph.matrix(0, 3, &[])),
         ("bind", &mut || _ = graph.bind(&layout, &[1.0; 5])),
@@ -201,8 +210,33 @@ fn shapes_that_do_not_fit_are_named() {
         ("concat_rows", &mut || _ = Tensor::concat_rows(&[a, a.slice_cols(0..2)])),
         ("rope", &mut || _ = a.rope(&[0, 1], 1, 1e4)),
         ("rope", &mut || _ = a.slice_cols(0..2).rope(&[0], 1, 1e4)),
-        ("attention", &mut || _ = a.attention(b, a, shape)),
-        ("attention", &mut || _ = b.attention(a, a, shape)),
+        ("keys and values differ", &mut || _ = a.attention(b, a, spec)),
+        ("4 queries and 2 keys", &mut || _ = b.attention(a, a, spec)),
+        ("more queries than keys", &mut || {
+            _ = b.attention(a, a, AttentionSpec { queries: &[4], keys: &[2], ..spec });
+        }),
+        ("without keys", &mut || {
+            let spec = AttentionSpec { mask: Mask::Full, queries: &[1, 1], keys: &[0, 4], ..spec };
+            _ = a.attention(b, b, spec);
+        }),
+        ("2 heads", &mut || _ = a.attention(b, b, AttentionSpec { n_head: 2, n_kv_head: 2, ..spec })),
+        ("sees nothing", &mut || _ = a.attention(b, b, AttentionSpec { mask: Mask::Window(0), ..spec })),
+        ("slopes", &mut || _ = a.attention(b, b, biased(Bias::Alibi(&[0.5, 0.25])))),
+        ("4 buckets, 1 heads", &mut || _ = a.attention(b, b, biased(Bias::Table(b, buckets)))),
+        ("up to 2", &mut || {
+            let column = b.slice_cols(0..1);
+            _ = a.attention(b, b, biased(Bias::Table(column, Buckets { max_distance: 2, ..buckets })));
+        }),
+        ("3 buckets", &mut || {
+            let column = b.slice_rows(0..3).slice_cols(0..1);
+            let odd = Buckets { count: 3, max_distance: 8, bidirectional: true };
+            _ = a.attention(b, b, biased(Bias::Table(column, odd)));
+        }),
+        ("1 buckets", &mut || {
+            let column = b.slice_rows(0..1).slice_cols(0..1);
+            let single = Buckets { count: 1, max_distance: 8, bidirectional: false };
+            _ = a.attention(b, b, biased(Bias::Table(column, single)));
+        }),
     ];
     let silent: Vec<String> = others
         .into_iter()

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gradus::optim::{Adam, AdamSettings, Optimizer};
-use gradus::tensor::AttentionSpec;
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask};
 use gradus::{Tensor, UnaryOp};
 use serde::Deserialize;
 
@@ -65,6 +65,14 @@ struct Settings {
     q_lengths: Vec<usize>,
     kv_lengths: Vec<usize>,
     causal: bool,
+    /// How many keys a query sees at most; 0 for all.
+    window: usize,
+    /// Of ALiBi, for each head.
+    slopes: Vec<f64>,
+    /// How many rows a table of relative positions has; 0 for none.
+    buckets: usize,
+    max_distance: usize,
+    bidirectional: bool,
     scale: f64,
     targets: Vec<usize>,
     smoothing: f64,
@@ -74,6 +82,7 @@ impl Case {
     /// The names of the inputs in the order in which the expression takes them.
     fn operands(&self) -> &'static [&'static str] {
         match self.op.as_str() {
+            "attention" if self.settings.buckets > 0 => &["q", "k", "v", "table"],
             "attention" => &["q", "k", "v"],
             "linear" => &["x", "weight"],
             "swiglu" => &["gate", "up"],
@@ -97,16 +106,28 @@ impl Expression for Case {
             "linear" => x[0].linear(x[1]),
             "rope" => x[0].rope(&s.positions, s.heads, s.base),
             "attention" => {
-                let shape = AttentionSpec {
+                let Settings { buckets: count, max_distance, bidirectional, .. } = *s;
+                let spec = AttentionSpec {
                     n_head: s.heads,
                     n_kv_head: s.kv_heads,
                     scale: s.scale,
-                    causal: s.causal,
+                    mask: match (s.causal, s.window) {
+                        (false, _) => Mask::Full,
+                        (true, 0) => Mask::Causal,
+                        (true, window) => Mask::Window(window),
+                    },
+                    bias: match x.get(3) {
+                        Some(&table) => {
+                            Some(Bias::Table(table, Buckets { count, max_distance, bidirectional }))
+                        }
+                        None if s.slopes.is_empty() => None,
+                        None => Some(Bias::Alibi(&s.slopes)),
+                    },
                     queries: &s.q_lengths,
                     keys: &s.kv_lengths,
                 };
-                assert_eq!(shape.head_dim(x[0], x[1], x[2]), s.head_dim);
-                x[0].attention(x[1], x[2], shape)
+                assert_eq!(spec.head_dim(x[0], x[1], x[2]), s.head_dim);
+                x[0].attention(x[1], x[2], spec)
             }
             "cross_entropy" => {
                 let ones = vec![1.0; s.targets.len()];

@@ -11,8 +11,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gradus::fast::backend;
-use gradus::fast::gemm::{MatMut, MatRef, gemm};
+use gradus::gemm::{MatMut, MatRef, backend, gemm};
 use gradus::random::Random;
 
 #[cfg(feature = "peers")]

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use crate::model::Sequences;
-
 /// Sequences for one training step. Its memory is kept when it is filled again.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -90,4 +88,15 @@ impl Batch {
     pub fn loss_weights_mut(&mut self) -> &mut [f64] {
         &mut self.loss_weights
     }
+}
+
+/// Tokens of one or more sequences, one sequence after another.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequences<'a> {
+    /// The tokens of all sequences.
+    pub tokens: &'a [usize],
+    /// The place of each token in its sequence, from 0.
+    pub positions: &'a [usize],
+    /// How many tokens each sequence has.
+    pub lengths: &'a [usize],
 }

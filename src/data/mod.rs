@@ -7,7 +7,7 @@ pub mod fetch;
 mod names;
 mod text;
 
-pub use batch::Batch;
+pub use batch::{Batch, Sequences};
 pub use dialog::Dialogs;
 pub use names::Names;
 pub use text::{DataError, find, read_text};

@@ -1,9 +1,10 @@
-//! The fast engine's [`Tensor`]: which operation goes to which file.
+//! The fast engine's [`Tensor`]: the table of contents of `ops/`.
 
 use std::ops::Range;
 
-use super::tape::{Matrix, Op};
-use super::{attention, elementwise, loss, matmul, norm, rope, rows, simd};
+use super::ops::*;
+use super::simd;
+use super::tape::Matrix;
 use crate::counter_rng::CounterRng;
 use crate::function::{BinaryOp, UnaryOp};
 use crate::tensor::{AttentionSpec, Tensor};
@@ -21,19 +22,19 @@ impl Tensor for Matrix<'_> {
     }
 
     fn apply(self, f: UnaryOp) -> Self {
-        elementwise::apply(self, f)
+        Unary::forward(self, f)
     }
 
     fn matmul(self, b: Self) -> Self {
-        matmul::matmul(self, b)
+        Matmul::forward(self, b)
     }
 
     fn matmul_t(self, b: Self) -> Self {
-        matmul::matmul_t(self, b)
+        MatmulT::forward(self, b)
     }
 
     fn row_sum(self) -> Self {
-        rows::row_sum(self)
+        RowSum::forward(self)
     }
 
     fn row_max(self) -> Self {
@@ -44,61 +45,63 @@ impl Tensor for Matrix<'_> {
     }
 
     fn gather_rows(self, rows: &[usize]) -> Self {
-        rows::gather(self, rows)
+        GatherRows::forward(self, rows)
     }
 
     fn pick(self, cols: &[usize]) -> Self {
-        rows::pick(self, cols)
+        Pick::forward(self, cols)
     }
 
     fn slice_cols(self, cols: Range<usize>) -> Self {
-        rows::slice_cols(self, cols)
+        SliceCols::forward(self, cols)
     }
 
     fn concat_cols(parts: &[Self]) -> Self {
-        rows::concat_cols(parts)
+        ConcatCols::forward(parts)
     }
 
     fn concat_rows(parts: &[Self]) -> Self {
-        rows::concat_rows(parts)
+        ConcatRows::forward(parts)
     }
 
+    // From here on, what has a default body that is faster as one operation.
+
     fn slice_rows(self, rows: Range<usize>) -> Self {
-        rows::slice_rows(self, rows)
+        SliceRows::forward(self, rows)
     }
 
     fn rms_norm(self, gain: Option<Self>, eps: f64) -> Self {
-        norm::rms_norm(self, gain, 1, eps)
+        RmsNorm::forward(self, gain, 1, eps)
     }
 
     fn rms_norm_heads(self, gain: Option<Self>, heads: usize, eps: f64) -> Self {
-        norm::rms_norm(self, gain, heads, eps)
+        RmsNorm::forward(self, gain, heads, eps)
     }
 
     fn rope(self, positions: &[usize], heads: usize, base: f64) -> Self {
-        rope::rope(self, positions, heads, base)
+        Rope::forward(self, positions, heads, base)
     }
 
     fn swiglu(self, up: Self) -> Self {
-        elementwise::swiglu(self, up)
+        Swiglu::forward(self, up)
     }
 
-    fn attention(self, k: Self, v: Self, shape: AttentionSpec<'_>) -> Self {
-        attention::attention(self, k, v, shape)
+    fn attention(self, k: Self, v: Self, spec: AttentionSpec<'_, Self>) -> Self {
+        Attention::forward(self, k, v, spec)
     }
 
     fn cross_entropy(self, targets: &[usize], smoothing: f64) -> Self {
-        loss::cross_entropy(self, targets, smoothing)
+        CrossEntropy::forward(self, targets, smoothing)
     }
 
     fn dropout(self, rate: f64, rng: CounterRng) -> Self {
-        elementwise::dropout(self, rate, rng)
+        Dropout::forward(self, rate, rng)
     }
 }
 
 impl<'t> Matrix<'t> {
     fn combine(self, b: Self, op: BinaryOp) -> Self {
-        elementwise::combine(self, b, op)
+        Binary::forward(self, b, op)
     }
 }
 

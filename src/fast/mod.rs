@@ -1,23 +1,16 @@
-//! The fast engine: whole matrices in `f32`, products through BLAS, and a hand-written backward for each operation.
+//! The fast engine: whole matrices in `f32`, and a hand-written backward for each operation.
 //!
-//! It computes what the default bodies of [`Tensor`](crate::Tensor) say, and the tests hold it to that. Each file has forward
-//! and backward of a family of operations side by side, with the derivation.
+//! It computes what the default bodies of [`Tensor`](crate::Tensor) say, and the tests hold it to that. `tape.rs` records
+//! what was computed, `ops/` has one operation a file with the derivation of its gradient, `attention/` the largest of
+//! them, and `backward.rs` walks the tape back.
 
 mod attention;
 mod backward;
-mod elementwise;
 mod engine;
-pub mod gemm;
-mod loss;
-mod matmul;
 mod matrix;
-mod norm;
-mod rope;
-mod rows;
-mod short;
+mod ops;
 mod simd;
 mod tape;
 
 pub use engine::FastEngine;
-pub use gemm::backend;
 pub use tape::Matrix;

@@ -10,10 +10,8 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::attention::AttentionOp;
-use super::rope::RotaryTable;
-use crate::counter_rng::CounterRng;
-use crate::function::{BinaryOp, UnaryOp};
+use super::ops::{Op, RotaryTable};
+use crate::gemm::MatRef;
 use crate::params::Layout;
 
 /// A place on the tape.
@@ -21,89 +19,6 @@ pub(super) type Id = u32;
 
 /// A stretch of the tape's list of indices.
 pub(super) type Span = (u32, u32);
-
-/// How a node was made. Backward matches it without a catch-all, so an operation without a gradient does not compile.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Op {
-    /// A parameter: a matrix in the flat buffer. `grad` is where its gradient begins, if it is trainable.
-    Weight {
-        offset: usize,
-        grad: Option<usize>,
-    },
-    /// Given numbers, without a gradient.
-    Constant,
-    Unary {
-        x: Id,
-        f: UnaryOp,
-    },
-    Binary {
-        a: Id,
-        b: Id,
-        op: BinaryOp,
-    },
-    Matmul {
-        a: Id,
-        b: Id,
-    },
-    MatmulT {
-        a: Id,
-        b: Id,
-    },
-    RowSum {
-        x: Id,
-    },
-    Gather {
-        x: Id,
-        rows: Span,
-    },
-    Pick {
-        x: Id,
-        cols: Span,
-    },
-    SliceCols {
-        x: Id,
-        start: u32,
-    },
-    SliceRows {
-        x: Id,
-        start: u32,
-    },
-    ConcatCols {
-        parts: Span,
-    },
-    ConcatRows {
-        parts: Span,
-    },
-    RmsNorm {
-        x: Id,
-        gain: Option<Id>,
-        heads: u32,
-    },
-    Rope {
-        x: Id,
-        heads: u32,
-    },
-    Swiglu {
-        gate: Id,
-        up: Id,
-    },
-    Attention {
-        q: Id,
-        k: Id,
-        v: Id,
-        shape: AttentionOp,
-    },
-    CrossEntropy {
-        x: Id,
-        targets: Span,
-        smoothing: f32,
-    },
-    Dropout {
-        x: Id,
-        rate: f64,
-        rng: CounterRng,
-    },
-}
 
 // ANCHOR: node
 /// One result on the tape.
@@ -113,7 +28,7 @@ pub(super) struct Node {
     pub(super) cols: usize,
     pub(super) op: Op,
     /// The result, row by row. Empty for weights, which are read where they lie.
-    data: Vec<f32>,
+    pub(super) data: Vec<f32>,
     /// What forward keeps for backward.
     pub(super) saved: Vec<f32>,
 }
@@ -157,11 +72,24 @@ impl<'a> TapeView<'a> {
     pub(super) fn data(self, id: Id) -> &'a [f32] {
         let node = &self.nodes[id as usize];
         match node.op {
-            Op::Weight { offset, .. } => &self.params[offset..offset + node.rows * node.cols],
+            Op::Param { offset, .. } => &self.params[offset..offset + node.rows * node.cols],
             _ => &node.data,
         }
     }
 
+    /// The same as a matrix, to be multiplied.
+    pub(super) fn matrix(self, id: Id) -> MatRef<'a> {
+        let (rows, cols) = self.shape(id);
+        MatRef::new(self.data(id), rows, cols)
+    }
+
+    /// Rows and columns of a node.
+    pub(super) fn shape(self, id: Id) -> (usize, usize) {
+        let node = &self.nodes[id as usize];
+        (node.rows, node.cols)
+    }
+
+    /// Indices that were remembered with [`Recording::span`].
     pub(super) fn indices(self, span: Span) -> &'a [u32] {
         &self.indices[span.0 as usize..span.1 as usize]
     }
@@ -191,7 +119,7 @@ impl<'t> Recording<'t> {
     pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 64]> {
         let mut matrices = SmallVec::new();
         for spec in layout.specs() {
-            let op = Op::Weight { offset: spec.offset, grad: spec.grad_range().map(|range| range.start) };
+            let op = Op::Param { offset: spec.offset, grad: spec.grad_range().map(|range| range.start) };
             matrices.push(self.append(op, spec.rows, spec.cols, 0, |_, _, _| ()));
         }
         matrices
@@ -298,8 +226,8 @@ impl<'a> Gradients<'a> {
         let node = &self.view.nodes[id as usize];
         let len = node.rows * node.cols;
         match node.op {
-            Op::Constant | Op::Weight { grad: None, .. } => {}
-            Op::Weight { grad: Some(start), .. } => {
+            Op::Constant | Op::Param { grad: None, .. } => {}
+            Op::Param { grad: Some(start), .. } => {
                 let accumulate = std::mem::replace(&mut self.pool.reached[id as usize], true);
                 add(self.view, &mut self.params[start..start + len], accumulate);
             }
@@ -319,7 +247,7 @@ impl<'a> Gradients<'a> {
     pub(super) fn pass_on(&mut self, id: Id, gradient: Vec<f32>) {
         let node = &self.view.nodes[id as usize];
         let fresh = self.pool.slots[id as usize].is_none();
-        if fresh && !matches!(node.op, Op::Weight { .. } | Op::Constant) {
+        if fresh && !matches!(node.op, Op::Param { .. } | Op::Constant) {
             self.pool.slots[id as usize] = Some(gradient);
         } else {
             self.add(id, |_, to, accumulate| write_or_add(to, accumulate, gradient.iter().copied()));
@@ -345,7 +273,7 @@ impl<'a> Gradients<'a> {
     /// After the walk: the gradients of weights on which nothing depends are zero.
     pub(super) fn finish(&mut self) {
         for (node, reached) in self.view.nodes.iter().zip(&self.pool.reached) {
-            if let (Op::Weight { grad: Some(start), .. }, false) = (node.op, reached) {
+            if let (Op::Param { grad: Some(start), .. }, false) = (node.op, reached) {
                 self.params[start..start + node.rows * node.cols].fill(0.0);
             }
         }

@@ -1,8 +1,9 @@
 //! Attention: the one place where tokens look at each other.
 
-use super::{Cache, DecoderConfig, Linear, Norm, Position, Sequences};
+use super::{Cache, DecoderConfig, Linear, Norm, Position};
+use crate::data::Sequences;
 use crate::params::{BoundParams, Init, Layout};
-use crate::tensor::{AttentionSpec, Tensor};
+use crate::tensor::{AttentionSpec, Mask, Tensor};
 
 /// Self-attention of many heads. Each token asks with a query, answers with a key, and gives a value.
 #[derive(Clone, Debug)]
@@ -83,14 +84,15 @@ impl Attention {
             read = [k.shape().0];
             keys = &read;
         }
-        let shape = AttentionSpec {
+        let spec = AttentionSpec {
             n_head: self.n_head,
             n_kv_head: self.n_kv_head,
             scale: (self.head_dim as f64).sqrt().recip(),
-            causal: true,
+            mask: Mask::Causal,
+            bias: None,
             queries: sequences.lengths,
             keys,
         };
-        self.o_proj.forward(w, q.attention(k, v, shape)) // [n, n_embd]
+        self.o_proj.forward(w, q.attention(k, v, spec)) // [n, n_embd]
     }
 }

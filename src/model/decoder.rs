@@ -5,10 +5,8 @@
 
 use smallvec::SmallVec;
 
-use super::{
-    Attention, Cache, ConfigError, DecoderConfig, FeedForward, Linear, Mode, Model, Norm, Position, Sequences,
-};
-use crate::data::Batch;
+use super::{Attention, Cache, ConfigError, DecoderConfig, FeedForward, Linear, Mode, Model, Norm, Position};
+use crate::data::{Batch, Sequences};
 use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use crate::tensor::Tensor;
 

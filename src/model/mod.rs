@@ -74,17 +74,6 @@ impl Mode {
     }
 }
 
-/// Tokens of one or more sequences, one sequence after another.
-#[derive(Clone, Copy, Debug)]
-pub struct Sequences<'a> {
-    /// The tokens of all sequences.
-    pub tokens: &'a [usize],
-    /// The position of each token in its sequence, from 0.
-    pub positions: &'a [usize],
-    /// How many tokens each sequence has.
-    pub lengths: &'a [usize],
-}
-
 /// Keys and values of the tokens read so far, so that generation computes them only once.
 pub struct Cache<T> {
     /// For each layer, keys and values `[tokens, n_kv_head · head_dim]`.

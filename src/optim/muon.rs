@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::{Adam, AdamSettings, Optimizer};
-use crate::fast::gemm::{MatMut, MatRef, gemm};
+use crate::gemm::{MatMut, MatRef, gemm};
 use crate::params::{Layout, ParamKind};
 use crate::thread_pool::ThreadPool;
 

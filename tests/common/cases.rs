@@ -3,7 +3,7 @@
 
 use gradus::counter_rng::CounterRng;
 use gradus::random::Random;
-use gradus::tensor::AttentionSpec;
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes};
 use gradus::{BinaryOp, Tensor, UnaryOp};
 
 use crate::engines::{Expression, Numbers};
@@ -155,12 +155,18 @@ fn rows_and_columns(v: &mut impl Visitor) {
     case!(v, "slice_rows of the last", [d.any(4, 3)], |x| x[0].slice_rows(3..4));
     case!(v, "concat_cols", [d.any(3, 2), d.any(3, 1), d.any(3, 4)], |x| T::concat_cols(x));
     case!(v, "concat_cols of one row", [d.any(1, 2), d.any(1, 3)], |x| T::concat_cols(x));
+    case!(v, "concat_cols with a constant", [d.any(3, 2)], |x| {
+        T::concat_cols(&[x[0], x[0].constant(3, 1, &[0.5, -1.0, 2.0]), x[0]])
+    });
     case!(v, "concat_cols of one part", [d.any(3, 2)], |x| T::concat_cols(x));
     case!(v, "concat_cols with repeats", [d.any(3, 2), d.any(3, 1)], |x| {
         T::concat_cols(&[x[0], x[1], x[0], x[1], x[1]])
     });
     case!(v, "concat_rows", [d.any(2, 3), d.any(1, 3), d.any(4, 3)], |x| T::concat_rows(x));
     case!(v, "concat_rows of columns", [d.any(2, 1), d.any(3, 1)], |x| T::concat_rows(x));
+    case!(v, "concat_rows with a constant", [d.any(2, 3)], |x| {
+        T::concat_rows(&[x[0], x[0].constant(1, 3, &[0.5, -1.0, 2.0]), x[0]])
+    });
     case!(v, "concat_rows of one part", [d.any(2, 3)], |x| T::concat_rows(x));
     case!(v, "concat_rows with repeats", [d.any(2, 3), d.any(1, 3)], |x| {
         T::concat_rows(&[x[0], x[1], x[0], x[1], x[1]])
@@ -207,41 +213,118 @@ fn positions(v: &mut impl Visitor) {
     case!(v, "rope of packed sequences", [d.any(5, 4)], |x| x[0].rope(&[0, 1, 2, 0, 1], 2, 500_000.0));
 }
 
+/// Attention without its matrices: heads, their width, mask and lengths, and which bias.
+#[derive(Clone, Copy)]
+struct Attention {
+    n_head: usize,
+    n_kv_head: usize,
+    width: usize,
+    mask: Mask,
+    bias: Biased,
+    queries: &'static [usize],
+    keys: &'static [usize],
+}
+
+#[derive(Clone, Copy)]
+enum Biased {
+    No,
+    Alibi,
+    Table(Buckets),
+}
+
+impl Attention {
+    /// Of queries, keys, values, and the table if there is one.
+    fn of<T: Tensor>(self, x: &[T]) -> T {
+        let Attention { n_head, n_kv_head, mask, queries, keys, .. } = self;
+        let slopes = alibi_slopes(n_head);
+        let bias = match self.bias {
+            Biased::No => None,
+            Biased::Alibi => Some(Bias::Alibi(&slopes)),
+            Biased::Table(buckets) => Some(Bias::Table(x[3], buckets)),
+        };
+        let scale = (self.width as f64).sqrt().recip();
+        x[0].attention(x[1], x[2], AttentionSpec { n_head, n_kv_head, scale, mask, bias, queries, keys })
+    }
+
+    fn case(self, v: &mut impl Visitor, d: &mut Draw, name: &str) {
+        let attention = self;
+        let q = d.any(self.queries.iter().sum(), self.n_head * self.width);
+        let [k, v_] = [(); 2].map(|()| d.any(self.keys.iter().sum(), self.n_kv_head * self.width));
+        match self.bias {
+            Biased::Table(buckets) => {
+                let table = d.any(buckets.count, self.n_head);
+                case!(v, name, [q, k, v_, table], with attention: Attention; |x| attention.of(x));
+            }
+            _ => case!(v, name, [q, k, v_], with attention: Attention; |x| attention.of(x)),
+        }
+    }
+}
+
+/// What the mask, the lengths and the heads may be, as names say: heads, those of keys, their width, mask, queries, keys.
+type Shape = (&'static str, usize, usize, usize, Mask, &'static [usize], &'static [usize]);
+
+const SHAPES: [Shape; 18] = [
+    ("one head", 1, 1, 4, Mask::Causal, &[4], &[4]),
+    ("one token", 2, 2, 3, Mask::Causal, &[1], &[1]),
+    ("packed", 2, 2, 2, Mask::Causal, &[2, 1, 3], &[2, 1, 3]),
+    ("one column", 1, 1, 1, Mask::Causal, &[2, 3], &[2, 3]),
+    ("wide heads", 1, 1, 20, Mask::Causal, &[3], &[3]),
+    ("grouped", 4, 2, 2, Mask::Causal, &[4], &[4]),
+    ("grouped by one, packed", 3, 1, 2, Mask::Causal, &[2, 3], &[2, 3]),
+    ("cached", 2, 2, 2, Mask::Causal, &[1], &[5]),
+    ("cached, grouped, packed", 4, 2, 1, Mask::Causal, &[2, 1, 2], &[4, 2, 2]),
+    ("full", 2, 2, 2, Mask::Full, &[3, 2], &[3, 2]),
+    ("full, fewer keys", 2, 2, 2, Mask::Full, &[3, 2], &[1, 4]),
+    ("full, grouped", 4, 2, 2, Mask::Full, &[1, 2], &[3, 2]),
+    ("full, in vectors", 2, 1, 4, Mask::Full, &[4, 1], &[2, 3]),
+    ("window of one", 1, 1, 2, Mask::Window(1), &[3], &[3]),
+    ("window of two, packed", 2, 2, 2, Mask::Window(2), &[4, 1], &[4, 1]),
+    ("window, in vectors", 2, 1, 4, Mask::Window(3), &[5, 2], &[5, 4]),
+    ("window, cached, grouped", 4, 2, 1, Mask::Window(2), &[2, 1], &[4, 3]),
+    ("window, wider than the sequence", 1, 1, 3, Mask::Window(9), &[3], &[4]),
+];
+
 fn attention(v: &mut impl Visitor) {
-    type Case = (&'static str, &'static [usize], &'static [usize], usize, usize, usize, bool);
-    let cases: [Case; 12] = [
-        ("one head", &[4], &[4], 1, 1, 4, true),
-        ("one token", &[1], &[1], 2, 2, 3, true),
-        ("packed", &[2, 1, 3], &[2, 1, 3], 2, 2, 2, true),
-        ("one column", &[2, 3], &[2, 3], 1, 1, 1, true),
-        ("wide heads", &[3], &[3], 1, 1, 20, true),
-        ("grouped", &[4], &[4], 4, 2, 2, true),
-        ("grouped by one, packed", &[2, 3], &[2, 3], 3, 1, 2, true),
-        ("cached", &[1], &[5], 2, 2, 2, true),
-        ("cached, grouped, packed", &[2, 1, 2], &[4, 2, 2], 4, 2, 1, true),
-        ("not causal", &[3, 2], &[3, 2], 2, 2, 2, false),
-        ("not causal, fewer keys", &[3, 2], &[1, 4], 2, 2, 2, false),
-        ("not causal, grouped", &[1, 2], &[3, 2], 4, 2, 2, false),
-    ];
     let mut d = Draw::new(7);
-    for (name, queries, keys, n_head, n_kv_head, width, causal) in cases {
-        let scale = (width as f64).sqrt().recip();
-        let shape = AttentionSpec { n_head, n_kv_head, scale, causal, queries, keys };
-        let q = d.any(queries.iter().sum(), n_head * width);
-        let [k, v_] = [(); 2].map(|()| d.any(keys.iter().sum(), n_kv_head * width));
-        case!(v, format!("attention, {name}"), [q, k, v_], with shape: AttentionSpec<'static>;
-            |x| x[0].attention(x[1], x[2], shape));
+    // Few buckets, so that some are shared by several distances, and others by none.
+    let one_way = Buckets { count: 4, max_distance: 4, bidirectional: false };
+    let both_ways = Buckets { count: 6, max_distance: 3, bidirectional: true };
+    let biases = [
+        ("", Biased::No),
+        (", ALiBi", Biased::Alibi),
+        (", a table", Biased::Table(one_way)),
+        (", a table of both directions", Biased::Table(both_ways)),
+    ];
+    for (with, bias) in biases {
+        for (name, n_head, n_kv_head, width, mask, queries, keys) in SHAPES {
+            let attention = Attention { n_head, n_kv_head, width, mask, bias, queries, keys };
+            attention.case(v, &mut d, &format!("attention, {name}{with}"));
+        }
     }
     case!(v, "attention of a matrix to itself", [d.any(4, 6)], |x| {
-        let shape = AttentionSpec {
+        let spec = AttentionSpec {
             n_head: 2,
             n_kv_head: 2,
             scale: 0.7,
-            causal: true,
+            mask: Mask::Causal,
+            bias: None,
             queries: &[3, 1],
             keys: &[3, 1],
         };
-        x[0].attention(x[0], x[0], shape)
+        x[0].attention(x[0], x[0], spec)
+    });
+    case!(v, "attention to itself, which is its table too", [d.any(4, 2)], |x| {
+        let buckets = Buckets { count: 4, max_distance: 3, bidirectional: true };
+        let spec = AttentionSpec {
+            n_head: 2,
+            n_kv_head: 2,
+            scale: 0.7,
+            mask: Mask::Full,
+            bias: Some(Bias::Table(x[0], buckets)),
+            queries: &[3, 1],
+            keys: &[3, 1],
+        };
+        x[0].attention(x[0], x[0], spec)
     });
 }
 

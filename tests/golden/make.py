@@ -154,15 +154,39 @@ def rotations():
            {"heads": heads, "head_dim": head_dim, "base": base, "positions": positions})
 
 
-def attention(q, k, v, q_lengths, kv_lengths, heads, kv_heads, head_dim, causal, scale):
+def bucket(distance, count, max_distance, bidirectional):
+    """T5's, with powers in place of logarithms: bucket exact + j begins at exact * (max_distance / exact)**(j / n)."""
+    first = count // 2 if bidirectional and distance < 0 else 0
+    count = count // 2 if bidirectional else count
+    far = abs(distance) if bidirectional else max(distance, 0)
+    exact = count // 2
+    if far < exact:
+        return first + far
+    n = count - exact
+    return first + exact + max(j for j in range(n) if far**n * exact**j >= max_distance**j * exact**n)
+
+
+def attention(q, k, v, q_lengths, kv_lengths, heads, kv_heads, head_dim, causal, scale, table=None, window=0, slopes=(),
+              buckets=0, max_distance=0, bidirectional=False):
     """Sequences are packed one after the other, and each meets only its own keys. Causal: the queries are the last
-    of the keys' positions, so query i of a sequence sees keys 0 ..= kv_length - q_length + i."""
+    of the keys' positions, so query i of a sequence sees keys 0 ..= kv_length - q_length + i, or the last `window` of
+    those. ALiBi's slopes, or a table of relative positions [buckets, heads], add a bias to the scores."""
     outputs = []
     for q, k, v in zip(q.split(q_lengths), k.split(kv_lengths), v.split(kv_lengths)):
         split = lambda x, n: x.view(len(x), n, head_dim).transpose(0, 1)[None]  # [1, heads, tokens, head_dim]
         seen = torch.ones(len(q), len(k), dtype=torch.bool)
         if causal:
             seen = seen.tril(len(k) - len(q))
+        if window:
+            seen = seen.triu(len(k) - len(q) - window + 1)
+        if slopes or table is not None:
+            distance = torch.arange(len(q))[:, None] + len(k) - len(q) - torch.arange(len(k))
+            if slopes:
+                bias = -torch.tensor(slopes)[:, None, None] * distance.abs()  # [heads, queries, keys]
+            else:
+                of = lambda d: bucket(d, buckets, max_distance, bidirectional)
+                bias = table[torch.tensor([[of(d) for d in row] for row in distance.tolist()])].permute(2, 0, 1)
+            seen = bias[None].masked_fill(~seen, -math.inf)
         out = F.scaled_dot_product_attention(split(q, heads), split(k, kv_heads), split(v, kv_heads), attn_mask=seen,
                                              scale=scale, enable_gqa=True)
         outputs.append(out[0].transpose(0, 1).flatten(1))
@@ -190,6 +214,27 @@ def attentions():
             "k": (sum(kv_lengths), kv_heads * head_dim),
             "v": (sum(kv_lengths), kv_heads * head_dim),
         }, settings)
+
+    one_way = dict(buckets=6, max_distance=5, bidirectional=False)
+    both_ways = dict(buckets=8, max_distance=5, bidirectional=True)
+    quarters = [0.25, 0.0625, 0.015625, 0.00390625]  # of ALiBi for four heads: 2^(-8/4) and its powers
+    for name, q_lengths, kv_lengths, heads, kv_heads, head_dim, causal, variant in [
+        ("window_packed", [5, 1], [5, 1], 2, 2, 2, True, dict(window=2)),
+        ("window_cached_grouped", [2, 1], [5, 4], 4, 2, 2, True, dict(window=3)),
+        ("alibi_packed", [4, 2], [4, 2], 4, 4, 2, True, dict(slopes=quarters)),
+        ("alibi_cached_grouped_window", [2, 1], [5, 3], 4, 2, 1, True, dict(slopes=quarters, window=3)),
+        ("table_packed", [7, 2], [7, 2], 2, 2, 2, True, one_way),
+        ("table_cached_grouped", [2, 1], [8, 3], 4, 2, 1, True, one_way),
+        ("table_encoder_packed", [7, 3], [7, 3], 2, 2, 2, False, both_ways),
+        ("table_cross", [2, 3], [6, 1], 2, 1, 2, False, both_ways),
+    ]:
+        settings = dict(q_lengths=q_lengths, kv_lengths=kv_lengths, heads=heads, kv_heads=kv_heads, head_dim=head_dim,
+                        causal=causal, scale=1 / math.sqrt(head_dim), **variant)
+        op("attention", name, lambda q, k, v, table=None: attention(q, k, v, table=table, **settings), {
+            "q": (sum(q_lengths), heads * head_dim),
+            "k": (sum(kv_lengths), kv_heads * head_dim),
+            "v": (sum(kv_lengths), kv_heads * head_dim),
+        } | ({"table": (settings["buckets"], heads)} if "buckets" in settings else {}), settings)
 
 
 def cross_entropies():

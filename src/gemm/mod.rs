@@ -1,7 +1,7 @@
-//! The one door to BLAS: `c = alpha * a·b + beta * c` in f32.
+//! Matrix products: [`gemm`] computes `c = alpha * a·b + beta * c` in `f32`.
 //!
-//! Nearly all the time of training is spent in here, so this is the one place where we work against
-//! the processor rather than the mathematics. The definition of a product fits in three nested loops:
+//! Nearly all the time of training is spent here, so this is the one place where the code follows the
+//! processor rather than the mathematics. The definition of a product is three nested loops:
 //!
 //! ```text
 //! for i in 0..m { for j in 0..n { for p in 0..k { c[i][j] += a[i][p] * b[p][j] } } }
@@ -9,11 +9,11 @@
 //!
 //! A processor with AVX-512 does sixteen of these multiply-adds with one instruction and starts two such
 //! instructions in each clock cycle. But it reads only two vectors from memory in the same time, and
-//! each multiply-add above reads three numbers. All that follows is about reading less. From the
-//! inside out:
+//! each multiply-add above reads three numbers. All that follows is about reading less, from the
+//! innermost loop to the outermost:
 //!
 //! 1. **A tile in registers** (`tile.rs`). 14 rows and 32 columns of `c` stay in 28 registers
-//!    while the depth `p` modes by. Each step reads 14 numbers of `a` and 32 of `b` and does
+//!    while the depth `p` passes by. Each step reads 14 numbers of `a` and 32 of `b` and does
 //!    14 * 32 multiply-adds with them.
 //! 2. **Blocks in the caches** (`blocked.rs`). A row of tiles meets one panel of `b`, 32 columns wide,
 //!    after the other. The depth is cut in blocks of 256, so that what a tile reads of `a` stays in
@@ -28,14 +28,13 @@
 //! The loops are written once, for the vectors of any instruction set (`vector.rs`). Which one
 //! is found when the program runs, so one binary is fast everywhere.
 //!
-//! **ThreadPool.** There are none in here. ThreadPool work above, each on its shard of a batch, and each
-//! packs into memory of its own that is kept from call to call: a warm call allocates nothing.
+//! **Threads.** `gemm` starts none. Its callers run several at once, each on its shard of a batch. Each
+//! thread packs into memory of its own, which it keeps, so a warm call allocates nothing.
 //!
-//! **Which bits come out.** A product depends on its operands and on the instruction set, on
-//! nothing else. Moreover, a row of `c` is made of the same bits whatever the number of rows, so a
-//! batch may be cut in shards as one likes. There is one exception: a single row times a transposed
-//! matrix, the step of a decoder, is summed up in another order. A foreign BLAS ([`backend`] tells)
-//! promises none of this.
+//! **Which bits come out.** A product depends on its operands and on the instruction set, and on
+//! nothing else. A row of `c` has the same bits however many rows there are, so a batch can be cut into
+//! shards anywhere. There is one exception: a single row times a transposed matrix, as in a decoding
+//! step, is summed in another order. A foreign BLAS ([`backend`] says which one runs) promises none of this.
 
 #[cfg(any(target_os = "macos", feature = "openblas"))]
 mod blas;
@@ -72,7 +71,7 @@ impl<'a> MatRef<'a> {
     }
 
     /// Rows that begin `stride` numbers apart: some columns of a wider matrix, for example one head of
-    /// many. TokenColumn `j` of it is the first of `strided(&data[j..], …)`.
+    /// many. Column `j` of it is the first of `strided(&data[j..], …)`.
     #[track_caller]
     pub fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
         check("MatRef", data.len(), rows, cols, stride);

@@ -1,7 +1,7 @@
 //! The innermost loops, written once for every kind of vector.
 //!
 //! A *tile* is a small block of `c`: `ROWS` rows of `VECTORS` vectors each, held in registers while
-//! the whole depth of the product modes by. Each step of the depth reads `VECTORS` vectors of `b`
+//! the whole depth of the product passes by. Each step of the depth reads `VECTORS` vectors of `b`
 //! and `ROWS` single numbers of `a`, and does `ROWS * VECTORS` multiply-adds with them: the taller and
 //! wider the tile, the more arithmetic a loaded number pays for. The registers of the processor are
 //! the limit, so each instruction set has its own largest tile; the code is the same.

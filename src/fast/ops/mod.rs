@@ -1,0 +1,68 @@
+//! The operations, one a file: what the tape keeps of it (a small struct), `forward`, `backward`, and the derivation.
+//!
+//! To add one: its file and its line in [`Op`] here, and its arm in `backward.rs`, without which nothing compiles. Where
+//! it overrides a default body of [`Tensor`](crate::Tensor), `matrix.rs` has its method.
+
+mod binary;
+mod concat_cols;
+mod concat_rows;
+mod cross_entropy;
+mod dropout;
+mod gather_rows;
+mod matmul;
+mod matmul_t;
+mod pick;
+mod rms_norm;
+mod rope;
+mod row_sum;
+mod slice_cols;
+mod slice_rows;
+mod swiglu;
+mod unary;
+
+pub use super::attention::Attention;
+pub use binary::Binary;
+pub use concat_cols::ConcatCols;
+pub use concat_rows::ConcatRows;
+pub use cross_entropy::CrossEntropy;
+pub use dropout::Dropout;
+pub use gather_rows::GatherRows;
+pub use matmul::Matmul;
+pub use matmul_t::MatmulT;
+pub use pick::Pick;
+pub use rms_norm::RmsNorm;
+pub use rope::{Rope, RotaryTable};
+pub use row_sum::RowSum;
+pub use slice_cols::SliceCols;
+pub use slice_rows::SliceRows;
+pub use swiglu::Swiglu;
+pub use unary::Unary;
+
+/// How a node was made: the operation, its operands' places on the tape, and what else backward must know.
+#[derive(Clone, Copy, Debug)]
+pub enum Op {
+    /// A parameter: a matrix in the flat buffer. `grad` is where its gradient begins, if it is trainable.
+    Param {
+        offset: usize,
+        grad: Option<usize>,
+    },
+    /// Given numbers, without a gradient.
+    Constant,
+    Unary(Unary),
+    Binary(Binary),
+    Matmul(Matmul),
+    MatmulT(MatmulT),
+    RowSum(RowSum),
+    GatherRows(GatherRows),
+    Pick(Pick),
+    SliceCols(SliceCols),
+    SliceRows(SliceRows),
+    ConcatCols(ConcatCols),
+    ConcatRows(ConcatRows),
+    RmsNorm(RmsNorm),
+    Rope(Rope),
+    Swiglu(Swiglu),
+    Attention(Attention),
+    CrossEntropy(CrossEntropy),
+    Dropout(Dropout),
+}

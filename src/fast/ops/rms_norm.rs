@@ -1,0 +1,75 @@
+//! Root mean square normalisation, head by head.
+//!
+//! With `r = 1 / √(mean(x²) + eps)` the result is `y = r·x·gain`. Let `g = dy·gain` be the gradient of `r·x`. A change of `xᵢ`
+//! acts on `yᵢ` directly, and through `r` on the whole row: `∂r/∂xᵢ = -r³·xᵢ/d`. So
+//! `dxᵢ = r·gᵢ - r³·xᵢ·(Σ gⱼxⱼ)/d`, and `dgain = Σ dy·r·x` over all rows.
+
+use super::Op;
+use crate::fast::simd;
+use crate::fast::tape::{Gradients, Id, Matrix, Node, write_or_add};
+
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm {
+    x: Id,
+    gain: Option<Id>,
+    heads: u32,
+}
+
+impl RmsNorm {
+    /// Normalises each of `heads` parts of each row by itself. Saves `r` of each.
+    pub fn forward<'t>(x: Matrix<'t>, gain: Option<Matrix<'t>>, heads: usize, eps: f64) -> Matrix<'t> {
+        let d = x.cols / heads;
+        assert_eq!(d * heads, x.cols, "rms_norm: {} columns do not divide into {heads} heads", x.cols);
+        if let Some(gain) = gain {
+            let shape = (gain.rows, gain.cols);
+            assert_eq!(shape, (1, d), "rms_norm: a gain for {:?}, {heads} heads", (x.rows, x.cols));
+        }
+        let op = RmsNorm { x: x.id, gain: gain.map(|gain| gain.id), heads: heads as u32 };
+        x.recording.compute(Op::RmsNorm(op), (x.rows, x.cols), |view, y, saved| {
+            let gain = gain.map(|gain| view.data(gain.id));
+            saved.clear();
+            for (x, y) in view.data(x.id).chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+                let r = 1.0 / (simd::dot(x, x) / d as f32 + eps as f32).sqrt();
+                saved.push(r);
+                match gain {
+                    Some(gain) => y.iter_mut().zip(x).zip(gain).for_each(|((y, x), gain)| *y = r * x * gain),
+                    None => y.iter_mut().zip(x).for_each(|(y, x)| *y = r * x),
+                }
+            }
+        })
+    }
+
+    // ANCHOR: backward
+    pub fn backward(self, grads: &mut Gradients, node: &Node, dy: &[f32]) {
+        let d = node.cols / self.heads as usize;
+        let x = grads.view.data(self.x);
+        let heads = || x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(&node.saved);
+        if let Some(gain) = self.gain {
+            grads.add(gain, |_, dgain, accumulate| {
+                if !accumulate {
+                    dgain.fill(0.0);
+                }
+                for ((x, dy), r) in heads() {
+                    dgain.iter_mut().zip(dy.iter().zip(x)).for_each(|(dgain, (dy, x))| *dgain += dy * r * x);
+                }
+            });
+        }
+        let mut gained = grads.scratch(d); // g
+        grads.add(self.x, |view, dx, accumulate| {
+            let gain = self.gain.map(|gain| view.data(gain));
+            for (dx, ((x, dy), &r)) in dx.chunks_exact_mut(d).zip(heads()) {
+                let g = match gain {
+                    Some(gain) => {
+                        gained.iter_mut().zip(dy.iter().zip(gain)).for_each(|(g, (dy, gain))| *g = dy * gain);
+                        &gained
+                    }
+                    None => dy,
+                };
+                let c = r * r * r * simd::dot(g, x) / d as f32;
+                write_or_add(dx, accumulate, g.iter().zip(x).map(|(g, x)| r * g - c * x));
+            }
+        });
+        grads.give(gained);
+    }
+    // ANCHOR_END: backward
+}
