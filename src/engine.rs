@@ -1,4 +1,4 @@
-//! The boundary between what is generic over tensors (models) and what is not (training, generation).
+//! The boundary between models, which are generic over tensors, and training and generation, which are not.
 
 mod session;
 
@@ -13,7 +13,7 @@ pub trait Engine {
     /// The type of its numbers: `f64` or `f32`.
     type Real: Real;
 
-    /// The weighted mean loss of a batch, in nats a token. Its gradient is written over `gradient`: one number for each
+    /// The weighted mean loss of a batch, in nats a token. Overwrites `gradient` with its gradient: one number for each
     /// trainable number, in the order of the model's layout
     /// ([`trainable_len`](crate::params::Layout::trainable_len) in all).
     fn gradient<M: Model>(
@@ -25,15 +25,15 @@ pub trait Engine {
         gradient: &mut [Self::Real],
     ) -> f64;
 
-    /// The weighted mean loss of a batch without dropout or smoothing.
+    /// The weighted mean loss of a batch, in nats a token, without dropout or label smoothing.
     fn loss<M: Model>(&mut self, model: &M, params: &[Self::Real], batch: &Batch) -> f64;
 
-    /// The loss of each token of the batch that [`gradient`](Engine::gradient) or [`loss`](Engine::loss) saw last.
+    /// The loss of each token in the last call of [`gradient`](Engine::gradient) or [`loss`](Engine::loss).
     fn token_losses(&self) -> &[f64];
 
-    /// Opens a decoding [`Session`] for the time that `work` takes, and returns what `work` returns.
+    /// Opens a decoding [`Session`], calls `work` with it, and returns the result of `work`.
     ///
-    /// The session borrows the engine's memory, in which the parameters stay bound from token to token.
+    /// The session borrows the engine's memory, where the parameters stay bound from token to token.
     fn decode<M: Model, R>(
         &mut self,
         model: &M,

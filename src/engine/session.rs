@@ -1,33 +1,35 @@
-//! Reading a sequence token by token, with the keys and values of what was read kept for what comes.
+//! Decoding: a model reads a sequence token by token, with a KV cache.
 
 use crate::model::{Cache, Model};
 use crate::params::BoundParams;
 use crate::tensor::Tensor;
 
-/// One sequence that a model is reading. Sampling, and whatever else looks for the next token, is a loop over it.
+/// One sequence that a model is reading. Sampling, and any other search for the next token, is a loop over it.
 pub trait Session {
-    /// Reads more tokens, at least one. Returns the logits over the vocabulary of what may follow the last of them.
+    /// Appends tokens, at least one. Returns the logits of the token that follows the last of them: one for each token of
+    /// the vocabulary.
     ///
     /// # Panics
-    /// If there is no token.
+    /// If `tokens` is empty.
     fn feed(&mut self, tokens: &[usize]) -> &[f64];
 
-    /// How many tokens it has read.
+    /// The number of tokens read so far.
     fn len(&self) -> usize;
 
-    /// Whether it has read nothing yet.
+    /// Whether no token has been read yet.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets all tokens from the `len`-th on, as if they had not been read.
+    /// Drops all tokens but the first `len`, as if they had not been read.
     ///
     /// # Panics
-    /// If it has not read so many.
+    /// If fewer than `len` tokens have been read.
     fn truncate(&mut self, len: usize);
 }
 
-/// A session on any engine's tensors: a model with its bound parameters, a cache, and how to read numbers of a tensor.
+/// A session on the tensors of any engine: a model with its bound parameters, a cache, and a function that reads the
+/// numbers of a tensor.
 pub struct CachedSession<'a, T, M, Read> {
     model: &'a M,
     params: BoundParams<'a, T>,
@@ -37,7 +39,7 @@ pub struct CachedSession<'a, T, M, Read> {
 }
 
 impl<'a, T: Tensor, M: Model, Read: FnMut(T, &mut Vec<f64>)> CachedSession<'a, T, M, Read> {
-    /// A session that has read nothing yet. `read_last_row` adds the numbers of a tensor's last row to a list.
+    /// A session without tokens. `read_last_row` appends the numbers of a tensor's last row to a list.
     pub fn new(model: &'a M, params: BoundParams<'a, T>, read_last_row: Read) -> Self {
         CachedSession { model, params, cache: Cache::default(), read_last_row, logits: Vec::new() }
     }

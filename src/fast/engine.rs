@@ -79,7 +79,7 @@ impl FastEngine {
                 sequence += 1;
             }
             shard.first_row = token;
-            token = shard.batch.copy_part(batch, first..sequence, token, share);
+            token = shard.batch.copy_sequences(batch, first..sequence, token, share);
         }
         self.active = count;
         &mut self.shards[..count]

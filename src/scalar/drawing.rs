@@ -1,4 +1,4 @@
-//! From a graph of values to its picture: names for values, and the [`Diagram`] of everything that a value was made from.
+//! Labels for values, and the [`Diagram`] of the calculation behind a value.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,23 +6,23 @@ use super::diagram::{Diagram, DiagramNode};
 use super::value::{Op, Value};
 
 impl Value<'_> {
-    /// Gives the value a name, for the drawing. The last one given counts.
+    /// Labels the value in diagrams. A later label replaces an earlier one.
     pub fn label(self, text: &str) -> Self {
         let text = self.graph.arena.bump().alloc_str(text);
         self.graph.labels.borrow_mut().push((self.place, text));
         self
     }
 
-    /// The calculation behind this value, to be drawn: all values that it was made from, in the order of their creation, and
-    /// no others of the graph. The gradients are those of the last [`Value::backward`], from whichever value.
+    /// The calculation behind this value, to be drawn: this value and all that it was computed from, in the order of their
+    /// creation, and no other values of the graph. The gradients are those of the last [`Value::backward`], of any value.
     pub fn diagram(self) -> Diagram {
         let nodes = self.graph.nodes.borrow();
         let mut needed = HashSet::from([self.place]);
-        let mut lines = HashMap::new();
+        let mut ops = HashMap::new();
         for &(place, op) in nodes.tape.iter().rev().filter(|(place, _)| *place <= self.place) {
             if needed.contains(&place) {
                 op.operands(|operand| _ = needed.insert(operand));
-                lines.insert(place, op);
+                ops.insert(place, op);
             }
         }
         let mut places: Vec<u32> = needed.into_iter().collect();
@@ -30,10 +30,10 @@ impl Value<'_> {
         let labels: HashMap<_, _> = self.graph.labels.borrow().iter().copied().collect(); // the last one counts
         let mut diagram = Diagram::default();
         for (result, place) in places.iter().enumerate() {
-            let (value, op) = (Value { place: *place, ..self }, lines.get(place));
+            let (value, op) = (Value { place: *place, ..self }, ops.get(place));
             if let Some(op) = op {
-                let number = |operand| places.binary_search(&operand).expect("an operand was collected");
-                op.operands(|operand| diagram.edges.push((number(operand), result)));
+                let index = |operand| places.binary_search(&operand).expect("an operand was collected");
+                op.operands(|operand| diagram.edges.push((index(operand), result)));
             }
             diagram.nodes.push(DiagramNode {
                 label: labels.get(place).map(|label| (*label).to_owned()),
@@ -47,7 +47,7 @@ impl Value<'_> {
 }
 
 impl Op {
-    /// Calls `visit` with the place of every operand, once for each time it is used.
+    /// Calls `visit` with the place of every operand, once for each use.
     fn operands(&self, mut visit: impl FnMut(u32)) {
         match *self {
             Op::Unary(_, x) => visit(x),
@@ -60,7 +60,7 @@ impl Op {
         }
     }
 
-    /// The sign of the operation.
+    /// The sign of the operation in a diagram.
     fn sign(&self) -> String {
         match self {
             Op::Unary(f, _) => f.sign(),

@@ -1,4 +1,4 @@
-//! The scalar engine at work: a model's loss, its gradient and its next token.
+//! The scalar engine: the loss of a model, its gradient, and decoding.
 
 use super::arena::Arena;
 use super::matrix::Matrix;
@@ -21,14 +21,14 @@ impl ScalarEngine {
         Self::default()
     }
 
-    /// How many values the last graph held: that of the last loss, with or without its gradient.
+    /// The number of values in the last graph of a loss, with or without its gradient.
     pub fn nodes(&self) -> usize {
         self.nodes
     }
 }
 
-/// Reads a column of losses.
-fn read(losses: Matrix<'_>, out: &mut Vec<f64>) {
+/// Copies a column of losses into a list.
+fn read_losses(losses: Matrix<'_>, out: &mut Vec<f64>) {
     let (rows, _) = losses.shape();
     out.clear();
     out.extend((0..rows).map(|row| losses.at(row, 0).data()));
@@ -51,7 +51,7 @@ impl Engine for ScalarEngine {
         let loss = losses.weighted_mean(batch.loss_weights()).at(0, 0);
         loss.backward();
         bound.gradient(gradient);
-        read(losses, &mut self.losses);
+        read_losses(losses, &mut self.losses);
         self.nodes = graph.len();
         loss.data()
     }
@@ -60,7 +60,7 @@ impl Engine for ScalarEngine {
         let graph = self.arena.graph();
         let losses = model.losses(graph.bind(model.layout(), params).params, batch, Mode::default());
         let loss = losses.weighted_mean(batch.loss_weights()).at(0, 0);
-        read(losses, &mut self.losses);
+        read_losses(losses, &mut self.losses);
         self.nodes = graph.len();
         loss.data()
     }

@@ -136,7 +136,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         let mode = Mode { dropout, smoothing, first_row: 0 };
         let batch = match &self.weighting {
             Some(weighting) => {
-                self.batch.copy_part(batch, 0..batch.sequences().lengths.len(), 0, 1.0);
+                self.batch.copy_sequences(batch, 0..batch.sequences().lengths.len(), 0, 1.0);
                 weighting.apply(&mut self.batch);
                 &self.batch
             }
