@@ -4,6 +4,7 @@ use crate::model::{Cache, Model};
 use crate::params::BoundParams;
 use crate::tensor::Tensor;
 
+// ANCHOR: session
 /// One sequence that a model is reading. Sampling, and whatever else looks for the next token, is a loop over it.
 pub trait Session {
     /// Reads more tokens, at least one. Returns the logits over the vocabulary of what may follow the last of them.
@@ -26,6 +27,7 @@ pub trait Session {
     /// If it has not read so many.
     fn truncate(&mut self, len: usize);
 }
+// ANCHOR_END: session
 
 /// A session on any engine's tensors: a model with its bound parameters, a cache, and how to read numbers of a tensor.
 pub struct CachedSession<'a, T, M, Read> {
