@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use gradus::data::fetch::{CATALOGUE, Dataset, Event, Options, Outcome, State, fetch, find};
 use indicatif::{ProgressBar, ProgressStyle};
+use support::{print, say};
 
 /// Downloads public data sets and checks each against its sha256.
 ///
@@ -28,10 +29,10 @@ struct Args {
     /// Show what there is, and what is here already
     #[arg(long, conflicts_with = "check")]
     list: bool,
-    /// CounterRng what is here already, and download nothing
+    /// Hash what is here already, and download nothing
     #[arg(long)]
     check: bool,
-    /// The folder to work in [default: $GRADUS_DATASETS, else datasets/downloads in the crate]
+    /// The folder to work in [default: $GRADUS_DATASETS, else datasets/downloads in the repository]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// A mirror: take URL/FILE instead of the publisher's address
@@ -66,13 +67,17 @@ fn main() -> ExitCode {
         }
     };
     let dir = args.to.clone().unwrap_or_else(default_dir);
-    let well = if args.list {
+    let mut well = if args.list {
         list(&sets, &dir)
     } else if args.check {
         check(&sets, &dir, !args.names.is_empty())
     } else {
         download(&sets, &dir, &args)
     };
+    if let Some(error) = print::failure() {
+        complain(&format!("error: the output cannot be printed: {error}"));
+        well = false;
+    }
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -89,7 +94,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Dataset<'static>>, String> {
 fn default_dir() -> PathBuf {
     match std::env::var_os("GRADUS_DATASETS") {
         Some(dir) if !dir.is_empty() => dir.into(),
-        _ => Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/downloads"),
+        _ => Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("datasets").join("downloads"),
     }
 }
 
@@ -113,7 +118,7 @@ fn list(sets: &[&Dataset<'_>], dir: &Path) -> bool {
     for (index, data) in notes.enumerate() {
         let _ = writeln!(table, "{}{}: {}.", if index == 0 { "\n" } else { "" }, data.name, data.note);
     }
-    say(table.trim_end());
+    say!("{}", table.trim_end());
     well
 }
 
@@ -141,7 +146,7 @@ fn check(sets: &[&Dataset<'_>], dir: &Path, named: bool) -> bool {
     let mut well = true;
     for data in sets {
         if data.files.is_empty() && named {
-            say(&format!("{}: {}", data.name, data.note));
+            say!("{}: {}", data.name, data.note);
         }
         for file in data.files {
             let path = dir.join(file.path);
@@ -159,7 +164,7 @@ fn check(sets: &[&Dataset<'_>], dir: &Path, named: bool) -> bool {
                 Err(error) => (false, error.to_string()),
             };
             well &= good;
-            say(&verdict);
+            say!("{verdict}");
         }
     }
     well
@@ -179,7 +184,7 @@ fn download(sets: &[&Dataset<'_>], dir: &Path, args: &Args) -> bool {
     let mut well = true;
     for data in sets {
         if data.files.is_empty() {
-            say(&format!("{}: {}", data.name, data.note));
+            say!("{}: {}", data.name, data.note);
             continue;
         }
         let mut display = Display { name: data.name, bar: None };
@@ -198,13 +203,13 @@ fn download(sets: &[&Dataset<'_>], dir: &Path, args: &Args) -> bool {
 
 fn report(data: &Dataset<'_>, path: &Path, outcome: &Outcome) {
     let (name, path) = (data.name, path.display());
-    say(&match outcome {
-        Outcome::Present => format!("{name}: {path} is here already, sha256 as expected"),
-        Outcome::Downloaded => format!("{name}: {path}, sha256 as expected ({})", data.licence),
+    match outcome {
+        Outcome::Present => say!("{name}: {path} is here already, sha256 as expected"),
+        Outcome::Downloaded => say!("{name}: {path}, sha256 as expected ({})", data.licence),
         Outcome::Changed { sha256 } => {
-            format!("{name}: {path} is NOT the file the catalogue knows: sha256 {sha256}")
+            say!("{name}: {path} is NOT the file the catalogue knows: sha256 {sha256}");
         }
-    });
+    }
 }
 
 /// A bar where there is a terminal to draw it on, plain lines elsewhere.
@@ -273,11 +278,6 @@ fn human(bytes: u64) -> String {
         1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
-}
-
-/// A line on standard output. Nobody reading it (`| head`) is no reason to panic.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// A line on standard error.

@@ -15,12 +15,14 @@ mod config;
 mod decoder;
 mod feed_forward;
 mod norm;
+mod spec;
 
 pub use attention::Attention;
 pub use config::{Activation, ConfigError, DecoderConfig, Position};
 pub use decoder::Decoder;
 pub use feed_forward::FeedForward;
 pub use norm::Norm;
+pub use spec::{ModelSpec, SavedModel};
 
 use crate::counter_rng::CounterRng;
 use crate::data::Batch;
