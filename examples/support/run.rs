@@ -59,7 +59,7 @@ impl RunArgs {
         let Some(folder) = &self.resume else { return Ok(asked.clone()) };
         let saved = peek::<R>(folder)?.recipe;
         let Value::Object(fields) = serde_json::to_value(&saved)? else { return Ok(saved) };
-        for (field, value) in fields.iter().filter(|(field, _)| given.has(field)) {
+        if let Some((field, value)) = fields.iter().find(|(field, _)| given.has(field)) {
             bail!(Usage(format!(
                 "--{} cannot be changed with --resume: the training in {} was begun with {value}. Leave it out",
                 field.replace('_', "-"),
@@ -72,7 +72,7 @@ impl RunArgs {
 
 /// The state of the run in a folder, but for the numbers.
 fn peek<R: DeserializeOwned>(folder: &Path) -> Result<RunState<R>> {
-    // What a state says about itself does not depend on the model.
+    // What is read here is the same for every model and engine: these two are as good as any.
     Ok(Trainer::<gradus::model::Decoder, FastEngine>::peek_state(folder)?)
 }
 
