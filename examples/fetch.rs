@@ -11,10 +11,11 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Result, ensure};
 use clap::Parser;
-use gradus::data::fetch::{CATALOGUE, Dataset, Event, Options, Outcome, State, fetch, find};
+use gradus::data::fetch::{CATALOGUE, Dataset, Event, FetchError, Options, Outcome, State, fetch, find};
 use indicatif::{ProgressBar, ProgressStyle};
-use support::{print, say};
+use support::{Given, Program, Usage, say};
 
 /// Downloads public data sets and checks each against its sha256.
 ///
@@ -56,36 +57,28 @@ Examples:
 
 Exit status: 0 when all is well, 1 when something is missing or wrong, 2 for a wrong command line.";
 
-fn main() -> ExitCode {
-    sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
-    let args = Args::parse();
-    let sets = match choose(&args.names) {
-        Ok(sets) => sets,
-        Err(message) => {
-            complain(&format!("{message}\n  See --list for all of them."));
-            return ExitCode::from(2);
-        }
-    };
-    let dir = args.to.clone().unwrap_or_else(default_dir);
-    let mut well = if args.list {
-        list(&sets, &dir)
-    } else if args.check {
-        check(&sets, &dir, !args.names.is_empty())
-    } else {
-        download(&sets, &dir, &args)
-    };
-    if let Some(error) = print::failure() {
-        complain(&format!("error: the output cannot be printed: {error}"));
-        well = false;
+impl Program for Args {
+    fn run(&self, _: &Given) -> Result<()> {
+        let sets =
+            choose(&self.names).map_err(|error| Usage(format!("{error}\n  See --list for all of them")))?;
+        let dir = self.to.clone().unwrap_or_else(default_dir);
+        let well = if self.list {
+            list(&sets, &dir)
+        } else if self.check {
+            check(&sets, &dir, !self.names.is_empty())
+        } else {
+            download(&sets, &dir, self)
+        };
+        ensure!(well, "not all is there and as it should be: see above");
+        Ok(())
     }
-    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The data sets of these names, each once and in the catalogue's order; all of them if none is named.
-fn choose(names: &[String]) -> Result<Vec<&'static Dataset<'static>>, String> {
+fn choose(names: &[String]) -> Result<Vec<&'static Dataset<'static>>, FetchError> {
     let mut chosen = BTreeSet::new();
     for name in names.iter().filter(|name| *name != "all") {
-        chosen.insert(find(name).map_err(|error| error.to_string())?.name);
+        chosen.insert(find(name)?.name);
     }
     let all = names.is_empty() || names.iter().any(|name| name == "all");
     Ok(CATALOGUE.iter().filter(|data| all || chosen.contains(data.name)).collect())
@@ -283,4 +276,8 @@ fn human(bytes: u64) -> String {
 /// A line on standard error.
 fn complain(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn main() -> ExitCode {
+    Args::start()
 }
