@@ -61,7 +61,7 @@ fn dialogues_with_everything() {
         n_kv_head: 1,
         n_ffn: 64,
         context: 32,
-        ..DecoderConfig::dialog(text.tokenizer().vocab_size())
+        ..DecoderConfig::dialog(text.vocab_size())
     };
     // As one shard, and as several.
     for size in [2, 20] {
@@ -80,12 +80,8 @@ fn dialogues_with_everything() {
 #[test]
 fn validation() {
     let text = dialogs(32);
-    let config = DecoderConfig {
-        n_embd: 16,
-        n_ffn: 32,
-        context: 32,
-        ..DecoderConfig::dialog(text.tokenizer().vocab_size())
-    };
+    let config =
+        DecoderConfig { n_embd: 16, n_ffn: 32, context: 32, ..DecoderConfig::dialog(text.vocab_size()) };
     let model = Decoder::new(config).expect("a configuration that fits");
     let params: Vec<f32> = model.layout().initial(&mut Random::new(3));
     let mut trainer =

@@ -11,6 +11,7 @@ use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
+use gradus::tokenizer::Tokenizer;
 use gradus::train::{Settings, Trainer};
 
 #[path = "common/dialog_trainer.rs"]

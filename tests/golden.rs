@@ -15,6 +15,7 @@ use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
+use gradus::tokenizer::Tokenizer;
 use gradus::train::{Settings, Trainer};
 use serde::Deserialize;
 
@@ -124,7 +125,7 @@ fn library(file: &Path) -> Run {
     let invent = |_| {
         let (engine, model, params) = trainer.split_mut();
         let tokens = generate(engine, model, &params, &[bos], Stop::At(bos), &mut sampler, &mut random);
-        names.tokenizer().text(&tokens)
+        names.tokenizer().decode(&tokens)
     };
     Run { losses, samples: (0..20).map(invent).collect(), parameters }
 }

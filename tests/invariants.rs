@@ -188,7 +188,7 @@ fn what_is_unsafe_says_why_it_is_safe() {
 /// digit.
 #[test]
 fn every_weight_of_the_dialog_model_moves_in_one_step() {
-    let vocab_size = dialogs(64).tokenizer().vocab_size();
+    let vocab_size = dialogs(64).vocab_size();
     let dialog = [1, 4].map(|heads| {
         let config = DecoderConfig { n_head: heads, n_kv_head: heads, ..DecoderConfig::dialog(vocab_size) };
         ("dialog in full", config)

@@ -170,7 +170,7 @@ const DIALOG: [(Method, [f64; 10], f64); 2] = [
 #[test]
 fn dialog_in_its_preset() {
     let text = dialogs(64);
-    let config = DecoderConfig::dialog(text.tokenizer().vocab_size());
+    let config = DecoderConfig::dialog(text.vocab_size());
     assert_eq!(DIALOG.map(|(method, ..)| method), METHODS);
     for (method, figures, tolerance) in DIALOG {
         let trainer = method.learner(&config, 2, 42);

@@ -94,7 +94,7 @@ fn twice<E: Engine>(name: &str, mut make: impl FnMut(u64, usize) -> Trainer<Deco
 
 #[test]
 fn two_halves_are_a_whole() {
-    let vocab = dialogs(CONTEXT).tokenizer().vocab_size();
+    let vocab = dialogs(CONTEXT).vocab_size();
     for method in METHODS {
         // With another number of threads each time.
         let state =
@@ -115,7 +115,7 @@ fn two_halves_are_a_whole() {
 
 #[test]
 fn two_halves_on_the_scalar_engine() {
-    let vocab = dialogs(CONTEXT).tokenizer().vocab_size();
+    let vocab = dialogs(CONTEXT).vocab_size();
     twice("scalar", |seed, _| {
         let model = Decoder::new(DecoderConfig { n_layer: 1, ..config(vocab) }).expect("it fits");
         let params: Vec<f64> = model.layout().initial(&mut Random::new(seed));
@@ -133,7 +133,7 @@ fn two_halves_on_the_scalar_engine() {
 /// A trainer after three steps, and the folder in which it was saved.
 fn saved(method: Method) -> (tempfile::TempDir, Trainer<Decoder, FastEngine>) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut trainer = method.learner(&config(dialogs(CONTEXT).tokenizer().vocab_size()), 1, 1);
+    let mut trainer = method.learner(&config(dialogs(CONTEXT).vocab_size()), 1, 1);
     train(&mut trainer, 3, &mut Random::new(1), &mut EarlyStopping::new(1));
     trainer.save_state(folder.path(), "caller").expect("it can be saved");
     (folder, trainer)
@@ -141,7 +141,7 @@ fn saved(method: Method) -> (tempfile::TempDir, Trainer<Decoder, FastEngine>) {
 
 #[test]
 fn a_state_of_another_run_is_refused() {
-    let vocab = dialogs(CONTEXT).tokenizer().vocab_size();
+    let vocab = dialogs(CONTEXT).vocab_size();
     let config = config(vocab);
     let with = |settings: Settings| {
         let model = Decoder::new(config.clone()).expect("it fits");

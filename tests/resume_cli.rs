@@ -13,7 +13,6 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use gradus::Model;
 use gradus::checkpoint::{self, Checkpoint};
 use gradus::random::Random;
 use serde_json::Value;
@@ -175,7 +174,7 @@ fn ctrl_c_and_resume() {
 fn look(folder: &Path) -> Option<u64> {
     if folder.join(checkpoint::FILE).exists() {
         let model = Checkpoint::<f32>::load(folder).expect("a model that is there is whole");
-        assert_eq!(model.params.len(), model.model.layout().len());
+        assert_eq!(model.params.len(), model.model.layout().expect("a model that there is").len());
     }
     let State { description, numbers } = folder.join(FILE).exists().then(|| state(folder))?;
     assert!(numbers.contains_key("params"));

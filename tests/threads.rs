@@ -119,7 +119,7 @@ fn twenty_steps_of_training() {
     let validation = text.validation(20, 20, 64);
     for method in METHODS {
         let train = |threads: usize| {
-            let mut trainer = method.learner(&config(text.tokenizer().vocab_size()), threads, 7);
+            let mut trainer = method.learner(&config(text.vocab_size()), threads, 7);
             let (mut random, mut batch) = (Random::new(3), Batch::new());
             let mut losses = Vec::new();
             for _ in 0..20 {

@@ -4,6 +4,7 @@ use crate::model::{Cache, Model};
 use crate::params::BoundParams;
 use crate::tensor::Tensor;
 
+// ANCHOR: session
 /// One sequence that a model is reading. Sampling, and any other search for the next token, is a loop over it.
 pub trait Session {
     /// Appends tokens, at least one. Returns the logits of the token that follows the last of them: one for each token of
@@ -27,6 +28,7 @@ pub trait Session {
     /// If fewer than `len` tokens have been read.
     fn truncate(&mut self, len: usize);
 }
+// ANCHOR_END: session
 
 /// A session on the tensors of any engine: a model with its bound parameters, a cache, and a function that reads the
 /// numbers of a tensor.

@@ -44,7 +44,6 @@ impl Decoder {
     pub fn new(config: DecoderConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let mut layout = Layout::default();
-        let layout = &mut layout;
         let (vocab, width) = (config.vocab_size, config.n_embd);
         let init = Init::Normal(config.init_std);
         let mut table = |name, rows| layout.add(ParamSpec::embedding(name, rows, width, init));
@@ -53,11 +52,10 @@ impl Decoder {
         let positions = (config.position == Position::Learned)
             .then(|| table("model.embed_positions.weight", config.context));
         let lm_head = Linear::of(table("lm_head.weight", vocab));
-        let mut norm = |on: bool, name: &str| on.then(|| config.norm(layout, name, width));
+        let mut norm = |on: bool, name: &str| on.then(|| config.norm(&mut layout, name, width));
         let embedding_norm = norm(config.embedding_norm, "model.embed_norm");
         let final_norm = norm(config.final_norm, "model.norm");
-        let blocks = (0..config.n_layer).map(|layer| Block::new(&config, layer, layout)).collect();
-        let layout = std::mem::take(layout);
+        let blocks = (0..config.n_layer).map(|layer| Block::new(&config, layer, &mut layout)).collect();
         Ok(Decoder { config, layout, tokens, positions, embedding_norm, blocks, final_norm, lm_head })
     }
 

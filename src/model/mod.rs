@@ -17,6 +17,7 @@ mod decoder;
 mod feed_forward;
 mod linear;
 mod norm;
+mod spec;
 
 pub use attention::Attention;
 pub use config::{Activation, ConfigError, DecoderConfig, Position};
@@ -24,6 +25,7 @@ pub use decoder::Decoder;
 pub use feed_forward::FeedForward;
 pub use linear::{Linear, LowRank};
 pub use norm::Norm;
+pub use spec::{ModelSpec, SavedModel};
 
 use crate::counter_rng::CounterRng;
 use crate::data::Batch;

@@ -61,7 +61,11 @@ impl<R: Real> Adam<R> {
     }
 
     /// For those trainable parameters of a layout that `which` picks. The others are left alone.
-    pub fn for_some(layout: &Layout, settings: AdamSettings, which: impl Fn(&ParamSpec) -> bool) -> Self {
+    pub(super) fn for_some(
+        layout: &Layout,
+        settings: AdamSettings,
+        which: impl Fn(&ParamSpec) -> bool,
+    ) -> Self {
         let mut count = 0;
         let part = |(spec, params, gradient): (&ParamSpec, Range<usize>, Range<usize>)| {
             let moments = count..count + params.len();

@@ -16,10 +16,7 @@ pub fn on_scalar<M: Model>(
     params: &[f32],
 ) -> Trainer<M, ScalarEngine> {
     let optimizer: Box<dyn Optimizer<f64>> = match method {
-        Method::Muon => Box::new(Narrowed {
-            optimizer: method.optimizer(model.layout(), &ThreadPool::new(2)),
-            params: params.to_vec(),
-        }),
+        Method::Muon => Box::new(Narrowed(method.optimizer(model.layout(), &ThreadPool::new(2)))),
         Method::Adamw => Box::new(Adam::new(model.layout(), ADAMW)),
     };
     let wide = params.iter().map(|&w| f64::from(w)).collect();
@@ -27,16 +24,14 @@ pub fn on_scalar<M: Model>(
 }
 
 /// An optimizer of 32 bits behind the interface of one of 64.
-struct Narrowed {
-    optimizer: Box<dyn Optimizer<f32>>,
-    params: Vec<f32>,
-}
+struct Narrowed(Box<dyn Optimizer<f32>>);
 
 impl Optimizer<f64> for Narrowed {
     fn update(&mut self, params: &mut [f64], gradient: &[f64], learning_rate: f64) {
-        let gradient: Vec<f32> = gradient.iter().map(|&g| g as f32).collect();
-        self.optimizer.update(&mut self.params, &gradient, learning_rate);
-        params.iter_mut().zip(&self.params).for_each(|(to, &w)| *to = f64::from(w));
+        let [mut narrow, gradient] =
+            [&*params, gradient].map(|numbers| numbers.iter().map(|&x| x as f32).collect::<Vec<_>>());
+        self.0.update(&mut narrow, &gradient, learning_rate);
+        params.iter_mut().zip(narrow).for_each(|(to, w)| *to = f64::from(w));
     }
 
     fn state(&mut self) -> Vec<(&'static str, &mut [f64])> {
@@ -44,10 +39,10 @@ impl Optimizer<f64> for Narrowed {
     }
 
     fn steps(&self) -> usize {
-        self.optimizer.steps()
+        self.0.steps()
     }
 
     fn set_steps(&mut self, steps: usize) {
-        self.optimizer.set_steps(steps);
+        self.0.set_steps(steps);
     }
 }

@@ -1,16 +1,15 @@
-//! Numbers under names, with a description as JSON, in one safetensors file that is never half written.
+//! The safetensors format: matrices under names, and in the file's metadata a description as JSON.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::CheckpointError;
+use super::{CheckpointError, write_atomically};
 use crate::real::Real;
 
 /// The key of the metadata under which the description stands.
@@ -26,24 +25,33 @@ pub type Entry<'a, R> = (&'a str, [usize; 2], &'a [R]);
 /// If the system refuses.
 ///
 /// # Panics
-/// If a matrix has not as many numbers as its shape says, or two have the same name.
+/// If a matrix does not have as many numbers as its shape says, or two have the same name.
 pub fn write<R: Real>(
     path: &Path,
     description: &impl Serialize,
     entries: &[Entry<'_, R>],
 ) -> Result<(), CheckpointError> {
     let description = serde_json::to_string(description).expect("a description is plain JSON");
-    let numbers: Vec<Vec<u8>> = entries.iter().map(|(_, _, numbers)| to_bytes(numbers)).collect();
-    let views = entries.iter().zip(&numbers).map(|((name, shape, _), bytes)| {
+    let bytes: Vec<Vec<u8>> = entries.iter().map(|(_, _, numbers)| to_bytes(numbers)).collect();
+    let views = entries.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
         let view = TensorView::new(dtype::<R>(), shape.to_vec(), bytes);
         (*name, view.expect("as many numbers as the shape says"))
     });
-    let metadata = HashMap::from([(KEY.to_owned(), description)]);
-    let bytes = safetensors::serialize(views, Some(metadata)).expect("names are distinct");
+    write_views(path, description, views.collect())
+}
+
+/// What does not depend on the type of the numbers.
+fn write_views(
+    path: &Path,
+    description: String,
+    views: Vec<(&str, TensorView<'_>)>,
+) -> Result<(), CheckpointError> {
+    let metadata = [(KEY.to_owned(), description)].into_iter().collect();
+    let bytes = ::safetensors::serialize(views, Some(metadata)).expect("names are distinct");
     write_atomically(path, &bytes)
 }
 
-/// A file's description and matrices, checked on the way out.
+/// A file's description and matrices, checked as they are read.
 pub struct TensorFile<'a, D> {
     /// What the file says about itself.
     pub description: D,
@@ -51,19 +59,14 @@ pub struct TensorFile<'a, D> {
 }
 
 impl<'a, D: DeserializeOwned> TensorFile<'a, D> {
-    /// Understands the bytes of a file.
+    /// Parses the bytes of a file.
     ///
     /// # Errors
     /// Says what is wrong with them.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
-        let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-        // The crate would take the last of two matrices with the same name; here neither is trusted.
-        serde_json::from_slice::<DistinctKeys>(&bytes[8..8 + length]).map_err(|error| error.to_string())?;
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-        let text = text.ok_or("its metadata does not describe anything of gradus")?;
-        let description =
-            serde_json::from_str(text).map_err(|error| format!("its description does not parse: {error}"))?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+        let (description, tensors) = parts(bytes)?;
+        let description = serde_json::from_str(&description)
+            .map_err(|error| format!("its description does not parse: {error}"))?;
         Ok(TensorFile { description, tensors })
     }
 
@@ -101,23 +104,31 @@ impl<'a, D: DeserializeOwned> TensorFile<'a, D> {
     }
 }
 
-/// Reads a file and lets `understand` make something of its bytes.
+/// The text of the description, and the matrices.
+fn parts(bytes: &[u8]) -> Result<(String, SafeTensors<'_>), String> {
+    let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    // The crate would take the last of two matrices with the same name; here such a file is refused.
+    serde_json::from_slice::<DistinctKeys>(&bytes[8..8 + length]).map_err(|error| error.to_string())?;
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+    let text = text.ok_or("its metadata does not describe anything of gradus")?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    Ok((text.clone(), tensors))
+}
+
+/// Reads a file and parses its bytes.
 ///
 /// # Errors
-/// If it cannot be read, or if `understand` says that it is damaged.
-pub fn read<T>(
-    path: &Path,
-    understand: impl FnOnce(&[u8]) -> Result<T, String>,
-) -> Result<T, CheckpointError> {
+/// If it cannot be read, or if `parse` says that it is damaged.
+pub fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, CheckpointError> {
     let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
         doing: "read",
         path: path.to_owned(),
         source,
     })?;
-    understand(&bytes).map_err(|problem| CheckpointError::Damaged { path: path.to_owned(), problem })
+    parse(&bytes).map_err(|problem| CheckpointError::Damaged { path: path.to_owned(), problem })
 }
 
-/// A JSON object of which nothing is kept, but which must not have the same key twice.
+/// Any JSON object without two equal keys. Nothing of it is kept.
 struct DistinctKeys;
 
 impl<'de> Deserialize<'de> for DistinctKeys {
@@ -163,51 +174,4 @@ fn to_bytes<R: Real>(weights: &[R]) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// Replaces a file, or writes a new one, so that it is never half written: beside it, synced, renamed, and then the
-/// folder synced.
-///
-/// # Errors
-/// If the system refuses; then what was there before is there still.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let fail = |doing, path: &Path| {
-        let path = path.to_owned();
-        move |source| CheckpointError::Io { doing, path, source }
-    };
-    fs::create_dir_all(folder).map_err(fail("made", folder))?;
-    // Always under the same name: what a killed process left behind is written over by the next.
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".part");
-    let beside = folder.join(name);
-    let written = OpenOptions::new().write(true).create(true).truncate(false).open(&beside);
-    let mut file = written.map_err(fail("written", path))?;
-    // Whoever else is writing the same file right now has locked it.
-    file.try_lock().map_err(|error| fail("written", path)(error.into()))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        // It may have done its work since, and put in its place what was opened here.
-        let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        let there = fs::metadata(&beside).and_then(|there| Ok(same(there, file.metadata()?)));
-        if !there.is_ok_and(|same| same) {
-            let busy = std::io::Error::new(std::io::ErrorKind::WouldBlock, "another program is writing it");
-            return Err(fail("written", path)(busy));
-        }
-    }
-    let result = file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
-    result.and_then(|()| fs::rename(&beside, path)).map_err(|error| {
-        fs::remove_file(&beside).ok();
-        fail("written", path)(error)
-    })?;
-    // On systems where a folder cannot be opened, the rename itself has to do.
-    if let Ok(folder) = File::open(folder) {
-        folder.sync_all().ok();
-    }
-    Ok(())
 }
