@@ -19,7 +19,7 @@ mod program;
 #[path = "common/refusal.rs"]
 mod refusal;
 
-use program::{Ended, example, run};
+use program::{Output, example, run};
 use refusal::{assert_refused, content};
 
 /// A model that learns in no time.
@@ -66,7 +66,7 @@ fn text() -> String {
     path.into_os_string().into_string().expect("a path of plain letters")
 }
 
-fn dialog<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
+fn dialog<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     run(Command::new(example("dialog")).args(args))
 }
 

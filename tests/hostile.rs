@@ -63,7 +63,7 @@ fn load<R: Real>(folder: &Path, bytes: &[u8]) -> Result<Checkpoint<R>, String> {
     // A new file each time: some file systems flush one that is written over, which takes its time.
     fs::remove_file(&path).ok();
     fs::write(&path, bytes).expect("the file can be written");
-    let (result, _, largest) = allocator::watched(|| Checkpoint::<R>::load(folder));
+    let (result, _, largest) = allocator::count_allocations(|| Checkpoint::<R>::load(folder));
     assert!(largest <= ENOUGH, "{largest} bytes for a file of {}", bytes.len());
     match result {
         Ok(checkpoint) => {

@@ -22,7 +22,7 @@ mod program;
 #[path = "common/refusal.rs"]
 mod refusal;
 
-use program::{Ended, example, run};
+use program::{Output, example, run};
 use refusal::{assert_refused, content};
 
 /// A folder with some small files of names in it.
@@ -64,7 +64,7 @@ impl Place {
     }
 }
 
-fn names<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
+fn names<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     run(Command::new(example("names")).args(args))
 }
 

@@ -93,7 +93,7 @@ impl Background {
     }
 }
 
-/// Takes out of a description what the clock put in.
+/// Removes the measured times from a description.
 fn without_time(mut description: Value) -> Value {
     fn clean(value: &mut Value) {
         match value {
@@ -121,8 +121,8 @@ fn assert_same(ours: &Path, theirs: &Path) {
 #[test]
 fn ctrl_c_and_resume() {
     let place = tempfile::tempdir().expect("a folder");
-    let path = |name: &str| place.path().join(name).into_os_string().into_string().expect("plain letters");
-    let text = text().into_os_string().into_string().expect("a path of plain letters");
+    let path = |name: &str| place.path().join(name).into_os_string().into_string().expect("a UTF-8 path");
+    let text = text().into_os_string().into_string().expect("a UTF-8 path");
     let sizes = "--validate-every 10 --sample-every 15 --layers 2 --embd 64 --heads 2 --ffn 128 \
                  --context 32 --batch 32 --weighting --smoothing 0.1 --tokens 20";
     let steps_done = |folder: &str| state(Path::new(folder)).description["step"].as_u64().expect("a number");
@@ -248,15 +248,15 @@ fn kill_at_any_moment() {
     const KILLS: usize = 32;
     let place = tempfile::tempdir().expect("a folder");
     let path = |name: &str| place.path().join(name);
-    let text = text().into_os_string().into_string().expect("a path of plain letters");
+    let text = text().into_os_string().into_string().expect("a UTF-8 path");
     let sizes = "--steps 1000000 --sample-every 1000000 --patience 1000000 --layers 2 --embd 64 --heads 1 --ffn 128 \
                  --context 2 --batch 2";
     let fresh = |folder: &Path, metrics: &Path| {
-        let fixed = ["--data", &text, "--save", folder.to_str().expect("plain letters")];
+        let fixed = ["--data", &text, "--save", folder.to_str().expect("a UTF-8 path")];
         endless(&fixed.into_iter().chain(sizes.split_whitespace()).collect::<Vec<_>>(), metrics)
     };
     let resumed = |folder: &Path, metrics: &Path| {
-        endless(&["--resume", folder.to_str().expect("plain letters")], metrics)
+        endless(&["--resume", folder.to_str().expect("a UTF-8 path")], metrics)
     };
 
     let folder = &path("killed");

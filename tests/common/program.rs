@@ -20,9 +20,9 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
-/// How a program ended.
+/// The exit code and output of a program.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Output {
     /// The exit code; `None` if a signal killed it.
     pub code: Option<i32>,
     pub stdout: String,
@@ -33,7 +33,7 @@ pub struct Ended {
 pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs a program to its end. One that hangs is killed, so that it does not stop all tests.
-pub fn run(command: &mut Command) -> Ended {
+pub fn run(command: &mut Command) -> Output {
     let folder = tempfile::tempdir().expect("a folder for the output");
     let (out, err) = (folder.path().join("out"), folder.path().join("err"));
     let create = |path: &Path| File::create(path).expect("a file for the output");
@@ -43,7 +43,7 @@ pub fn run(command: &mut Command) -> Ended {
     let start = Instant::now();
     while start.elapsed() < LIMIT {
         if let Some(status) = child.try_wait().expect("its status") {
-            return Ended { code: status.code(), stdout: read(&out), stderr: read(&err) };
+            return Output { code: status.code(), stdout: read(&out), stderr: read(&err) };
         }
         sleep(Duration::from_millis(2)); // and look again
     }
