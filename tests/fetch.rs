@@ -66,9 +66,9 @@ impl Server {
         let files = files.iter().map(|(name, body)| (name.to_string(), body.to_vec())).collect();
         let content = Arc::new(Mutex::new(Content { files, tag: "\"first\"" }));
         let server = Server { url, requests: requests.clone(), content: content.clone() };
-        let mut replies = replies.to_vec().into_iter();
+        let replies = replies.to_vec();
         std::thread::spawn(move || {
-            let mut silent = Vec::new();
+            let (mut silent, mut replies) = (Vec::new(), replies.into_iter());
             for stream in listener.incoming().flatten() {
                 let content = content.lock().unwrap().clone();
                 match replies.next().unwrap_or(Reply::Good) {
