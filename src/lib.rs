@@ -62,3 +62,8 @@ pub use engine::Engine;
 pub use function::{BinaryOp, UnaryOp};
 pub use model::Model;
 pub use tensor::Tensor;
+
+/// The code of the front page, compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

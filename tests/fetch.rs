@@ -68,8 +68,7 @@ impl Server {
         let server = Server { url, requests: requests.clone(), content: content.clone() };
         let replies = replies.to_vec();
         std::thread::spawn(move || {
-            let mut replies = replies.into_iter();
-            let mut silent = Vec::new();
+            let (mut silent, mut replies) = (Vec::new(), replies.into_iter());
             for stream in listener.incoming().flatten() {
                 let content = content.lock().unwrap().clone();
                 match replies.next().unwrap_or(Reply::Good) {

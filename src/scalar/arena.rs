@@ -58,7 +58,7 @@ impl Arena {
         let grad = Vec::with_capacity_in(pages * PAGE, bump);
         let visited = Vec::with_capacity_in(pages, bump);
         let tape = Vec::with_capacity_in(nodes, bump);
-        let nodes = Nodes { data, grads: Gradients { grad, visited, generation: 0 }, tape };
+        let nodes = Nodes { data, grad, visited, generation: 0, tape };
         bump.alloc(Graph { arena, nodes: RefCell::new(nodes), labels: RefCell::new(Vec::new_in(bump)) })
     }
     // ANCHOR_END: graph
@@ -121,6 +121,14 @@ impl<'g> Graph<'g> {
         }
         let copy = |_, at: usize| Op::Unary(UnaryOp::Identity, values[at].place);
         Value { place: first.graph.make(1, values.len(), copy), ..first }
+    }
+}
+
+impl Nodes<'_> {
+    /// The gradients, to be added to, and what backward reads: the numbers and the tape.
+    pub(super) fn gradients(&mut self) -> (Gradients<'_>, &[f64], &[(u32, Op)]) {
+        let Nodes { data, grad, visited, generation, tape } = self;
+        (Gradients { grad, visited, generation: *generation }, data, tape)
     }
 }
 

@@ -37,10 +37,14 @@ pub struct Graph<'g> {
     pub(super) labels: RefCell<Vec<'g, (u32, &'g str)>>,
 }
 
-/// The numbers of a graph, each at its place, their gradients, and the tape.
+/// The numbers of a graph, each at its place in `data` and in `grad`, and the tape.
 pub(super) struct Nodes<'g> {
     pub(super) data: Vec<'g, f64>,
-    pub(super) grads: Gradients<'g>,
+    pub(super) grad: Vec<'g, f64>,
+    /// For every [`PAGE`] of numbers, the last backward pass that visited one of them. Passes count from 1.
+    pub(super) visited: Vec<'g, u32>,
+    /// The number of the last backward pass.
+    pub(super) generation: u32,
     /// For each number that was made from others its place, and how it was made.
     pub(super) tape: Vec<'g, (u32, Op)>,
 }
@@ -152,33 +156,24 @@ fn add_scaled(to: &mut [f64], g: f64, from: &[f64]) {
     to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to += g * from);
 }
 
-/// The gradients of all numbers that there were at the last backward pass.
-pub(super) struct Gradients<'g> {
-    pub(super) grad: Vec<'g, f64>,
-    /// For every [`PAGE`] of numbers, the last pass that visited one of them. Passes count from 1.
-    pub(super) visited: Vec<'g, u32>,
-    /// The number of the last backward pass.
+/// The gradients of all numbers, during a backward pass or after it.
+pub(super) struct Gradients<'a> {
+    pub(super) grad: &'a mut [f64],
+    pub(super) visited: &'a mut [u32],
     pub(super) generation: u32,
 }
 
-/// How many numbers side by side share a visited mark. With a mark for each, a step would take half as long again.
-pub(super) const PAGE: usize = 16;
+/// How many numbers side by side share a visited mark, since it is tested at every operand.
+pub(super) const PAGE: usize = 64;
 
 impl Gradients<'_> {
-    /// A new pass begins, over so many numbers.
-    fn begin_pass(&mut self, numbers: usize) {
-        self.generation += 1;
-        self.visited.resize(numbers.div_ceil(PAGE), 0);
-        self.grad.resize(self.visited.len() * PAGE, 0.0);
-    }
-
     // ANCHOR: visit
-    /// Marks a page as visited by this pass. If it was not, its gradients are left over from an earlier pass, and start from
-    /// zero. So nothing has to be cleared before a pass, and a second pass over the same graph is right too.
+    /// Marks a page as visited by this pass. If it was not, its gradients are left over from an earlier pass, if there was
+    /// one, and start from zero. So a second pass over the same graph is right too.
     #[inline(always)]
     fn visit(&mut self, page: usize) {
-        if self.visited[page] != self.generation {
-            self.visited[page] = self.generation;
+        let last_visit = std::mem::replace(&mut self.visited[page], self.generation);
+        if last_visit != self.generation && last_visit != 0 {
             self.grad[page * PAGE..][..PAGE].fill(0.0);
         }
     }
@@ -195,7 +190,9 @@ impl Gradients<'_> {
     #[inline(always)]
     pub(super) fn of(&mut self, first: u32, len: u32) -> &mut [f64] {
         let span = span(first, len);
-        (span.start / PAGE..(span.end - 1) / PAGE + 1).for_each(|page| self.visit(page));
+        let (page, last) = (span.start / PAGE, (span.end - 1) / PAGE);
+        self.visit(page);
+        (page + 1..last + 1).for_each(|page| self.visit(page));
         &mut self.grad[span]
     }
 }
@@ -207,8 +204,12 @@ impl<'g> Value<'g> {
     /// No sort is needed: operands are older than their result, so from the tape's end we reach a number only after all that
     /// was made from it. No recursion either, however deep the graph. A gradient of zero does not flow on.
     pub fn backward(self) {
-        let Nodes { data, grads, tape } = &mut *self.graph.nodes.borrow_mut();
-        grads.begin_pass(data.len());
+        let nodes = &mut *self.graph.nodes.borrow_mut();
+        let pages = nodes.data.len().div_ceil(PAGE);
+        nodes.visited.resize(pages, 0);
+        nodes.grad.resize(pages * PAGE, 0.0);
+        nodes.generation += 1;
+        let (grads, data, tape) = &mut nodes.gradients();
         *grads.at(self.place) = 1.0;
         for &(place, op) in tape.iter().rev() {
             let at = place as usize;
@@ -226,8 +227,8 @@ impl<'g> Value<'g> {
 
     /// How much the value on which [`backward`](Value::backward) was called last changes per unit of this one.
     pub fn grad(self) -> f64 {
-        let (grads, at) = (&self.graph.nodes.borrow().grads, self.place as usize);
-        if grads.visited.get(at / PAGE) == Some(&grads.generation) { grads.grad[at] } else { 0.0 }
+        let (nodes, at) = (self.graph.nodes.borrow(), self.place as usize);
+        if nodes.visited.get(at / PAGE) == Some(&nodes.generation) { nodes.grad[at] } else { 0.0 }
     }
 
     fn make(self, op: Op) -> Self {
