@@ -11,9 +11,11 @@ use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Result, ensure};
 use clap::Parser;
-use gradus::data::fetch::{CATALOGUE, Dataset, Event, Options, Outcome, State, fetch, find};
+use gradus::data::fetch::{CATALOGUE, Dataset, Event, FetchError, Options, Outcome, State, fetch, find};
 use indicatif::{ProgressBar, ProgressStyle};
+use support::{Given, Program, Usage, say};
 
 /// Downloads public data sets and checks each against its sha256.
 ///
@@ -28,10 +30,10 @@ struct Args {
     /// Show what there is, and what is here already
     #[arg(long, conflicts_with = "check")]
     list: bool,
-    /// CounterRng what is here already, and download nothing
+    /// Hash what is here already, and download nothing
     #[arg(long)]
     check: bool,
-    /// The folder to work in [default: $GRADUS_DATASETS, else datasets/downloads in the crate]
+    /// The folder to work in [default: $GRADUS_DATASETS, else datasets/downloads in the repository]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
     /// A mirror: take URL/FILE instead of the publisher's address
@@ -55,32 +57,28 @@ Examples:
 
 Exit status: 0 when all is well, 1 when something is missing or wrong, 2 for a wrong command line.";
 
-fn main() -> ExitCode {
-    sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
-    let args = Args::parse();
-    let sets = match choose(&args.names) {
-        Ok(sets) => sets,
-        Err(message) => {
-            complain(&format!("{message}\n  See --list for all of them."));
-            return ExitCode::from(2);
-        }
-    };
-    let dir = args.to.clone().unwrap_or_else(default_dir);
-    let well = if args.list {
-        list(&sets, &dir)
-    } else if args.check {
-        check(&sets, &dir, !args.names.is_empty())
-    } else {
-        download(&sets, &dir, &args)
-    };
-    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+impl Program for Args {
+    fn run(&self, _: &Given) -> Result<()> {
+        let sets =
+            choose(&self.names).map_err(|error| Usage(format!("{error}\n  See --list for all of them")))?;
+        let dir = self.to.clone().unwrap_or_else(default_dir);
+        let well = if self.list {
+            list(&sets, &dir)
+        } else if self.check {
+            check(&sets, &dir, !self.names.is_empty())
+        } else {
+            download(&sets, &dir, self)
+        };
+        ensure!(well, "not all is there and as it should be: see above");
+        Ok(())
+    }
 }
 
 /// The data sets of these names, each once and in the catalogue's order; all of them if none is named.
-fn choose(names: &[String]) -> Result<Vec<&'static Dataset<'static>>, String> {
+fn choose(names: &[String]) -> Result<Vec<&'static Dataset<'static>>, FetchError> {
     let mut chosen = BTreeSet::new();
     for name in names.iter().filter(|name| *name != "all") {
-        chosen.insert(find(name).map_err(|error| error.to_string())?.name);
+        chosen.insert(find(name)?.name);
     }
     let all = names.is_empty() || names.iter().any(|name| name == "all");
     Ok(CATALOGUE.iter().filter(|data| all || chosen.contains(data.name)).collect())
@@ -89,7 +87,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Dataset<'static>>, String> {
 fn default_dir() -> PathBuf {
     match std::env::var_os("GRADUS_DATASETS") {
         Some(dir) if !dir.is_empty() => dir.into(),
-        _ => Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/downloads"),
+        _ => Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("datasets").join("downloads"),
     }
 }
 
@@ -113,7 +111,7 @@ fn list(sets: &[&Dataset<'_>], dir: &Path) -> bool {
     for (index, data) in notes.enumerate() {
         let _ = writeln!(table, "{}{}: {}.", if index == 0 { "\n" } else { "" }, data.name, data.note);
     }
-    say(table.trim_end());
+    say!("{}", table.trim_end());
     well
 }
 
@@ -141,7 +139,7 @@ fn check(sets: &[&Dataset<'_>], dir: &Path, named: bool) -> bool {
     let mut well = true;
     for data in sets {
         if data.files.is_empty() && named {
-            say(&format!("{}: {}", data.name, data.note));
+            say!("{}: {}", data.name, data.note);
         }
         for file in data.files {
             let path = dir.join(file.path);
@@ -159,7 +157,7 @@ fn check(sets: &[&Dataset<'_>], dir: &Path, named: bool) -> bool {
                 Err(error) => (false, error.to_string()),
             };
             well &= good;
-            say(&verdict);
+            say!("{verdict}");
         }
     }
     well
@@ -179,7 +177,7 @@ fn download(sets: &[&Dataset<'_>], dir: &Path, args: &Args) -> bool {
     let mut well = true;
     for data in sets {
         if data.files.is_empty() {
-            say(&format!("{}: {}", data.name, data.note));
+            say!("{}: {}", data.name, data.note);
             continue;
         }
         let mut display = Display { name: data.name, bar: None };
@@ -198,13 +196,13 @@ fn download(sets: &[&Dataset<'_>], dir: &Path, args: &Args) -> bool {
 
 fn report(data: &Dataset<'_>, path: &Path, outcome: &Outcome) {
     let (name, path) = (data.name, path.display());
-    say(&match outcome {
-        Outcome::Present => format!("{name}: {path} is here already, sha256 as expected"),
-        Outcome::Downloaded => format!("{name}: {path}, sha256 as expected ({})", data.licence),
+    match outcome {
+        Outcome::Present => say!("{name}: {path} is here already, sha256 as expected"),
+        Outcome::Downloaded => say!("{name}: {path}, sha256 as expected ({})", data.licence),
         Outcome::Changed { sha256 } => {
-            format!("{name}: {path} is NOT the file the catalogue knows: sha256 {sha256}")
+            say!("{name}: {path} is NOT the file the catalogue knows: sha256 {sha256}");
         }
-    });
+    }
 }
 
 /// A bar where there is a terminal to draw it on, plain lines elsewhere.
@@ -275,12 +273,11 @@ fn human(bytes: u64) -> String {
     }
 }
 
-/// A line on standard output. Nobody reading it (`| head`) is no reason to panic.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
 /// A line on standard error.
 fn complain(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn main() -> ExitCode {
+    Args::start()
 }

@@ -1,11 +1,13 @@
 //! A number that remembers: the first page of micrograd. Try `cargo run --example value`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
 use gradus::checkpoint::write_atomically;
 use gradus::scalar::{Arena, Graph, Value};
+use support::{Given, Program, say};
 
 /// Calculates with numbers that remember how they were made, asks them for gradients, and draws them.
 #[derive(Parser)]
@@ -44,38 +46,45 @@ fn neuron<'g>(graph: &'g Graph<'g>) -> (Value<'g>, [Value<'g>; 5]) {
 }
 // ANCHOR_END: neuron
 
-fn main() -> Result<()> {
-    sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
-    let args = Args::parse();
-    let mut arena = Arena::new();
-    let graph = arena.graph();
-    let (a, b) = (graph.value(-4.0).label("a"), graph.value(2.0).label("b"));
-    let g = expression(a, b).label("g");
-    g.backward(); // from here on, every value knows how much g would change with it
-    println!("The expression: {} values.      micrograd says", graph.len());
-    let known = [("g", g.data(), 24.7041), ("dg/da", a.grad(), 138.8338), ("dg/db", b.grad(), 645.5773)];
-    for (name, found, known) in known {
-        println!("  {name:5} = {found:8.4}             {known:8.4}");
-        ensure!((found - known).abs() < 0.00005, "{name} is not what micrograd says");
-    }
-    draw(g, &args.svg.join("value.svg"), args.dot)?;
+impl Program for Args {
+    fn run(&self, _: &Given) -> Result<()> {
+        let mut arena = Arena::new();
+        let graph = arena.graph();
+        let (a, b) = (graph.value(-4.0).label("a"), graph.value(2.0).label("b"));
+        let g = expression(a, b).label("g");
+        g.backward(); // from here on, every value knows how much g would change with it
+        say!("The expression: {} values.      micrograd says", graph.len());
+        let known = [("g", g.data(), 24.7041), ("dg/da", a.grad(), 138.8338), ("dg/db", b.grad(), 645.5773)];
+        for (name, found, known) in known {
+            say!("  {name:5} = {found:8.4}             {known:8.4}");
+            ensure!((found - known).abs() < 0.00005, "{name} is not what micrograd says");
+        }
+        self.draw(g, "value.svg")?;
 
-    let (o, inputs) = neuron(arena.graph()); // in the same memory: `a`, `b` and `g` are gone
-    o.backward();
-    println!("The neuron: o = {:.4}", o.data());
-    for (name, input) in ["x1", "w1", "x2", "w2", "b"].iter().zip(inputs) {
-        println!("  {name:2} = {:7.4}   do/d{name:2} = {:7.4}", input.data(), input.grad());
+        let (o, inputs) = neuron(arena.graph()); // in the same memory: `a`, `b` and `g` are gone
+        o.backward();
+        say!("The neuron: o = {:.4}", o.data());
+        for (name, input) in ["x1", "w1", "x2", "w2", "b"].iter().zip(inputs) {
+            say!("  {name:2} = {:7.4}   do/d{name:2} = {:7.4}", input.data(), input.grad());
+        }
+        self.draw(o, "neuron.svg")
     }
-    draw(o, &args.svg.join("neuron.svg"), args.dot)
 }
 
-/// Writes the picture of all that a value was made from.
-fn draw(value: Value<'_>, path: &Path, dot: bool) -> Result<()> {
-    let diagram = value.diagram();
-    write_atomically(path, diagram.to_svg().as_bytes())?;
-    println!("drawn: {}", path.display());
-    if dot {
-        print!("{}", diagram.to_dot());
+impl Args {
+    /// Writes the picture of all that a value was made from.
+    fn draw(&self, value: Value<'_>, name: &str) -> Result<()> {
+        let path = self.svg.join(name);
+        let diagram = value.diagram();
+        write_atomically(&path, diagram.to_svg().as_bytes())?;
+        say!("drawn: {}", path.display());
+        if self.dot {
+            say!("{}", diagram.to_dot().trim_end());
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+fn main() -> ExitCode {
+    Args::start()
 }

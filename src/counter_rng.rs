@@ -1,31 +1,30 @@
-//! Randomness without a state: the n-th number of a stream is computed from n.
+//! Random numbers without a state: the n-th number of a stream is computed from n.
 //!
-//! Dropout needs this. A mask that is a function of a key and of each element's place need not be stored for
-//! the backward pass, can be computed in any order and on any number of threads, and is the same in
-//! every engine.
+//! This is for dropout. Whether an element is dropped is a function of a key and of the element's index. So the mask need
+//! not be stored for the backward pass, can be computed in any order on any number of threads, and is the same in every
+//! engine.
 
-/// The key of a stream of random bits.
+/// A stream of random bits (a counter-based generator).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CounterRng {
     key: u32,
-    /// The place at which the stream begins.
+    /// The index of the first number.
     start: u32,
 }
 
 impl CounterRng {
-    /// The stream with this number.
+    /// The stream of this seed.
     pub fn new(seed: u64) -> Self {
         CounterRng { key: mix(seed as u32 ^ mix((seed >> 32) as u32 ^ 0x9e37_79b9)), start: 0 }
     }
 
-    /// A stream that depends on this one and on `part`: one for each step, layer and place of use.
-    pub fn fork(self, part: u32) -> Self {
-        let key =
-            mix(self.key.wrapping_add(0x9e37_79b9) ^ mix(part.wrapping_mul(0x85eb_ca6b).wrapping_add(1)));
+    /// A stream of its own for each `id`: for each step, each layer and each use of dropout in it.
+    pub fn fork(self, id: u32) -> Self {
+        let key = mix(self.key.wrapping_add(0x9e37_79b9) ^ mix(id.wrapping_mul(0x85eb_ca6b).wrapping_add(1)));
         CounterRng { key, start: 0 }
     }
 
-    /// The same stream without its first `count` places.
+    /// The same stream without its first `count` numbers.
     pub fn skip(self, count: u32) -> Self {
         CounterRng { start: self.start.wrapping_add(count), ..self }
     }
@@ -44,15 +43,15 @@ impl CounterRng {
     }
     // ANCHOR_END: drops
 
-    /// The bits below which an element is dropped.
+    /// An element is dropped if its bits are below this.
     #[inline]
     pub fn threshold(rate: f64) -> u32 {
         (rate * 4_294_967_296.0) as u32
     }
 }
 
-/// A permutation of the 32-bit numbers that scatters neighbours (two rounds of multiply and xor-shift with constants
-/// found by Wellons' hash prospector, 2018).
+/// A hash: a permutation of the 32-bit numbers that maps neighbours to unrelated numbers (two rounds of multiply and
+/// xor-shift, with constants found by Wellons' hash prospector, 2018).
 #[inline]
 fn mix(mut x: u32) -> u32 {
     x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
@@ -65,16 +64,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drops_as_often_as_asked_in_every_stream() {
+    fn every_stream_drops_at_the_given_rate() {
         for seed in 0..20 {
-            let hash = CounterRng::new(seed).fork(3);
-            let dropped = (0..100_000).filter(|&i| hash.drops(i, 0.1)).count();
+            let rng = CounterRng::new(seed).fork(3);
+            let dropped = (0..100_000).filter(|&i| rng.drops(i, 0.1)).count();
             assert!((9_600..10_400).contains(&dropped), "seed {seed}: {dropped}");
         }
     }
 
     #[test]
-    fn streams_and_neighbours_are_unrelated() {
+    fn streams_and_neighbours_are_independent() {
         let (a, b) = (CounterRng::new(1).fork(0), CounterRng::new(1).fork(1));
         let both = (0..100_000).filter(|&i| a.drops(i, 0.5) && b.drops(i, 0.5)).count();
         let next = (0..100_000).filter(|&i| a.drops(i, 0.5) && a.drops(i + 1, 0.5)).count();

@@ -1,16 +1,21 @@
-//! The boundary between what is generic over tensors (models) and what is not (training, generation).
+//! The boundary between models, which are generic over tensors, and training and generation, which are not.
+
+mod session;
+
+pub use session::{CachedSession, Session};
 
 use crate::data::Batch;
 use crate::model::{Mode, Model};
 use crate::real::Real;
 
-/// Something that runs models: weights and a batch go in, a loss and its gradient come out.
+/// Something that runs models: parameters and a batch go in, a loss and its gradient come out.
 pub trait Engine {
     /// The type of its numbers: `f64` or `f32`.
     type Real: Real;
 
-    /// The weighted mean loss of a batch, in nats a token, and the gradient of it with respect to every weight,
-    /// written over `gradient` in the order of the model's layout.
+    /// The weighted mean loss of a batch, in nats a token. Overwrites `gradient` with its gradient: one number for each
+    /// trainable number, in the order of the model's layout
+    /// ([`trainable_len`](crate::params::Layout::trainable_len) in all).
     fn gradient<M: Model>(
         &mut self,
         model: &M,
@@ -20,19 +25,19 @@ pub trait Engine {
         gradient: &mut [Self::Real],
     ) -> f64;
 
-    /// The weighted mean loss of a batch without dropout or smoothing.
+    /// The weighted mean loss of a batch, in nats a token, without dropout or label smoothing.
     fn loss<M: Model>(&mut self, model: &M, params: &[Self::Real], batch: &Batch) -> f64;
 
-    /// The loss of each token of the batch that [`gradient`](Engine::gradient) or [`loss`](Engine::loss) saw last.
+    /// The loss of each token in the last call of [`gradient`](Engine::gradient) or [`loss`](Engine::loss).
     fn token_losses(&self) -> &[f64];
 
-    /// Reads a prompt, which must not be empty, and then asks again and again for the next token: `next` gets the
-    /// logits over the vocabulary, and answers with the token that is to follow, or `None` to stop.
-    fn generate<M: Model>(
+    /// Opens a decoding [`Session`], calls `work` with it, and returns the result of `work`.
+    ///
+    /// The session borrows the engine's memory, where the parameters stay bound from token to token.
+    fn decode<M: Model, R>(
         &mut self,
         model: &M,
         params: &[Self::Real],
-        prompt: &[usize],
-        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
-    );
+        work: impl FnOnce(&mut dyn Session) -> R,
+    ) -> R;
 }

@@ -1,19 +1,19 @@
 //! Transformers, step by step.
 //!
-//! *Gradus* is Latin for a step. This crate begins with one number that remembers how it was made
-//! ([`scalar::Value`]), and ends, for now, with a GPT that invents names. Everything between the two is here to be
-//! read, in this order:
+//! *Gradus* is Latin for a step. This crate begins with one number that knows how it was computed ([`scalar::Value`]) and
+//! leads up to GPTs that invent names and continue dialogues. Read it in this order:
 //!
 //! 1. [`function`]: functions and their slopes, the whole table of derivatives.
 //! 2. [`scalar`]: numbers in a graph, and the backward pass: automatic differentiation.
-//! 3. [`tensor`]: the contract between models and engines, and what softmax, attention and the rest *are*.
+//! 3. [`tensor`]: the contract between models and engines, with the definitions of softmax, attention and the rest.
 //! 4. [`model`]: the transformer, written once for every engine.
-//! 5. [`params`] and [`optim`]: weights, and how they learn from gradients.
-//! 6. [`tokenizer`] and [`data`]: from text to numbers.
-//! 7. [`train`] and [`generate`]: the loop that learns and the loop that speaks.
+//! 5. [`params`] and [`optim`]: parameters, and how gradients update them.
+//! 6. [`tokenizer`] and [`data`]: from text to batches of tokens.
+//! 7. [`train`] and [`generate`]: the training loop and the generation loop.
 //! 8. [`checkpoint`]: a trained model on disk.
+//! 9. [`fast`]: the same models on whole matrices in `f32`.
 //!
-//! All of it at once, on three names:
+//! All of it together, on three names:
 //!
 //! ```
 //! use gradus::data::{Batch, Names};
@@ -29,11 +29,11 @@
 //! let model = Decoder::new(config)?;
 //! let mut trainer = Trainer::new(model, ScalarEngine::new(), Settings { steps: 60, ..Settings::default() }, &mut random);
 //! let mut batch = Batch::new();
-//! let learn = |step| {
+//! let train_step = |step| {
 //!     names.fill(&mut batch, step, 1, 16);
 //!     trainer.step(&batch).loss
 //! };
-//! let losses: Vec<f64> = (0..60).map(learn).collect();
+//! let losses: Vec<f64> = (0..60).map(train_step).collect();
 //! assert!(losses[59] < 0.5 * losses[0]);
 //! # Ok(())
 //! # }
@@ -62,3 +62,8 @@ pub use engine::Engine;
 pub use function::{BinaryOp, UnaryOp};
 pub use model::Model;
 pub use tensor::Tensor;
+
+/// The code of the front page, compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,118 +1,271 @@
-//! Where a model's weights lie: named windows on one flat buffer.
+//! Where a model keeps its parameters: named matrices, one after another in a flat buffer.
 //!
-//! The numbers themselves are a plain slice, outside of all engines. An engine binds them for a step and
-//! hands back the gradient as a slice of the same layout. So an optimizer is a loop over slices, and a checkpoint
-//! is the buffer with the names.
+//! The numbers themselves are a plain slice that belongs to no engine. A [`Layout`] says which matrix begins where. An
+//! engine binds the slice to tensors for one step and returns the gradient as another slice. So an optimizer is a loop
+//! over slices, and a checkpoint is the buffer with its names.
+//!
+//! Frozen parameters have a place in the flat buffer but none in the gradient, which holds the trainable ones alone,
+//! in the same order. What an optimizer remembers is laid out like the gradient.
 
-use std::ops::Index;
+use std::ops::{Index, Range};
 
 use crate::random::Random;
 use crate::real::Real;
 
-/// What a weight is to the model; optimizers treat the kinds differently.
+/// What a parameter is to the model. Optimizers follow it: it says what decays, and what Muon updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParamKind {
-    /// Multiplied with activations.
+    /// A weight matrix: multiplied with activations.
     Matrix,
-    /// Looked up row by row, or the output layer that turns the last activations into logits.
+    /// A table that is looked up row by row, or the head that turns the last activations into logits.
     Embedding,
-    /// Multiplied element by element: a normalisation's gain.
+    /// Multiplied column by column after a normalisation, about 1.
     Gain,
+    /// Added to the output of a layer, about 0.
+    Bias,
+    /// A learned factor of any other sort. It may be stored at one size and used at another: Adam steps by about the
+    /// learning rate whatever the size, so the stored size sets how fast the factor changes.
+    Scale,
 }
 
-/// What a weight is before training.
+impl ParamKind {
+    /// Whether weight decay applies: always to matrices, to embeddings if asked for, never to the rest.
+    ///
+    /// Decay is meant to keep the model simple, and a small matrix makes a layer simpler. A gain, a bias or a scale of
+    /// zero does not: it switches a column off.
+    pub fn decays(self, embeddings: bool) -> bool {
+        match self {
+            ParamKind::Matrix => true,
+            ParamKind::Embedding => embeddings,
+            ParamKind::Gain | ParamKind::Bias | ParamKind::Scale => false,
+        }
+    }
+}
+
+/// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
     /// Drawn from a normal distribution around 0 with this standard deviation.
     Normal(f64),
-    /// All ones.
-    Ones,
+    /// Drawn evenly between minus this bound and plus this bound.
+    Uniform(f64),
+    /// The same number everywhere.
+    Constant(f64),
 }
 
-/// A weight of a model: which of its windows.
+/// Which vectors of a matrix have length 1. The trainer restores it after each update ([`constrain`](crate::optim::constrain)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitNorm {
+    /// Each row.
+    Rows,
+    /// Each column.
+    Cols,
+}
+
+/// A handle to one parameter of a model: an index into its [`Layout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Param(usize);
 
-/// One named matrix in the flat buffer.
+/// Everything there is to know about one parameter, except its numbers.
+///
+/// ```
+/// use gradus::params::{Init, Layout, ParamSpec, UnitNorm};
+/// let mut layout = Layout::default();
+/// let table = layout.add(ParamSpec::embedding("wte", 27, 16, Init::Normal(0.02)).frozen());
+/// layout.add(ParamSpec::matrix("q", 16, 16, Init::Normal(0.02)).with_constraint(UnitNorm::Rows));
+/// layout.add(ParamSpec::gain("norm", 16));
+/// assert_eq!((layout.len(), layout.trainable_len()), (27 * 16 + 16 * 16 + 16, 16 * 16 + 16));
+/// assert_eq!(layout[table].grad_range(), None);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamSpec {
-    /// As Hugging Face writes it, where it has the architecture.
+    /// Its name in a checkpoint: Hugging Face's, where it has the architecture.
     pub name: String,
-    /// Rows; of a layer of weights, its outputs.
+    /// Rows; for the weight of a layer, its outputs.
     pub rows: usize,
-    /// Columns; of a layer of weights, its inputs.
+    /// Columns; for the weight of a layer, its inputs.
     pub cols: usize,
-    /// Where the first element lies in the flat buffer.
+    /// Where its first number is in the flat buffer. The layout sets it.
     pub offset: usize,
-    /// How optimizers treat it.
+    /// What it is to the model.
     pub kind: ParamKind,
-    /// How it begins.
+    /// How it starts.
     pub init: Init,
+    /// Whether training changes it. If not, it has no gradient and optimizers keep nothing for it.
+    pub trainable: bool,
+    /// What holds for it after every update.
+    pub constraint: Option<UnitNorm>,
+    /// How many trainable numbers come before it: where its gradient begins, if it has one. The layout sets it.
+    grad_offset: usize,
 }
 
 impl ParamSpec {
-    /// The places of its elements in the flat buffer, row by row.
-    pub fn range(&self) -> std::ops::Range<usize> {
+    /// A weight matrix of a layer with `rows` outputs and `cols` inputs.
+    pub fn matrix(name: impl Into<String>, rows: usize, cols: usize, init: Init) -> Self {
+        Self::new(name, rows, cols, ParamKind::Matrix, init)
+    }
+
+    /// A table of `rows` vectors, or a head with as many outputs.
+    pub fn embedding(name: impl Into<String>, rows: usize, cols: usize, init: Init) -> Self {
+        Self::new(name, rows, cols, ParamKind::Embedding, init)
+    }
+
+    /// The gain of a normalisation: a row of ones.
+    pub fn gain(name: impl Into<String>, width: usize) -> Self {
+        Self::new(name, 1, width, ParamKind::Gain, Init::Constant(1.0))
+    }
+
+    /// The bias of a layer: a row of zeros.
+    pub fn bias(name: impl Into<String>, width: usize) -> Self {
+        Self::new(name, 1, width, ParamKind::Bias, Init::Constant(0.0))
+    }
+
+    /// A row of learned factors, all stored as `start` at first.
+    pub fn scale(name: impl Into<String>, width: usize, start: f64) -> Self {
+        Self::new(name, 1, width, ParamKind::Scale, Init::Constant(start))
+    }
+
+    fn new(name: impl Into<String>, rows: usize, cols: usize, kind: ParamKind, init: Init) -> Self {
+        ParamSpec {
+            name: name.into(),
+            rows,
+            cols,
+            offset: 0,
+            kind,
+            init,
+            trainable: true,
+            constraint: None,
+            grad_offset: 0,
+        }
+    }
+
+    /// The same parameter, not trained.
+    pub fn frozen(self) -> Self {
+        ParamSpec { trainable: false, ..self }
+    }
+
+    /// The same parameter with rows or columns of length 1.
+    pub fn with_constraint(self, constraint: UnitNorm) -> Self {
+        ParamSpec { constraint: Some(constraint), ..self }
+    }
+
+    /// Where its numbers are in the flat buffer, row by row.
+    pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.rows * self.cols
+    }
+
+    /// Where its gradient is in that of the model: the same as [`range`](Self::range) if nothing before it is frozen,
+    /// and `None` if it is frozen itself.
+    pub fn grad_range(&self) -> Option<Range<usize>> {
+        self.trainable.then(|| self.grad_offset..self.grad_end())
+    }
+
+    /// How many trainable numbers there are up to its end.
+    fn grad_end(&self) -> usize {
+        self.grad_offset + if self.trainable { self.rows * self.cols } else { 0 }
     }
 }
 
-/// All windows of a model, one after another without deviations.
+/// All parameters of a model, one after another without gaps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
-    windows: Vec<ParamSpec>,
+    specs: Vec<ParamSpec>,
 }
 
 impl Layout {
-    /// Adds a window at the end.
-    pub fn add(
-        &mut self,
-        name: impl Into<String>,
-        rows: usize,
-        cols: usize,
-        kind: ParamKind,
-        init: Init,
-    ) -> Param {
-        self.windows.push(ParamSpec { name: name.into(), rows, cols, offset: self.len(), kind, init });
-        Param(self.windows.len() - 1)
+    /// Adds a parameter at the end.
+    pub fn add(&mut self, spec: ParamSpec) -> Param {
+        let (offset, grad_offset) = (self.len(), self.trainable_len());
+        self.specs.push(ParamSpec { offset, grad_offset, ..spec });
+        Param(self.specs.len() - 1)
     }
 
-    /// The windows in order.
+    /// Freezes every parameter that `which` picks. Parameters that are frozen already stay so.
+    ///
+    /// To be called before an optimizer or a trainer is made: they lay out their memory for what is trainable then.
+    pub fn freeze(&mut self, which: impl Fn(&ParamSpec) -> bool) {
+        let mut grad_offset = 0;
+        for spec in &mut self.specs {
+            spec.trainable &= !which(spec);
+            spec.grad_offset = grad_offset;
+            grad_offset = spec.grad_end();
+        }
+    }
+
+    /// All parameters in order.
     pub fn specs(&self) -> &[ParamSpec] {
-        &self.windows
+        &self.specs
     }
 
-    /// How many numbers all windows hold.
+    /// Those that are trained, in order, with their places in the flat buffer and in the gradient.
+    pub fn trainable(&self) -> impl Iterator<Item = (&ParamSpec, Range<usize>, Range<usize>)> {
+        self.specs.iter().filter_map(|spec| Some((spec, spec.range(), spec.grad_range()?)))
+    }
+
+    /// How many numbers all parameters hold.
     pub fn len(&self) -> usize {
-        self.windows.last().map_or(0, |window| window.range().end)
+        self.specs.last().map_or(0, |spec| spec.range().end)
     }
 
-    /// Whether there is no window.
+    /// How many of them are trained: the length of a gradient.
+    pub fn trainable_len(&self) -> usize {
+        self.specs.last().map_or(0, ParamSpec::grad_end)
+    }
+
+    /// Whether there are no parameters.
     pub fn is_empty(&self) -> bool {
-        self.windows.is_empty()
+        self.specs.is_empty()
     }
 
-    /// Fresh weights, drawn window by window, row by row.
+    /// Fresh numbers for all parameters, drawn one parameter after another, row by row.
     pub fn initial<R: Real>(&self, random: &mut Random) -> Vec<R> {
-        let draw = |window: &ParamSpec| -> Vec<R> {
-            let mut one = || match window.init {
-                Init::Normal(std) => R::from_f64(random.gauss(0.0, std)),
-                Init::Ones => R::from_f64(1.0),
+        let mut params = Vec::with_capacity(self.len());
+        for spec in &self.specs {
+            let draw = || {
+                R::from_f64(match spec.init {
+                    Init::Normal(std) => random.gauss(0.0, std),
+                    Init::Uniform(bound) => bound * (2.0 * random.uniform() - 1.0),
+                    Init::Constant(x) => x,
+                })
             };
-            (0..window.range().len()).map(|_| one()).collect()
-        };
-        self.windows.iter().flat_map(draw).collect()
+            params.extend(std::iter::repeat_with(draw).take(spec.range().len()));
+        }
+        params
+    }
+
+    /// The trainable numbers out of a flat buffer, laid out like a gradient.
+    pub fn gather_trainable<R: Real>(&self, params: &[R]) -> Vec<R> {
+        let mut trainable = Vec::with_capacity(self.trainable_len());
+        for (_, range, _) in self.trainable() {
+            trainable.extend_from_slice(&params[range]);
+        }
+        trainable
+    }
+
+    /// Writes numbers laid out like a gradient to their places in a flat buffer. The frozen ones stay.
+    pub fn scatter_trainable<R: Real>(&self, trainable: &[R], params: &mut [R]) {
+        for (_, range, grad_range) in self.trainable() {
+            params[range].copy_from_slice(&trainable[grad_range]);
+        }
     }
 }
 
-/// The weights of a model as an engine holds them during a step, to be taken by their [`Param`].
+impl Index<Param> for Layout {
+    type Output = ParamSpec;
+
+    fn index(&self, param: Param) -> &ParamSpec {
+        &self.specs[param.0]
+    }
+}
+
+/// A model's parameters as an engine's tensors, bound for one step: `params[param]` is the tensor of a [`Param`].
 #[derive(Clone, Copy)]
 pub struct BoundParams<'a, T> {
     tensors: &'a [T],
 }
 
 impl<'a, T> BoundParams<'a, T> {
-    /// The tensors in the order of the layout's windows.
+    /// One tensor for each parameter, in the order of the layout.
     pub fn new(tensors: &'a [T]) -> Self {
         BoundParams { tensors }
     }

@@ -1,14 +1,14 @@
 //! Randomness: an argument, never a global.
 //!
-//! Initial weights, the order of the data, dropout masks and sampled tokens are drawn from a [`Random`]
-//! that is passed in. So a seed fixes a whole run, two engines see the same masks, and a run whose
-//! [`Random::state`] was saved goes on as if it had never stopped.
+//! Initial weights, the order of the data, dropout masks and sampled tokens are drawn from a [`Random`] that is passed
+//! in. So a seed fixes a whole run, two engines see the same masks, and a run whose [`Random::state`] was saved continues
+//! as if it had never stopped.
 //!
-//! [`Random::new`] is xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators",
-//! 2021): small and fast. [`Random::python`] is the Mersenne Twister of CPython's `random` module, with
-//! which a run can be held against a Python script. What is made of the bits is the same for both and
-//! follows CPython 3.11 (`Lib/random.py`; `Modules/_randommodule.c` for the bits themselves). It is the same
-//! on every platform, but for the last digit of [`Random::gauss`], whose logarithm and sine are not.
+//! [`Random::new`] is xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021): small
+//! and fast. [`Random::python`] is the Mersenne Twister of CPython's `random` module, for runs that are compared with
+//! those of a Python script. Both turn bits into numbers as CPython 3.11 does (`Lib/random.py`;
+//! `Modules/_randommodule.c` for the bits themselves). The results are the same on every platform, except for the last
+//! digit of [`Random::gauss`]: platforms differ in their logarithms and sines.
 //!
 //! ```
 //! use gradus::random::Random;
@@ -17,11 +17,11 @@
 //! assert_eq!(random.uniform(), 0.6394267984578837); // >>> random.random()
 //!
 //! let mut again = Random::restore(&random.state())?;
-//! assert_eq!(again.below(6), random.below(6)); // one die, thrown twice
+//! assert_eq!(again.below(6), random.below(6)); // the same roll of a die
 //! # Ok::<(), gradus::random::RandomStateError>(())
 //! ```
 //!
-//! It is a [`rand::Rng`] as well. It is not for secrets: after a few outputs the next ones can be told.
+//! It is also a [`rand::Rng`]. Do not use it for secrets: from a few outputs the next ones can be predicted.
 
 use std::convert::Infallible;
 use std::f64::consts::TAU;
@@ -36,23 +36,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub struct Random {
     source: Source,
-    /// Normal numbers are made in pairs: the second one waits here.
+    /// The second of a pair of normal numbers, for the next call: they are computed in pairs.
     spare: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
 enum Source {
     Xoshiro(Xoshiro256PlusPlus),
-    Python(Box<Twister>), // boxed, for it is 2.5 kB
+    Python(Box<Twister>), // boxed, because it is 2.5 kB
 }
 
-/// Where a [`Random`] is in its sequence, to be saved and restored. It is all 32-bit words, low ones
-/// first: JSON may round a number of 64 bits, but not one of 32.
+/// The state of a [`Random`], to be saved and restored. It consists of 32-bit words, low ones first, because JSON may
+/// round a number of 64 bits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RandomState {
     generator: Generator,
-    /// xoshiro256++: the 8 of its state. Mersenne Twister: the 624 that it would put out next.
+    /// xoshiro256++: the 8 words of its state. Mersenne Twister: its next 624 outputs.
     words: Vec<u32>,
     /// The bits of the spare normal number.
     spare: Option<[u32; 2]>,
@@ -82,14 +82,14 @@ impl Random {
         Self { source: Source::Python(Box::new(Twister::new(seed))), spare: None }
     }
 
-    /// A whole number of `k` random bits: Python's `getrandbits(k)`.
+    /// An integer of `k` random bits: Python's `getrandbits(k)`.
     ///
     /// # Panics
     /// If `k` is greater than 64.
     pub fn bits(&mut self, k: u32) -> u64 {
-        assert!(k <= 64, "bits: {k} of them do not fit a u64; ask for 64 at most");
+        assert!(k <= 64, "bits: {k} bits do not fit into a u64; ask for 64 at most");
         match &mut self.source {
-            _ if k == 0 => 0, // and nothing is drawn
+            _ if k == 0 => 0, // without drawing anything
             Source::Xoshiro(xoshiro) => xoshiro.next_u64() >> (64 - k),
             Source::Python(twister) if k <= 32 => u64::from(twister.next() >> (32 - k)),
             Source::Python(twister) => {
@@ -108,14 +108,15 @@ impl Random {
         bits as f64 / (1_u64 << 53) as f64 // both are exact
     }
 
-    /// A whole number in `0..n`, each equally likely: Python's `_randbelow(n)`, on which its `randrange`,
-    /// `choice` and `shuffle` rest. It draws as many bits as `n` has, and again while they are not below
-    /// `n`: taking a remainder instead would favour the small numbers.
+    /// A uniform integer in `0..n`: Python's `_randbelow(n)`, which its `randrange`, `choice` and `shuffle` use.
+    ///
+    /// It draws as many bits as `n` has, until the result is below `n`. Taking the remainder of a division by `n` instead
+    /// would favour small numbers.
     ///
     /// # Panics
     /// If `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
-        assert!(n > 0, "below: no number is below 0; n must be at least 1");
+        assert!(n > 0, "below: there is no number below 0; n must be at least 1");
         loop {
             let draw = self.bits(n.ilog2() + 1);
             if draw < n as u64 {
@@ -126,8 +127,8 @@ impl Random {
 
     /// A normally distributed number: Python's `gauss(mean, std)`.
     ///
-    /// Two uniform numbers, taken as an angle and a radius, give two independent normal ones (Box and
-    /// Muller, 1958). The second is kept for the next call.
+    /// From two uniform numbers, used as an angle and a radius, come two independent normal ones (Box and Muller, 1958).
+    /// The second is kept for the next call.
     pub fn gauss(&mut self, mean: f64, std: f64) -> f64 {
         let z = self.spare.take().unwrap_or_else(|| {
             let angle = self.uniform() * TAU;
@@ -138,8 +139,8 @@ impl Random {
         mean + z * std
     }
 
-    /// Puts the items into a random order, each equally likely: Python's `shuffle`. From the last place
-    /// down, each item changes places with a random one at or before it (Fisher and Yates).
+    /// Shuffles the items: Python's `shuffle`. All orders are equally likely. From the last item to the second, each is
+    /// swapped with a random one at or before it (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i + 1));
@@ -147,32 +148,32 @@ impl Random {
     }
 
     // ANCHOR: choice
-    /// An index into `weights`, each as likely as its weight; they need not sum to 1. Python's
+    /// A random index, with probabilities in proportion to `weights`, which need not sum to 1. Python's
     /// `choices(range(n), weights)[0]`.
     ///
     /// # Panics
-    /// If a weight is negative or not a number, or if their sum is 0 (as it is of no weights) or infinite.
+    /// If a weight is negative or NaN, or if their sum is 0 (also if there are none) or infinite.
     pub fn choice(&mut self, weights: &[f64]) -> usize {
         let total: f64 = weights.iter().sum();
         assert!(
             total > 0.0 && total.is_finite() && weights.iter().all(|&w| w >= 0.0),
-            "choice: {} weights of sum {total}; each must be 0 or more, and one of them greater",
+            "choice: {} weights of sum {total}; none may be negative, and one must be greater than 0",
             weights.len(),
         );
-        // Lay the weights end to end and see where a dart lands. Python searches the running sums by
-        // bisection; going through them finds the same place and needs no list of them.
+        // Lay the weights end to end and see in which one a dart lands. Python searches the running sums by bisection;
+        // a linear search finds the same one and needs no list of sums.
         let dart = self.uniform() * total;
         let mut end = 0.0;
         let lands_here = weights.iter().position(|weight| {
             end += weight;
             dart < end
         });
-        lands_here.unwrap_or(weights.len() - 1) // rounding can put the dart on the very end
+        lands_here.unwrap_or(weights.len() - 1) // by rounding, the dart can land at the very end
     }
     // ANCHOR_END: choice
 
-    /// Where the generator is. [`Random::restore`] makes of it one that goes on alike, bit for bit. As JSON it
-    /// takes about 130 bytes, or 7 kB for Python's generator.
+    /// The state of the generator. One restored from it by [`Random::restore`] gives the same numbers from here on. As
+    /// JSON it takes about 130 bytes, or 7 kB for Python's generator.
     pub fn state(&self) -> RandomState {
         let (generator, words) = match &self.source {
             Source::Xoshiro(xoshiro) => {
@@ -181,21 +182,21 @@ impl Random {
                 (Generator::Xoshiro, words.collect())
             }
             Source::Python(twister) => {
-                let mut ahead = twister.clone();
-                (Generator::Python, (0..Twister::WORDS).map(|_| ahead.next()).collect())
+                let mut copy = twister.clone();
+                (Generator::Python, (0..Twister::WORDS).map(|_| copy.next()).collect())
             }
         };
         let halves = |spare: f64| [spare.to_bits() as u32, (spare.to_bits() >> 32) as u32];
         RandomState { generator, words, spare: self.spare.map(halves) }
     }
 
-    /// The generator that was in this state.
+    /// A generator in this state.
     ///
     /// # Errors
-    /// If the state cannot have come from [`Random::state`]: its file was damaged or edited.
+    /// If the state cannot be that of a generator: its file was damaged or edited.
     pub fn restore(state: &RandomState) -> Result<Self, RandomStateError> {
         if state.words.iter().all(|&word| word == 0) {
-            return Err(RandomStateError("all zero, it would give nothing but zeros"));
+            return Err(RandomStateError("all its words are 0, so it would give nothing but zeros"));
         }
         let source = match state.generator {
             Generator::Xoshiro => {
@@ -217,7 +218,7 @@ impl Random {
     }
 }
 
-/// The door to the `rand` ecosystem: by this, `Random` is a [`rand::Rng`].
+/// Makes `Random` a [`rand::Rng`], for use with the crates of the `rand` ecosystem.
 impl TryRng for Random {
     type Error = Infallible;
 
@@ -234,8 +235,8 @@ impl TryRng for Random {
     }
 }
 
-/// MT19937 (Matsumoto and Nishimura, 1998), a block at a time. `rand_mt` keeps its words private; but each
-/// word of this generator follows from the 624 before it, so its last 624 outputs are all there is to know.
+/// MT19937 (Matsumoto and Nishimura, 1998), a block at a time. The state of `rand_mt` is private; but each output of this
+/// generator follows from the 624 before it, so its last 624 outputs are all of its state.
 #[derive(Clone, Debug)]
 struct Twister {
     block: [u32; Twister::WORDS],
@@ -245,7 +246,7 @@ struct Twister {
 impl Twister {
     const WORDS: usize = 624;
 
-    /// As CPython seeds it with a whole number: `init_by_array` of its 32-bit digits, lowest first.
+    /// Seeded as CPython does it with an integer: `init_by_array` of its 32-bit digits, lowest first.
     fn new(seed: u64) -> Self {
         let digits = [seed as u32, (seed >> 32) as u32];
         let len = if digits[1] == 0 { 1 } else { 2 };
@@ -255,7 +256,7 @@ impl Twister {
 
     fn next(&mut self) -> u32 {
         if self.used == Self::WORDS {
-            let mut mt = Mt::from(self.block); // the generator that has just put these out
+            let mut mt = Mt::from(self.block); // the generator that has just returned these
             self.block.fill_with(|| mt.next_u32());
             self.used = 0;
         }
@@ -272,7 +273,7 @@ mod tests {
         (a - b).abs() <= 1e-15
     }
 
-    /// What CPython 3.11 gives after `seed(n)`: `random()`, `gauss()`, `shuffle(list(range(10)))`,
+    /// The results of CPython 3.11 after `seed(n)`: `random()`, `gauss()`, `shuffle(list(range(10)))`,
     /// `choices(range(4), [1, 2, 3, 4])` ten times, `getrandbits` of 1, 5, 32, 33, 64, `randrange(1000)`.
     #[test]
     fn python_source_is_cpython() {
@@ -312,9 +313,9 @@ mod tests {
         assert_eq!(python.map(|mut random| random.below(1000)), [864, 654, 628]);
     }
 
-    /// microgpt.py: the first lines (from 0) of the 32,033 shuffled names, and the first weight.
+    /// microgpt.py: the first line numbers (from 0) of the 32,033 shuffled names, and the first weight.
     #[test]
-    fn microgpt_begins_alike() {
+    fn microgpt_starts_with_the_same_numbers() {
         let (mut random, mut lines) = (Random::python(42), Vec::from_iter(0..32_033));
         random.shuffle(&mut lines);
         assert_eq!(lines[..10], [26785, 23366, 20900, 29382, 25333, 8234, 13378, 17579, 352, 11661]);
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn restored_goes_on_alike() {
+    fn a_restored_generator_continues_with_the_same_numbers() {
         for mut random in [Random::new(7), Random::python(7)] {
             for draws in [0, 1, 622, 1, 1, 700] {
                 (0..draws).for_each(|_| _ = random.bits(32));
@@ -339,14 +340,14 @@ mod tests {
                 let mut again = Random::restore(&serde_json::from_str(&json).unwrap()).unwrap();
                 let mut ahead = random.clone();
                 assert!((0..2001).all(|_| again.gauss(0.0, 1.0) == ahead.gauss(0.0, 1.0)));
-                assert_eq!(again.state(), ahead.state()); // a spare in it
+                assert_eq!(again.state(), ahead.state()); // with a spare
                 assert_eq!(Random::restore(&again.state()).unwrap().gauss(0.0, 1.0), ahead.gauss(0.0, 1.0));
             }
         }
     }
 
     #[test]
-    fn damaged_state_is_an_error() {
+    fn a_damaged_state_is_an_error() {
         for good in [Random::new(7).state(), Random::python(7).state()] {
             let bad = |words: &[u32], spare| {
                 Random::restore(&RandomState { words: words.to_vec(), spare, ..good.clone() }).is_err()
@@ -359,7 +360,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "choice: 2 weights of sum 0")]
-    fn choice_of_nothing() {
+    fn choice_needs_a_positive_weight() {
         Random::new(0).choice(&[0.0, 0.0]);
     }
 }

@@ -1,19 +1,19 @@
-//! How many threads work, and how they share it out.
+//! A pool of threads, and loops whose iterations they share.
 
 use std::sync::Arc;
 
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 
-/// A number of threads that stay ready. Cloning it makes another handle to the same threads.
+/// A fixed number of threads that wait for work. A clone is another handle to the same threads.
 #[derive(Clone, Debug)]
 pub struct ThreadPool {
-    /// None for one thread, which is the caller's own.
+    /// `None` for one thread: the caller's.
     pool: Option<Arc<rayon::ThreadPool>>,
 }
 
 impl ThreadPool {
-    /// So many threads; 0 stands for as many as the machine has.
+    /// A pool of `count` threads; 0 means one for each processor.
     pub fn new(count: usize) -> Self {
         let count = match count {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -23,12 +23,12 @@ impl ThreadPool {
         ThreadPool { pool: if count > 1 { build() } else { None } }
     }
 
-    /// How many there are.
+    /// The number of threads.
     pub fn count(&self) -> usize {
         self.pool.as_ref().map_or(1, |pool| pool.current_num_threads())
     }
 
-    /// Does the work on every item, in any order and on any thread.
+    /// Calls `work` with every item, in any order, on any thread.
     pub fn for_each<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Send + Sync) {
         match &self.pool {
             Some(pool) if items.len() > 1 => {
@@ -38,7 +38,7 @@ impl ThreadPool {
         }
     }
 
-    /// Does the work on every chunk of `size` numbers, given its place among them.
+    /// Calls `work` with the index of each chunk of `size` numbers and the chunk itself, in any order, on any thread.
     pub fn for_each_chunk<T: Send>(
         &self,
         numbers: &mut [T],
@@ -47,10 +47,10 @@ impl ThreadPool {
     ) {
         match &self.pool {
             Some(pool) if numbers.len() > size => {
-                let each = |(at, chunk): (usize, &mut [T])| work(at, chunk);
+                let each = |(index, chunk): (usize, &mut [T])| work(index, chunk);
                 pool.install(|| numbers.par_chunks_mut(size).enumerate().for_each(each));
             }
-            _ => numbers.chunks_mut(size).enumerate().for_each(|(at, chunk)| work(at, chunk)),
+            _ => numbers.chunks_mut(size).enumerate().for_each(|(index, chunk)| work(index, chunk)),
         }
     }
 }

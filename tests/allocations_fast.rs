@@ -1,4 +1,4 @@
-//! A training step of the fast engine, once warm, asks the system for no memory, on one thread.
+//! A warm training step of the fast engine allocates no memory, on one thread.
 
 use gradus::data::{Batch, Names};
 use gradus::fast::FastEngine;
@@ -11,36 +11,39 @@ use gradus::train::{Settings, Trainer};
 mod allocator;
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 
-use allocator::watched;
-use dialog_trainer::{METHODS, dialogs};
+use allocator::count_allocations;
+use dialog_trainer::dialogs;
+use method::METHODS;
 
-/// How often fifty steps ask for memory, after as many to become warm.
-fn warm(mut step: impl FnMut(usize) -> f64) -> usize {
-    let (_, cold, _) = watched(|| (0..50).map(&mut step).fold(0.0, f64::max));
+/// The number of allocations in fifty warm steps, after fifty others.
+fn warm_allocations(mut step: impl FnMut(usize) -> f64) -> usize {
+    let (_, cold, _) = count_allocations(|| (0..50).map(&mut step).fold(0.0, f64::max));
     assert!(cold > 0, "the first steps need memory");
-    let (worst, warm, _) = watched(|| (50..100).map(&mut step).fold(0.0, f64::max));
+    let (worst, warm, _) = count_allocations(|| (50..100).map(&mut step).fold(0.0, f64::max));
     assert!(worst.is_finite() && worst > 0.0);
     warm
 }
 
 #[test]
 fn the_allocator_counts() {
-    let (boxed, count, largest) = watched(|| Box::new([1_u8; 64]));
+    let (boxed, count, largest) = count_allocations(|| Box::new([1_u8; 64]));
     assert_eq!((boxed.len(), count, largest), (64, 1, 64));
 }
 
 #[test]
-fn names_one_by_one_and_in_batches() {
-    // Five names, so that the warm steps meet no name that is new; the longest fills the whole block.
+fn names_one_at_a_time_and_in_batches() {
+    // Five names, so that the warm steps see no new name. The longest fills the whole context.
     let names = Names::from_text("emma\nmaximilianalexander\nio\nbob\nzoe\n").expect("five names");
     for size in [1, 16] {
-        let model = Decoder::new(DecoderConfig::microgpt(names.vocab_size())).expect("a preset is right");
+        let model = Decoder::new(DecoderConfig::microgpt(names.vocab_size())).expect("a preset is valid");
         let mut random = Random::new(42);
         let engine = FastEngine::new(ThreadPool::new(1));
         let mut trainer = Trainer::new(model, engine, Settings::default(), &mut random);
         let mut batch = Batch::new();
-        let count = warm(|step| {
+        let count = warm_allocations(|step| {
             names.fill(&mut batch, step, size, 16);
             trainer.step(&batch).loss
         });
@@ -58,14 +61,14 @@ fn dialogues_with_everything() {
         n_kv_head: 1,
         n_ffn: 64,
         context: 32,
-        ..DecoderConfig::dialog(text.tokenizer().vocab_size())
+        ..DecoderConfig::dialog(text.vocab_size())
     };
     // As one shard, and as several.
     for size in [2, 20] {
         for method in METHODS {
             let mut trainer = method.learner(&config, 1, 3);
             let (mut batch, mut random) = (Batch::new(), Random::new(9));
-            let count = warm(|_| {
+            let count = warm_allocations(|_| {
                 text.fill(&mut batch, &mut random, size, 32);
                 trainer.step(&batch).loss
             });
@@ -77,16 +80,12 @@ fn dialogues_with_everything() {
 #[test]
 fn validation() {
     let text = dialogs(32);
-    let config = DecoderConfig {
-        n_embd: 16,
-        n_ffn: 32,
-        context: 32,
-        ..DecoderConfig::dialog(text.tokenizer().vocab_size())
-    };
-    let model = Decoder::new(config).expect("a configuration that fits");
+    let config =
+        DecoderConfig { n_embd: 16, n_ffn: 32, context: 32, ..DecoderConfig::dialog(text.vocab_size()) };
+    let model = Decoder::new(config).expect("a valid configuration");
     let params: Vec<f32> = model.layout().initial(&mut Random::new(3));
     let mut trainer =
-        Trainer::from_weights(model, FastEngine::new(ThreadPool::new(1)), Settings::default(), params);
+        Trainer::from_params(model, FastEngine::new(ThreadPool::new(1)), Settings::default(), params);
     let batches = text.validation(40, 8, 32);
-    assert_eq!(warm(|_| trainer.validate(&batches)), 0, "allocations in fifty validations");
+    assert_eq!(warm_allocations(|_| trainer.validate(&batches)), 0, "allocations in fifty validations");
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gradus::checkpoint::{Checkpoint, FILE};
+use gradus::model::ModelSpec;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -18,7 +19,7 @@ mod program;
 #[path = "common/refusal.rs"]
 mod refusal;
 
-use program::{Ended, example, run};
+use program::{Output, example, run};
 use refusal::{assert_refused, content};
 
 /// A model that learns in no time.
@@ -65,7 +66,7 @@ fn text() -> String {
     path.into_os_string().into_string().expect("a path of plain letters")
 }
 
-fn dialog<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
+fn dialog<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     run(Command::new(example("dialog")).args(args))
 }
 
@@ -202,11 +203,9 @@ fn a_training() {
     let place = Place::new();
     let folder = place.arg("made/on the way");
     let stdout = tiny(&["--save", &folder, "--weighting"]);
-    assert_eq!(
-        field(&stdout, "vocab size: "),
-        Checkpoint::<f32>::load(Path::new(&folder)).expect("a model").model.config().vocab_size.to_string()
-    );
     let model = Checkpoint::<f32>::load(Path::new(&folder)).expect("a model");
+    assert_eq!(field(&stdout, "vocab size: "), model.model.vocab_size().to_string());
+    assert!(matches!(model.model, ModelSpec::Decoder(_)));
     assert_eq!(field(&stdout, "num params: "), model.params.len().to_string());
     assert!(field(&stdout, "text: ").starts_with(&text()));
     assert!(field(&stdout, "validation: ").contains("other dialogues"));
@@ -407,7 +406,7 @@ fn refuse(code: i32, args: &[&str], words: &[&str]) {
 fn characters_it_has_never_seen() {
     let place = Place::new();
     let model = &place.model("model");
-    refuse(2, &["--save", model, "--generate", "A: 안녕"], &[model, "'안'", "abc"]);
+    refuse(2, &["--save", model, "--generate", "A: 안녕"], &[model, "'안', character 4 ", "abc"]);
     refuse(2, &["--save", model, "--generate", "Hello\u{7}"], &["'\\u{7}'"]);
     refuse(2, &["--save", model, "--generate", ""], &["--generate", "A: Hello"]);
 }
@@ -478,6 +477,8 @@ fn command_lines_that_make_no_sense() {
         ("--steps", "many"),
         ("--batch", "0"),
         ("--context", "0"),
+        ("--context", "1048577"),
+        ("--context", "18446744073709551615"),
         ("--seed", "-1"),
         ("--learning-rate", "0"),
         ("--learning-rate", "NaN"),
@@ -508,7 +509,7 @@ fn command_lines_that_make_no_sense() {
         refuse(2, &[&format!("{option}={value}")], &[option]);
     }
     for option in ["--layers", "--embd", "--ffn", "--heads"] {
-        refuse(2, &[option, "0"], &["is 0"]);
+        refuse(2, &[option, "0"], &[option, "at least 1"]);
         refuse(2, &[option, "18446744073709551615"], &[]);
     }
     refuse(2, &["--heads", "3"], &["3 heads", "16", "1, 2, 4, 8, 16"]);
@@ -538,8 +539,9 @@ fn another_run_cannot_be_resumed() {
         ("--learning-rate", "1"),
         ("--data", other),
     ] {
-        refuse(2, &["--resume", model, option, value], &[option]);
+        refuse(2, &["--resume", model, option, value], &[option, "--resume", model, "was begun with"]);
     }
+    refuse(2, &["--resume", model, "--steps", "60"], &["with 30"]);
 }
 
 /// A text that has changed since is another text.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use gradus::data::{Batch, DataError, Dialogs};
 use gradus::random::Random;
+use gradus::tokenizer::Tokenizer;
 
 #[path = "common/dataset.rs"]
 mod dataset;
@@ -14,7 +15,7 @@ fn parts(dialogs: &Dialogs) -> [String; 2] {
     let [train, validation] = dialogs.sizes();
     let text = |batch: &Batch| {
         let tokens = batch.sequences().tokens.iter().chain(batch.targets().last()).copied();
-        dialogs.tokenizer().text(&tokens.collect::<Vec<_>>())
+        dialogs.tokenizer().decode(&tokens.collect::<Vec<_>>())
     };
     // A stretch as long as the whole can only be the whole.
     let mut batch = Batch::new();
@@ -128,7 +129,7 @@ fn letters_of_all_scripts() {
     let korean: Vec<String> =
         talk(60).iter().map(|p| p.replace("Where", "어디에").replace('?', "？ 🦀")).collect();
     let dialogs = check(&korean.join("\n\n"));
-    assert!(dialogs.tokenizer().encode('🦀').is_some());
+    assert!(dialogs.tokenizer().token('🦀').is_some());
 }
 
 #[test]
@@ -247,7 +248,7 @@ fn batches_are_stretches_of_the_text() {
             );
             let last = batch.targets()[range.end - 1];
             let tokens: Vec<usize> = sequences.tokens[range].iter().copied().chain([last]).collect();
-            dialogs.tokenizer().text(&tokens)
+            dialogs.tokenizer().decode(&tokens)
         };
         sequences.lengths.iter().map(stretch).collect()
     };

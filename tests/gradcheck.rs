@@ -1,8 +1,8 @@
-//! The gradient of every operation and of whole models is what central differences say it is.
+//! Gradient checks: the gradients of every operation and of whole models agree with central differences.
 //!
-//! The expressions are written for any engine, in `common/cases.rs`; here the scalar engine, which all others are held
-//! against, is led through them. A difference needs nothing but the forward pass, so that the backward pass is
-//! checked by something that knows nothing of it.
+//! The expressions in `common/cases.rs` are written for any engine. Here they are evaluated on the scalar engine, with which
+//! all other engines are compared. Central differences need only the forward pass, so they check the backward pass
+//! independently.
 
 use gradus::Engine;
 use gradus::counter_rng::CounterRng;
@@ -27,33 +27,33 @@ fn close(grad: f64, numeric: f64) -> bool {
     (grad - numeric).abs() <= ATOL + RTOL * numeric.abs()
 }
 
-/// Checks every element of every input of every case, and keeps what is wrong.
+/// Checks every element of every input of every case, and collects the errors.
 struct Differences<A> {
     engine: A,
-    wrong: Vec<String>,
+    errors: Vec<String>,
 }
 
 impl<A: Autograd> cases::Visitor for Differences<A> {
     fn case(&mut self, name: &str, inputs: &[Numbers], expression: &impl Expression) {
-        // What comes from above is no more regular than in earnest: no two elements count the same.
+        // As in a real network, the upstream gradient is different for every element.
         let upstream = |n: usize| 0.2 + (n as f64 * 1.7 + 0.5).sin();
         let mut inputs = inputs.to_vec();
         let Outcome { gradients, .. } = self.engine.evaluate(expression, &inputs, &upstream);
         for (input, gradient) in gradients.iter().enumerate() {
-            for (at, &grad) in gradient.data.iter().enumerate() {
-                let x = inputs[input].data[at];
-                let mut moved = |to: f64| -> f64 {
-                    inputs[input].data[at] = to;
+            for (index, &grad) in gradient.data.iter().enumerate() {
+                let x = inputs[input].data[index];
+                let mut loss_at = |x: f64| -> f64 {
+                    inputs[input].data[index] = x;
                     let output = self.engine.evaluate(expression, &inputs, &upstream).output;
                     output.data.iter().enumerate().map(|(n, y)| upstream(n) * y).sum()
                 };
-                let numeric = (moved(x + EPS) - moved(x - EPS)) / (2.0 * EPS);
-                inputs[input].data[at] = x;
+                let numeric = (loss_at(x + EPS) - loss_at(x - EPS)) / (2.0 * EPS);
+                inputs[input].data[index] = x;
                 if !close(grad, numeric) {
-                    self.wrong.push(format!(
+                    self.errors.push(format!(
                         "{name}: input {input}, row {}, column {}: {grad} instead of {numeric}",
-                        at / gradient.cols,
-                        at % gradient.cols
+                        index / gradient.cols,
+                        index % gradient.cols
                     ));
                 }
             }
@@ -63,33 +63,33 @@ impl<A: Autograd> cases::Visitor for Differences<A> {
 
 #[test]
 fn every_operation_of_the_scalar_engine() {
-    let mut differences = Differences { engine: OnScalar::default(), wrong: Vec::new() };
+    let mut differences = Differences { engine: OnScalar::default(), errors: Vec::new() };
     cases::all(&mut differences);
-    assert!(differences.wrong.is_empty(), "{}", differences.wrong.join("\n"));
+    assert!(differences.errors.is_empty(), "{}", differences.errors.join("\n"));
 }
 
-/// Some weights out of every matrix of a model, about sixty in all.
-fn some_weights(model: &Decoder, random: &mut Random) -> Vec<usize> {
-    let windows = model.layout().specs();
-    let each = 60_usize.div_ceil(windows.len());
+/// The indices of some parameters of every matrix of a model, about sixty in all.
+fn some_params(model: &Decoder, random: &mut Random) -> Vec<usize> {
+    let specs = model.layout().specs();
+    let each = 60_usize.div_ceil(specs.len());
     let draw = |range: std::ops::Range<usize>| {
-        let mut places: Vec<usize> = range.collect();
-        random.shuffle(&mut places);
-        places.truncate(each);
-        places
+        let mut indices: Vec<usize> = range.collect();
+        random.shuffle(&mut indices);
+        indices.truncate(each);
+        indices
     };
-    windows.iter().map(|window| window.range()).flat_map(draw).collect()
+    specs.iter().map(|spec| spec.range()).flat_map(draw).collect()
 }
 
 #[test]
 fn whole_models_on_the_scalar_engine() {
     for (name, config) in variants::variants() {
-        // Larger weights than fresh ones: where all is near zero, all gradients are too, right or wrong.
+        // Larger than initial weights: near zero, all gradients are near zero too, and errors would not show.
         let batch = variants::batch(&config);
-        let model = Decoder::new(DecoderConfig { init_std: 0.4, ..config }).expect("a variant is right");
+        let model = Decoder::new(DecoderConfig { init_std: 0.4, ..config }).expect("a variant is valid");
         let mut random = Random::new(11);
         let mut params: Vec<f64> = model.layout().initial(&mut random);
-        params.iter_mut().for_each(|w| *w += random.gauss(0.0, 0.05)); // gains begin as ones, all alike
+        params.iter_mut().for_each(|w| *w += random.gauss(0.0, 0.05)); // gains are initialised to 1, all the same
         let mut engine = ScalarEngine::new();
         let mut scratch = vec![0.0; params.len()];
         let modes =
@@ -97,17 +97,17 @@ fn whole_models_on_the_scalar_engine() {
         for mode in modes {
             let mut gradient = vec![0.0; params.len()];
             engine.gradient(&model, &params, &batch, mode, &mut gradient);
-            for at in some_weights(&model, &mut random) {
+            for at in some_params(&model, &mut random) {
                 let w = params[at];
-                let mut moved = |to: f64| {
-                    params[at] = to;
+                let mut loss_at = |w: f64| {
+                    params[at] = w;
                     engine.gradient(&model, &params, &batch, mode, &mut scratch)
                 };
-                let numeric = (moved(w + EPS) - moved(w - EPS)) / (2.0 * EPS);
+                let numeric = (loss_at(w + EPS) - loss_at(w - EPS)) / (2.0 * EPS);
                 params[at] = w;
                 assert!(
                     close(gradient[at], numeric),
-                    "{name}, {mode:?}: weight {at} has gradient {}, but {numeric} by differences",
+                    "{name}, {mode:?}: parameter {at} has gradient {}, but {numeric} by central differences",
                     gradient[at]
                 );
             }

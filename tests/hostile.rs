@@ -6,10 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use gradus::checkpoint::{Checkpoint, CheckpointError, FILE};
-use gradus::model::{Decoder, DecoderConfig, Model, Position};
+use gradus::data::Batch;
+use gradus::model::{
+    Cache, ConfigError, Decoder, DecoderConfig, Mode, Model, ModelSpec, Position, SavedModel,
+};
+use gradus::params::{BoundParams, Layout};
 use gradus::random::Random;
 use gradus::real::Real;
-use gradus::tokenizer::CharTokenizer;
+use gradus::tensor::Tensor;
+use gradus::tokenizer::{CharTokenizer, TokenizerSpec};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -31,8 +36,13 @@ fn checkpoint<R: Real>() -> Checkpoint<R> {
         ..DecoderConfig::microgpt(4)
     };
     let model = Decoder::new(config).expect("a small model");
-    let params = model.layout().initial(&mut Random::new(3));
-    Checkpoint { model, params, tokenizer: CharTokenizer::of("abé".chars()) }
+    let params: Vec<R> = model.layout().initial(&mut Random::new(3));
+    Checkpoint::of(&model, &CharTokenizer::of("abé".chars()), &params)
+}
+
+/// The parameters of its model.
+fn layout<R: Real>(checkpoint: &Checkpoint<R>) -> Layout {
+    checkpoint.model.layout().expect("a model that there is")
 }
 
 /// The bytes of its file.
@@ -53,14 +63,14 @@ fn load<R: Real>(folder: &Path, bytes: &[u8]) -> Result<Checkpoint<R>, String> {
     // A new file each time: some file systems flush one that is written over, which takes its time.
     fs::remove_file(&path).ok();
     fs::write(&path, bytes).expect("the file can be written");
-    let (result, _, largest) = allocator::watched(|| Checkpoint::<R>::load(folder));
+    let (result, _, largest) = allocator::count_allocations(|| Checkpoint::<R>::load(folder));
     assert!(largest <= ENOUGH, "{largest} bytes for a file of {}", bytes.len());
     match result {
         Ok(checkpoint) => {
-            assert!(checkpoint.model.config().check().is_ok());
-            assert_eq!(checkpoint.params.len(), checkpoint.model.layout().len());
+            assert_eq!(checkpoint.params.len(), layout(&checkpoint).len());
             assert!(checkpoint.params.iter().all(|w| w.to_f64().is_finite()));
-            assert_eq!(checkpoint.tokenizer.vocab_size(), checkpoint.model.config().vocab_size);
+            let tokenizer = checkpoint.tokenizer.build().expect("a tokenizer that there is");
+            assert_eq!(tokenizer.vocab_size(), checkpoint.model.vocab_size());
             Ok(checkpoint)
         }
         Err(error) => {
@@ -101,8 +111,7 @@ fn what_was_saved_is_read_bit_for_bit() {
         let read = Checkpoint::<R>::load(&nested).expect("it can be read");
         let all = |params: &[R]| params.iter().map(|&w| bits(w)).collect::<Vec<u64>>();
         assert_eq!(all(&read.params), all(&checkpoint.params));
-        assert_eq!(read.model.config(), checkpoint.model.config());
-        assert_eq!(read.model.layout(), checkpoint.model.layout());
+        assert_eq!(read.model, checkpoint.model);
         assert_eq!(read.tokenizer, checkpoint.tokenizer);
         let again = folder.path().join("again");
         read.save(&again).expect("it can be saved");
@@ -282,10 +291,10 @@ fn lies_about_a_matrix() {
     let folder = folder();
     let bytes = file(Value::Object(exchanged).to_string(), &numbers);
     let read = load::<f64>(folder.path(), &bytes).expect("matrices may lie in any order");
-    let windows = read.model.layout().specs();
-    let window = |name: &str| windows.iter().find(|window| window.name == name).expect("a window").range();
-    assert_eq!(read.params[window(tokens)], checkpoint::<f64>().params[window(head)]);
-    assert_eq!(read.params[window(head)], checkpoint::<f64>().params[window(tokens)]);
+    let layout = layout(&read);
+    let range = |name: &str| layout.specs().iter().find(|spec| spec.name == name).expect("a matrix").range();
+    assert_eq!(read.params[range(tokens)], checkpoint::<f64>().params[range(head)]);
+    assert_eq!(read.params[range(head)], checkpoint::<f64>().params[range(tokens)]);
 }
 
 #[test]
@@ -352,23 +361,40 @@ fn lies_in_the_description() {
     let infinite = text.replacen("\"norm_eps\":0.00001", "\"norm_eps\":1e999", 1);
     assert_ne!(infinite, text);
     told("an infinite norm_eps", &describe(infinite), &[""]);
-    let twice = text.replacen('{', "{\"characters\":\"abc\",", 1);
-    told("characters twice", &describe(twice), &["duplicate"]);
-
-    let fields = description["config"].as_object().expect("a configuration").keys();
-    for field in fields {
-        let mut less = description.clone();
-        less["config"].as_object_mut().expect("a configuration").remove(field);
-        told(&format!("no {field}"), &describe(less.to_string()), &[field]);
-        for value in [json!("4"), json!(-1.5), json!([4]), Value::Null] {
-            let mut other = description.clone();
-            other["config"][field] = value.clone();
-            told(&format!("{field} is {value}"), &describe(other.to_string()), &[""]);
-        }
+    for (before, again) in [
+        ("{", r#"{"tokenizer":{"type":"characters","characters":"abé"},"#),
+        (r#""tokenizer":{"#, r#""tokenizer":{"characters":"abc","#),
+        (r#""tokenizer":{"#, r#""tokenizer":{"type":"characters","#),
+        (r#""model":{"#, r#""model":{"type":"decoder","#),
+        (r#""model":{"#, r#""model":{"n_layer":1,"#),
+    ] {
+        let twice = text.replacen(before, again, 1);
+        assert_ne!(twice, text);
+        told(&format!("{again} twice"), &describe(twice), &["duplicate"]);
     }
-    let mut more = description.clone();
-    more["config"]["n_heads"] = json!(4);
-    told("a field too many", &describe(more.to_string()), &["n_heads"]);
+
+    for part in ["model", "tokenizer"] {
+        let fields = description[part].as_object().expect("an object").keys();
+        for field in fields {
+            let mut less = description.clone();
+            less[part].as_object_mut().expect("an object").remove(field);
+            told(&format!("no {field}"), &describe(less.to_string()), &[field]);
+            for value in [json!("4"), json!(-1.5), json!([4]), Value::Null] {
+                let mut other = description.clone();
+                other[part][field] = value.clone();
+                told(&format!("{field} is {value}"), &describe(other.to_string()), &[""]);
+            }
+        }
+        let mut more = description.clone();
+        more[part]["n_heads"] = json!(4);
+        told("a field too many", &describe(more.to_string()), &["n_heads"]);
+        let mut other = description.clone();
+        other[part]["type"] = json!("perceptron");
+        told("a family that there is not", &describe(other.to_string()), &["perceptron"]);
+        let mut less = description.clone();
+        less.as_object_mut().expect("an object").remove(part);
+        told("a part too few", &describe(less.to_string()), &[part]);
+    }
     let mut more = description.clone();
     more["params"] = json!([]);
     told("a field too many", &describe(more.to_string()), &["params"]);
@@ -376,9 +402,9 @@ fn lies_in_the_description() {
     let sizes = ["vocab_size", "context", "n_layer", "n_embd", "n_head", "n_kv_head", "n_ffn"];
     for field in sizes {
         for size in [0, 3, 7, 1_000_000_000, 1 << 40, (1 << 40) + 1, 1 << 62, u64::MAX] {
-            if description["config"][field] != json!(size) {
+            if description["model"][field] != json!(size) {
                 let mut other = description.clone();
-                other["config"][field] = json!(size);
+                other["model"][field] = json!(size);
                 told(&format!("{field} is {size}"), &describe(other.to_string()), &[""]);
             }
         }
@@ -386,7 +412,7 @@ fn lies_in_the_description() {
     // All sizes at once, so that they fit each other.
     let mut huge = description.clone();
     for field in ["n_embd", "n_head", "n_kv_head", "n_ffn"] {
-        huge["config"][field] = json!(1_u64 << 40);
+        huge["model"][field] = json!(1_u64 << 40);
     }
     told("a huge model", &describe(huge.to_string()), &["more parameters"]);
 
@@ -399,12 +425,12 @@ fn lies_in_the_description() {
         ("n_kv_head", json!(2)),
     ] {
         let mut other = description.clone();
-        other["config"][field] = value.clone();
+        other["model"][field] = value.clone();
         told(&format!("{field} is {value}"), &describe(other.to_string()), &[""]);
     }
     for characters in ["", "ab", "abcd", "aab", "béa"] {
         let mut other = description.clone();
-        other["characters"] = json!(characters);
+        other["tokenizer"]["characters"] = json!(characters);
         told(&format!("characters {characters:?}"), &describe(other.to_string()), &[""]);
     }
 }
@@ -481,7 +507,7 @@ fn what_was_there_stays_if_saving_fails() {
 #[test]
 fn every_variant_of_a_configuration_is_read_back() {
     let folder = folder();
-    let small = checkpoint::<f64>().model.config().clone();
+    let ModelSpec::Decoder(small) = checkpoint::<f64>().model;
     for config in [
         DecoderConfig { position: Position::Rope { base: 12_345.678 }, ..small.clone() },
         DecoderConfig { activation: gradus::model::Activation::Swiglu, n_layer: 3, ..small.clone() },
@@ -489,11 +515,59 @@ fn every_variant_of_a_configuration_is_read_back() {
     ] {
         let model = Decoder::new(config.clone()).expect("a small model");
         let params: Vec<f64> = model.layout().initial(&mut Random::new(4));
-        let tokenizer = CharTokenizer::of("abé".chars());
-        let saved = Checkpoint { model, params: params.clone(), tokenizer };
+        let saved = Checkpoint::of(&model, &CharTokenizer::of("abé".chars()), &params);
         saved.save(folder.path()).expect("it can be saved");
         let read = Checkpoint::<f64>::load(folder.path()).expect("it can be read");
+        assert_eq!(read.model, ModelSpec::Decoder(config.clone()));
+        assert_eq!(read.params, params);
+        let read = Checkpoint::<f64>::load_as::<Decoder>(folder.path()).expect("it can be read");
         assert_eq!(read.model.config(), &config);
         assert_eq!(read.params, params);
+        assert_eq!(read.tokenizer.spec(), TokenizerSpec::Characters { characters: "abé".to_owned() });
     }
+}
+
+/// A model of a family of its own, for programs to ask for in vain.
+#[derive(Debug)]
+struct Other(Decoder);
+
+impl Model for Other {
+    fn layout(&self) -> &Layout {
+        self.0.layout()
+    }
+    fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
+        self.0.losses(params, batch, mode)
+    }
+    fn decode<T: Tensor>(&self, params: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
+        self.0.decode(params, tokens, cache)
+    }
+    fn vocab_size(&self) -> usize {
+        self.0.vocab_size()
+    }
+    fn context(&self) -> usize {
+        self.0.context()
+    }
+}
+
+impl SavedModel for Other {
+    const FAMILY: &'static str = "a perceptron";
+    fn spec(&self) -> ModelSpec {
+        self.0.spec()
+    }
+    fn from_spec(spec: ModelSpec) -> Result<Self, ConfigError> {
+        Decoder::from_spec(spec).map(Other)
+    }
+}
+
+#[test]
+fn a_model_of_another_family_is_called_by_its_name() {
+    let folder = folder();
+    checkpoint::<f64>().save(folder.path()).expect("it can be saved");
+    let error =
+        Checkpoint::<f64>::load_as::<Other>(folder.path()).map(|read| read.model).expect_err("another");
+    let path = folder.path().join(FILE);
+    assert_eq!(
+        error.to_string(),
+        format!("{} holds a decoder, where a perceptron is needed", path.display())
+    );
 }

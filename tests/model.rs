@@ -1,5 +1,5 @@
-//! What holds for every model: weights with names of their own that all learn, generation that remembers rightly, and
-//! configurations that no model can have, which are errors that say why.
+//! What holds for every model: every parameter has a name of its own and learns, the cache changes nothing, no token
+//! looks ahead, and a configuration that cannot work is an error that says why.
 
 use std::collections::HashSet;
 
@@ -17,12 +17,12 @@ fn decoder(config: DecoderConfig) -> Decoder {
     Decoder::new(config).expect("a variant is right")
 }
 
-/// The variants, and in its full size the preset that is among them made small.
+/// All variants, and in full size the preset that they have in a small one.
 fn all() -> Vec<(&'static str, DecoderConfig)> {
     [variants::variants(), vec![("dialog in full", DecoderConfig::dialog(40))]].concat()
 }
 
-/// Not only every matrix but every single number of it: the batch shows each token in each place.
+/// Not only every matrix but every single number in it: the batch has each token at each position.
 #[test]
 fn every_parameter_moves_after_one_step() {
     for (name, config) in all() {
@@ -34,10 +34,10 @@ fn every_parameter_moves_after_one_step() {
         let before = trainer.params().to_vec();
         let step = trainer.step(&batch);
         assert!(step.loss.is_finite() && step.learning_rate > 0.0);
-        for window in trainer.model().layout().specs() {
+        for spec in trainer.model().layout().specs() {
             let moved = |at: &usize| before[*at] != trainer.params()[*at];
-            let still = window.range().filter(|at| !moved(at)).count();
-            assert_eq!(still, 0, "{name}: numbers of {} that stayed", window.name);
+            let still = spec.range().filter(|at| !moved(at)).count();
+            assert_eq!(still, 0, "{name}: numbers of {} that stayed", spec.name);
         }
     }
 }
@@ -46,25 +46,25 @@ fn every_parameter_moves_after_one_step() {
 fn layouts_have_distinct_names_and_no_gaps() {
     for (name, config) in all() {
         let model = decoder(config);
-        let windows = model.layout().specs();
-        let names: HashSet<&str> = windows.iter().map(|window| window.name.as_str()).collect();
-        assert_eq!(names.len(), windows.len(), "{name}: distinct names");
+        let specs = model.layout().specs();
+        let names: HashSet<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        assert_eq!(names.len(), specs.len(), "{name}: distinct names");
         let mut end = 0;
-        for window in windows {
-            assert!(window.rows > 0 && window.cols > 0, "{name}: {}", window.name);
-            assert_eq!(window.offset, end, "{name}: {} begins where the one before ends", window.name);
-            assert_eq!(window.range().len(), window.rows * window.cols);
-            end = window.range().end;
-            let gain = window.name.contains("norm");
-            assert_eq!(window.kind == ParamKind::Gain, gain, "{name}: {}", window.name);
-            assert_eq!(window.init == Init::Ones, gain, "{name}: {}", window.name);
+        for spec in specs {
+            assert!(spec.rows > 0 && spec.cols > 0, "{name}: {}", spec.name);
+            assert_eq!(spec.offset, end, "{name}: {} begins where the one before ends", spec.name);
+            assert_eq!(spec.range().len(), spec.rows * spec.cols);
+            end = spec.range().end;
+            let gain = spec.name.contains("norm");
+            assert_eq!(spec.kind == ParamKind::Gain, gain, "{name}: {}", spec.name);
+            assert_eq!(spec.init == Init::Constant(1.0), gain, "{name}: {}", spec.name);
         }
         assert_eq!(model.layout().len(), end);
     }
 }
 
 #[test]
-fn presets_have_the_weights_they_are_known_for() {
+fn presets_have_the_sizes_they_are_known_for() {
     let microgpt = decoder(DecoderConfig::microgpt(27));
     assert_eq!(microgpt.layout().len(), 4192);
     let (width, inner, vocab) = (128, 512, 1000);
@@ -98,7 +98,7 @@ fn presets_have_the_weights_they_are_known_for() {
 }
 
 #[test]
-fn fresh_weights_are_drawn_as_the_layout_says() {
+fn fresh_parameters_are_drawn_as_the_layout_says() {
     let (_, everything) = variants::variants().pop().expect("there are variants");
     let model = decoder(DecoderConfig { init_std: 0.3, ..everything });
     let params: Vec<f64> = model.layout().initial(&mut Random::new(1));
@@ -107,10 +107,11 @@ fn fresh_weights_are_drawn_as_the_layout_says() {
     assert_eq!(params, again);
     assert_ne!(params, other);
     let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
-    for window in model.layout().specs() {
-        let own = &params[window.range()];
-        match window.init {
-            Init::Ones => assert!(own.iter().all(|w| *w == 1.0), "{}", window.name),
+    for spec in model.layout().specs() {
+        let own = &params[spec.range()];
+        match spec.init {
+            Init::Constant(x) => assert!(own.iter().all(|w| *w == x), "{}", spec.name),
+            Init::Uniform(_) => unreachable!("no variant draws evenly"),
             Init::Normal(std) => {
                 assert_eq!(std, 0.3);
                 sum += own.iter().sum::<f64>();
@@ -123,17 +124,14 @@ fn fresh_weights_are_drawn_as_the_layout_says() {
     assert!(mean.abs() < 0.04 && (std - 0.3).abs() < 0.03, "mean {mean}, standard deviation {std}");
 }
 
-/// The logits after each token of a sequence, if the model reads it in pieces: the first of so many tokens, and then
-/// one at a time.
+/// The logits after each token of a sequence that the model reads in pieces: its `first` tokens at once, then one at a
+/// time.
 fn logits(model: &Decoder, params: &[f64], tokens: &[usize], first: usize) -> Vec<Vec<f64>> {
-    let mut all = Vec::new();
-    let mut next = first;
-    ScalarEngine::new().generate(model, params, &tokens[..first], &mut |logits| {
-        all.push(logits.to_vec());
-        next += 1;
-        tokens.get(next - 1).copied()
-    });
-    all
+    ScalarEngine::new().decode(model, params, |session| {
+        let mut all = vec![session.feed(&tokens[..first]).to_vec()];
+        all.extend(tokens[first..].iter().map(|token| session.feed(&[*token]).to_vec()));
+        all
+    })
 }
 
 #[test]
@@ -155,7 +153,7 @@ fn a_cache_changes_nothing() {
     }
 }
 
-/// A model may not look ahead: what comes later in a sequence, or in another one, changes no loss before it.
+/// A model must not look ahead: later tokens, and other sequences, change no loss before them.
 #[test]
 fn no_token_sees_a_later_one_or_another_sequence() {
     let losses = |model: &Decoder, params: &[f64], sequences: &[&[usize]]| {

@@ -8,11 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use gradus::checkpoint::{Checkpoint, FILE};
+use gradus::checkpoint::{Checkpoint, FILE, TrainedModel};
 use gradus::data::{self, Batch, Names};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
+use gradus::tokenizer::Tokenizer;
 use gradus::train::{Settings, Trainer};
 use tempfile::TempDir;
 
@@ -21,7 +22,7 @@ mod program;
 #[path = "common/refusal.rs"]
 mod refusal;
 
-use program::{Ended, example, run};
+use program::{Output, example, run};
 use refusal::{assert_refused, content};
 
 /// A folder with some small files of names in it.
@@ -63,7 +64,7 @@ impl Place {
     }
 }
 
-fn names<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Ended {
+fn names<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
     run(Command::new(example("names")).args(args))
 }
 
@@ -119,7 +120,7 @@ fn korean_names() {
     assert_eq!(field(&stdout, "num docs: "), names.len().to_string());
     assert_eq!(field(&stdout, "vocab size: "), names.vocab_size().to_string());
     let invented = invented(&stdout).concat();
-    assert!(!invented.is_empty() && invented.chars().all(|c| names.tokenizer().encode(c).is_some()));
+    assert!(!invented.is_empty() && names.tokenizer().encode(&invented).is_ok());
     assert!(invented.chars().any(|c| ('가'..='힣').contains(&c)), "{invented}");
 }
 
@@ -241,12 +242,13 @@ fn save_load_and_continue() {
     assert!(mean(&after[..20]) < 0.75 * mean(&before[..20]), "it did not begin anew");
     let learned = fs::read(Path::new(&first).join(FILE)).expect("it was saved");
     assert_ne!(learned, saved, "saved over what it was loaded from");
-    let Checkpoint { params, model, .. } = Checkpoint::<f64>::load(Path::new(&second)).expect("a checkpoint");
+    let second = Checkpoint::<f64>::load_as::<Decoder>(Path::new(&second)).expect("a checkpoint");
+    let TrainedModel { params, model, .. } = second;
     let mut names = Names::from_text(SMALL).expect("names");
     names.shuffle(&mut Random::new(42));
     let mut batch = Batch::new();
     names.fill(&mut batch, 0, 1, model.context());
-    let mut trainer = Trainer::from_weights(model, ScalarEngine::new(), Settings::default(), params);
+    let mut trainer = Trainer::from_params(model, ScalarEngine::new(), Settings::default(), params);
     assert_eq!(trainer.step(&batch).loss, after[0]);
 }
 
@@ -387,7 +389,7 @@ fn command_lines_that_make_no_sense() {
     refuse(2, &[small, "--heads", "3"], &["3 heads", "16", "1, 2, 4, 8, 16"]);
     refuse(2, &[small, "--embd", "10"], &["4 heads", "10"]);
     for option in ["--layers", "--embd", "--heads", "--context"] {
-        refuse(2, &[small, option, "0"], &["is 0"]);
+        refuse(2, &[small, option, "0"], &[option, "must be a whole number"]);
     }
 }
 
@@ -395,11 +397,14 @@ fn command_lines_that_make_no_sense() {
 fn sizes_beyond_all_measure() {
     let place = Place::new();
     let small = &place.arg("small.txt");
-    for option in ["--layers", "--embd", "--context"] {
-        for size in ["18446744073709551615", "9223372036854775808", "1099511627776", "4294967296"] {
+    for size in ["18446744073709551615", "9223372036854775808", "1099511627776", "4294967296"] {
+        for option in ["--layers", "--embd"] {
             refuse(2, &[small, option, size], &["parameters"]);
         }
+        refuse(2, &[small, "--context", size], &["--context", "1048576"]);
     }
+    refuse(2, &[small, "--context", "1048577"], &["--context", "1048576"]);
+    assert!(good(["--help"]).contains("at most 1048576 tokens"));
     refuse(2, &[small, "--heads", "18446744073709551615"], &["18446744073709551615 heads"]);
     refuse(2, &[small, "--embd", "18446744073709551615", "--heads", "1"], &["parameters"]);
     refuse(2, &[small, "--embd", "1", "--heads", "1", "--layers", "18446744073709551615"], &["parameters"]);
@@ -502,6 +507,37 @@ fn a_disk_that_is_full_leaves_the_old_model_whole() {
     let after = content(&place.path("model"));
     assert!(before.iter().all(|file| after.contains(file)), "the old model");
     good([place.arg("small.txt").as_str(), "--load", &model, "--steps", "0"]);
+}
+
+/// Nothing can be printed, and still the trained model is saved. Only then the program says what was wrong.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_printed() {
+    let place = Place::new();
+    let model = place.arg("model");
+    let mut command = Command::new(example("names"));
+    command.args([&place.arg("small.txt"), "--steps", "5", "--save", &model]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a disk that is full");
+    let output = command.stdout(full).output().expect("it can be started");
+    let stderr = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.starts_with("error: the output cannot be printed: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    good([place.arg("small.txt").as_str(), "--load", &model, "--steps", "0"]);
+}
+
+/// What is worth more than the figures of a training is not lost because of them.
+#[cfg(target_os = "linux")]
+#[test]
+fn metrics_that_cannot_be_written_any_more() {
+    let place = Place::new();
+    let model = place.arg("model");
+    let small = place.arg("small.txt");
+    let ended = names([small.as_str(), "--steps", "500", "--metrics", "/dev/full", "--save", &model]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("error: /dev/full cannot be written"), "{}", ended.stderr);
+    assert_eq!(count(&ended.stdout, "sample "), 20, "{}", ended.stdout);
+    good([small.as_str(), "--load", &model, "--steps", "0"]);
 }
 
 /// `names | head -1`: who reads no further gets no report of a panic.

@@ -1,25 +1,30 @@
 //! Optimizers, clipping, averaging and schedules compute what PyTorch's do, in the 32 bits of the fast engine.
 //!
-//! `golden/optim.json` holds what PyTorch computed in `f64`. Adam in `f64` is held against it to twelve digits in `torch.rs`.
+//! `golden/optim.json` holds what PyTorch computed in `f64`. `torch.rs` compares Adam in `f64` with it, to twelve digits.
 
 use std::collections::BTreeMap;
 
 use gradus::optim::{
     Adam, AdamSettings, Ema, Momentum, Muon, MuonSettings, Optimizer, Schedule, clip, orthogonalize,
 };
-use gradus::params::{Init, Layout, ParamKind};
+use gradus::params::{Init, Layout, ParamKind, ParamSpec};
 use gradus::real::Real;
 use gradus::thread_pool::ThreadPool;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+#[path = "common/param_groups.rs"]
+mod param_groups;
+
+use param_groups::spec;
+
 /// How far a number of 32 bits may be from PyTorch's: a few of its last bits, after ten steps.
 const NARROW: f64 = 5e-7;
 
-/// The same after Newton-Schulz iterations, each of which multiplies what is wrong in a small singular value by 3.4.
+/// The same after Newton-Schulz iterations, each of which multiplies the error of a small singular value by 3.4.
 const ORTHOGONAL: f64 = 5e-6;
 
-/// And how far one of 64 bits.
+/// How far a number of 64 bits may be from it.
 const WIDE: f64 = 1e-14;
 
 #[derive(Clone, Deserialize)]
@@ -52,12 +57,13 @@ fn flat<R: Real>(matrices: &Matrices) -> Vec<R> {
     matrices.values().flat_map(|m| &m.data).map(|&x| R::from_f64(x)).collect()
 }
 
-fn layout(matrices: &Matrices, kind: ParamKind) -> Layout {
-    let mut layout = Layout::default();
-    for (name, m) in matrices {
-        layout.add(name, m.rows, m.cols, kind, Init::Ones);
-    }
-    layout
+/// A layout of these matrices; `spec` says what each of them is.
+fn layout(matrices: &Matrices, spec: impl Fn(&str, usize, usize) -> ParamSpec) -> Layout {
+    param_groups::layout(matrices.iter().map(|(name, m)| spec(name, m.rows, m.cols)))
+}
+
+fn embedding(name: &str, rows: usize, cols: usize) -> ParamSpec {
+    ParamSpec::embedding(name, rows, cols, Init::Constant(0.0))
 }
 
 fn assert_close<R: Real>(what: &str, ours: &[R], theirs: &[f64], tolerance: f64) {
@@ -82,18 +88,20 @@ struct AdamRun {
     beta2: f64,
     eps: f64,
     weight_decay: f64,
+    decay_embeddings: Option<bool>,
     lrs: Vec<f64>,
 }
 
 impl AdamRun {
     fn adam(&self) -> AdamSettings {
         let AdamRun { beta1, beta2, eps, weight_decay, .. } = *self;
-        AdamSettings { beta1, beta2, eps, weight_decay }
+        let decay_embeddings = self.decay_embeddings.unwrap_or(true);
+        AdamSettings { beta1, beta2, eps, weight_decay, decay_embeddings }
     }
 }
 
 impl AdamCase {
-    /// Lets an optimizer take all steps.
+    /// Lets an optimizer make all steps and compares each.
     fn follow(&self, what: &str, optimizer: &mut impl Optimizer<f32>) {
         let mut params = flat::<f32>(&self.initial);
         let steps = self.settings.lrs.iter().zip(&self.gradients).zip(&self.params);
@@ -121,13 +129,17 @@ const MUON: MuonSettings = MuonSettings {
 
 #[test]
 fn adam_and_adamw() {
-    for (name, case) in golden::<AdamCase>("adam", 1).into_iter().chain(golden("adamw", 1)) {
-        let mut adam = Adam::new(flat::<f32>(&case.initial).len(), case.settings.adam());
-        case.follow(&name, &mut adam);
-        // Muon leaves embeddings and gains to it.
-        for kind in [ParamKind::Embedding, ParamKind::Gain] {
+    let groups = golden("adamw_groups", 2);
+    for (name, case) in golden::<AdamCase>("adam", 1).into_iter().chain(golden("adamw", 1)).chain(groups) {
+        case.follow(&name, &mut Adam::new(&layout(&case.initial, spec), case.settings.adam()));
+        // Muon leaves everything but matrices to it.
+        if case.settings.decay_embeddings != Some(false) {
+            let others = |name: &str, rows, cols| match spec(name, rows, cols) {
+                ParamSpec { kind: ParamKind::Matrix, .. } => embedding(name, rows, cols),
+                other => other,
+            };
             let settings = MuonSettings { adam: case.settings.adam(), rate: 7.0, weight_decay: 0.5, ..MUON };
-            case.follow(&name, &mut muon(settings, &layout(&case.initial, kind)));
+            case.follow(&name, &mut muon(settings, &layout(&case.initial, others)));
         }
     }
 }
@@ -163,12 +175,12 @@ fn muon_in_both_of_pytorchs_orders() {
     for run in &case.runs {
         let s = &run.settings;
         assert_eq!(s.ns_coefficients, [3.4445, -4.775, 2.0315]);
-        // PyTorch's other way to scale a step to the shape of its matrix is not ours.
+        // PyTorch can scale a step to the shape of its matrix in another way, which is not here.
         if s.adjust_lr_fn != "original" {
             continue;
         }
         runs += 1;
-        // The learning rate of the others is a third, of which Muon's is three times as much.
+        // The learning rate is a third of PyTorch's, and Muon's is three times the learning rate.
         let settings = MuonSettings {
             momentum: s.momentum,
             order: if s.nesterov { Momentum::Nesterov } else { Momentum::Plain },
@@ -177,7 +189,7 @@ fn muon_in_both_of_pytorchs_orders() {
             rate: 3.0,
             adam: AdamSettings::MICROGPT,
         };
-        let mut muon = muon(settings, &layout(&case.initial, ParamKind::Matrix));
+        let mut muon = muon(settings, &layout(&case.initial, spec));
         let mut params = flat::<f32>(&case.initial);
         for (step, (gradient, expected)) in case.gradients.iter().zip(&run.params64).enumerate() {
             muon.update(&mut params, &flat::<f32>(gradient), s.lr / 3.0);
@@ -207,7 +219,7 @@ fn newton_schulz_iterations() {
         let mut x: Vec<f32> = data.iter().map(|&x| x as f32).collect();
         orthogonalize(&mut x, *rows, *cols, case.settings.ns_steps);
         assert_close(&name, &x, &case.output64.data, ORTHOGONAL);
-        // However long or short the gradient, only its directions count.
+        // The length of the gradient does not matter, only its directions do.
         for factor in [1e-3, 1e6] {
             let mut x: Vec<f32> = data.iter().map(|&x| (x * factor) as f32).collect();
             orthogonalize(&mut x, *rows, *cols, case.settings.ns_steps);
@@ -219,15 +231,14 @@ fn newton_schulz_iterations() {
     }
 }
 
-/// nn.zig's order: the running mean of orthogonal gradients. PyTorch does not have it, but it has each of them.
+/// nn.zig's order: the running mean of orthogonal gradients. PyTorch does not have it, but it has the orthogonal gradients.
 #[test]
 fn muon_in_the_order_of_nn_zig() {
     for (name, case) in golden::<Iterated>("newton_schulz", 5) {
         let Matrix { rows, cols, data } = &case.input;
         let matrices = BTreeMap::from([(name.clone(), case.input.clone())]);
         let order = Momentum::OfOrthogonal;
-        let mut muon =
-            muon(MuonSettings { order, weight_decay: 0.1, ..MUON }, &layout(&matrices, ParamKind::Matrix));
+        let mut muon = muon(MuonSettings { order, weight_decay: 0.1, ..MUON }, &layout(&matrices, spec));
         let mut params = vec![1.0_f32; data.len()];
         let (mut expected, mut mean) = (vec![1.0; data.len()], vec![0.0; data.len()]);
         let tall = (*rows as f64 / *cols as f64).max(1.0).sqrt();
@@ -283,12 +294,13 @@ struct Decay {
 }
 
 #[test]
-fn averages_of_weights() {
+fn averages_of_parameters() {
     fn check<R: Real>(name: &str, case: &Averaged, tolerance: f64) {
-        let mut ema = Ema::new(&flat::<R>(&case.initial));
+        let layout = layout(&case.initial, spec);
+        let mut ema = Ema::new(&layout, &flat::<R>(&case.initial));
         for (params, average) in case.weights.iter().zip(&case.averages) {
-            ema.update(&flat::<R>(params), case.settings.decay);
-            assert_close(name, ema.params(), &flat::<f64>(average), tolerance);
+            ema.update(&layout, &flat::<R>(params), case.settings.decay);
+            assert_close(name, ema.average(), &flat::<f64>(average), tolerance);
         }
     }
     for (name, case) in golden::<Averaged>("ema", 1) {
@@ -313,7 +325,7 @@ struct Cosine {
     total_steps: usize,
 }
 
-/// The way up is nanoGPT's, and begins above zero; Hugging Face's begins at zero, and the way down is the same.
+/// The warmup is nanoGPT's and starts above zero; Hugging Face's starts at zero. The way down is the same.
 #[test]
 fn cosine_schedules() {
     for (name, Scheduled { settings: s, lrs }) in golden::<Scheduled>("cosine_schedule", 5) {

@@ -10,7 +10,7 @@ use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
 use gradus::fast::FastEngine;
 use gradus::model::{Cache, Decoder, DecoderConfig, Mode, Model};
-use gradus::params::{BoundParams, Init, Layout, Param, ParamKind};
+use gradus::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
@@ -166,8 +166,8 @@ fn every_operation() {
     for (number, (name, inputs, exact)) in listed.0.iter().enumerate() {
         let params: Vec<f64> = inputs.iter().flat_map(|m| &m.data).copied().collect();
         let mut layout = Layout::default();
-        let mut window = |m: &Numbers| layout.add("", m.rows, m.cols, ParamKind::Matrix, Init::Ones);
-        let handles: Vec<Param> = inputs.iter().map(&mut window).collect();
+        let mut add = |m: &Numbers| layout.add(ParamSpec::matrix("", m.rows, m.cols, Init::Constant(1.0)));
+        let handles: Vec<Param> = inputs.iter().map(&mut add).collect();
         let count = exact.output.data.len();
         let batch = tokens(count);
         let door = |form, upstream| {
@@ -234,7 +234,7 @@ impl AttentionAlone {
         let [q, kv] = self.heads.map(|heads| heads * self.width);
         let mut layout = Layout::default();
         let params = [(rows, q), (keys, kv), (keys, kv), (BUCKETS.count, self.heads[0])]
-            .map(|(rows, cols)| layout.add("", rows, cols, ParamKind::Matrix, Init::Ones));
+            .map(|(rows, cols)| layout.add(ParamSpec::matrix("", rows, cols, Init::Constant(1.0))));
         (layout, params)
     }
 }
@@ -576,19 +576,16 @@ fn a_cache_changes_nothing() {
     deviations.finish();
 }
 
-/// The same through the engines' own loop.
+/// The same through the engines' sessions.
 #[test]
-fn generation_sees_the_same_logits() {
+fn sessions_see_the_same_logits() {
     fn logits<E: Engine>(engine: &mut E, model: &Decoder, params: &[f64], tokens: &[usize]) -> Vec<f64> {
         let params: Vec<E::Real> = params.iter().map(|&w| E::Real::from_f64(w)).collect();
-        let mut all = Vec::new();
-        let mut next = 2;
-        engine.generate(model, &params, &tokens[..next], &mut |logits| {
-            all.extend_from_slice(logits);
-            next += 1;
-            tokens.get(next - 1).copied()
-        });
-        all
+        engine.decode(model, &params, |session| {
+            let mut all = session.feed(&tokens[..2]).to_vec();
+            tokens[2..].iter().for_each(|token| all.extend_from_slice(session.feed(&[*token])));
+            all
+        })
     }
     let mut deviations = Deviations::default();
     for (name, config) in variants::variants() {

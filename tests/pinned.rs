@@ -1,7 +1,7 @@
 //! The first ten losses of the presets, on both engines.
 //!
-//! The scalar engine computes in `f64` and is held against microgpt.py elsewhere; the fast engine must give the same
-//! losses within what 32 bits allow. The figures of the dialog model were computed by the scalar engine, too.
+//! The scalar engine computes in `f64`, and `golden.rs` compares it with microgpt.py. The fast engine must give the same
+//! losses as far as 32 bits allow. The figures for the dialog model are the scalar engine's, too.
 
 use std::path::Path;
 
@@ -9,7 +9,6 @@ use gradus::Engine;
 use gradus::data::{Batch, Dialogs, Names};
 use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Model};
-use gradus::optim::{Adam, Optimizer};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
@@ -20,13 +19,19 @@ use serde::Deserialize;
 mod dataset;
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
+#[path = "common/scalar_trainer.rs"]
+mod scalar_trainer;
 
-use dialog_trainer::{ADAMW, METHODS, Method, SETTINGS, dialogs};
+use dialog_trainer::dialogs;
+use method::{METHODS, Method, SETTINGS};
+use scalar_trainer::on_scalar;
 
-/// How far losses of the two engines may lie apart.
+/// How far apart the losses of the two engines may be.
 const NARROW: f64 = 1e-5;
 
-/// How far those of the scalar engine may lie from what it computed elsewhere, where a last digit may differ.
+/// How far apart the scalar engine's may be on two machines, whose last digits may differ.
 const WIDE: f64 = 1e-9;
 
 fn assert_close(what: &str, ours: &[f64], theirs: &[f64], tolerance: f64) {
@@ -41,7 +46,7 @@ fn fast() -> FastEngine {
     FastEngine::new(ThreadPool::new(2))
 }
 
-/// What microgpt.py printed, and the names that it read first.
+/// What microgpt.py printed, and the first names that it read.
 #[derive(Deserialize)]
 struct Golden {
     docs: usize,
@@ -50,10 +55,10 @@ struct Golden {
     losses: Vec<f64>,
 }
 
-/// The first losses of the names GPT, from batches of its own making.
+/// The first losses of the names GPT on given batches.
 fn names<E: Engine>(engine: E, vocab_size: usize, docs: usize, batches: &[Batch]) -> Vec<f64> {
     let mut random = Random::python(42);
-    random.shuffle(&mut vec![(); docs]); // which name is where does not matter to the dice
+    random.shuffle(&mut vec![(); docs]); // draws as many random numbers as to shuffle the names
     let model = Decoder::new(DecoderConfig::microgpt(vocab_size)).expect("a preset is right");
     let mut trainer = Trainer::new(model, engine, Settings::default(), &mut random);
     batches.iter().map(|batch| trainer.step(batch).loss).collect()
@@ -76,7 +81,7 @@ fn names_as_microgpt_learns_them() {
     assert_close("names, fast and scalar", &fast_losses, &scalar, NARROW);
     assert_close("names, fast and microgpt.py", &fast_losses, &golden.losses[..10], NARROW);
 
-    // The file itself, where it is on this machine and no other of that name.
+    // The file itself, if it is on this machine.
     let file = dataset::dataset("names.txt");
     let is_it = |path: &Path| std::fs::metadata(path).is_ok_and(|data| data.len() == golden.bytes);
     if let Some(path) = file.filter(|path| is_it(path)) {
@@ -93,7 +98,7 @@ fn names_as_microgpt_learns_them() {
     }
 }
 
-/// With many names in a batch, on the names that come with the crate.
+/// Many names in a batch, from those that come with the crate.
 #[test]
 fn names_in_batches() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/names.txt");
@@ -114,33 +119,7 @@ fn names_in_batches() {
     }
 }
 
-/// An optimizer for 32 bits in the service of an engine of 64.
-struct Narrowed {
-    optimizer: Box<dyn Optimizer<f32>>,
-    params: Vec<f32>,
-}
-
-impl Optimizer<f64> for Narrowed {
-    fn update(&mut self, params: &mut [f64], gradient: &[f64], learning_rate: f64) {
-        let gradient: Vec<f32> = gradient.iter().map(|&g| g as f32).collect();
-        self.optimizer.update(&mut self.params, &gradient, learning_rate);
-        params.iter_mut().zip(&self.params).for_each(|(to, &w)| *to = f64::from(w));
-    }
-
-    fn state(&mut self) -> Vec<(&'static str, &mut [f64])> {
-        Vec::new()
-    }
-
-    fn steps(&self) -> usize {
-        self.optimizer.steps()
-    }
-
-    fn set_steps(&mut self, steps: usize) {
-        self.optimizer.set_steps(steps);
-    }
-}
-
-/// The first losses of the dialog model, with everything that its training has.
+/// The first losses of the dialog model, with everything its training has.
 fn dialog<E: Engine>(mut trainer: Trainer<Decoder, E>, text: &Dialogs) -> Vec<f64> {
     let (mut batch, mut random) = (Batch::new(), Random::new(7));
     let learn = |_| {
@@ -150,23 +129,23 @@ fn dialog<E: Engine>(mut trainer: Trainer<Decoder, E>, text: &Dialogs) -> Vec<f6
     (0..10).map(learn).collect()
 }
 
-/// What the scalar engine computed with AdamW, and with Muon, whose products of matrices are of 32 bits. They change with
-/// `datasets/dialog.txt`, with the preset, and with the settings in `common/dialog_trainer.rs`: the test prints what they
-/// have become.
+/// What the scalar engine computed with AdamW, and with Muon, whose matrix products are in 32 bits. They change with
+/// `datasets/dialog.txt`, with the preset, and with the settings in `common/method.rs`: then the test prints the new
+/// ones.
 const DIALOG: [(Method, [f64; 10], f64); 2] = [
     (
         Method::Muon,
         [
             4.357410222452721,
-            4.549149140297086,
-            4.112405009940566,
-            3.9289042590394456,
-            3.635973327943087,
-            3.5801234685883814,
-            3.523348725679212,
-            3.4733107597444306,
-            3.401866271652018,
-            3.447412833626888,
+            4.549149434028037,
+            4.112406657388755,
+            3.928902562816783,
+            3.6359570907923455,
+            3.580101728008755,
+            3.523314385595344,
+            3.4732666317931367,
+            3.401891480357234,
+            3.447472035797905,
         ],
         NARROW,
     ),
@@ -174,15 +153,15 @@ const DIALOG: [(Method, [f64; 10], f64); 2] = [
         Method::Adamw,
         [
             4.357410222452721,
-            4.35170699179095,
-            3.795853279200663,
-            3.539693518520129,
-            3.319087481617029,
-            3.360793194796212,
-            3.322350074153515,
-            3.2945769163610836,
-            3.1795437217998193,
-            3.373056914706618,
+            4.351707016223172,
+            3.7958546166859324,
+            3.5396796662458447,
+            3.3190684405717668,
+            3.360776533657864,
+            3.3223272304947487,
+            3.294558345019054,
+            3.1795247855820326,
+            3.3730733554266497,
         ],
         WIDE,
     ),
@@ -191,22 +170,12 @@ const DIALOG: [(Method, [f64; 10], f64); 2] = [
 #[test]
 fn dialog_in_its_preset() {
     let text = dialogs(64);
-    let config = DecoderConfig::dialog(text.tokenizer().vocab_size());
+    let config = DecoderConfig::dialog(text.vocab_size());
     assert_eq!(DIALOG.map(|(method, ..)| method), METHODS);
     for (method, figures, tolerance) in DIALOG {
         let trainer = method.learner(&config, 2, 42);
-        let (model, params) = (trainer.model().clone(), trainer.params().to_vec());
-        let wide = params.iter().map(|&w| f64::from(w)).collect();
-        let optimizer: Box<dyn Optimizer<f64>> = match method {
-            Method::Muon => Box::new(Narrowed {
-                optimizer: method.optimizer(model.layout(), &ThreadPool::new(2)),
-                params,
-            }),
-            Method::Adamw => Box::new(Adam::new(params.len(), ADAMW)),
-        };
+        let scalar = dialog(on_scalar(method, trainer.model().clone(), SETTINGS, trainer.params()), &text);
         let fast = dialog(trainer, &text);
-        let scalar = Trainer::with_optimizer(model, ScalarEngine::new(), optimizer, SETTINGS, wide);
-        let scalar = dialog(scalar, &text);
         assert_close(&format!("dialog with {method:?}, fast and scalar"), &fast, &scalar, NARROW);
         assert_close(
             &format!("dialog with {method:?}, scalar and its figures"),

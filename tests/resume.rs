@@ -1,6 +1,6 @@
-//! Training that was saved and restored goes on as if it had not been: losses, weights, averages, what the optimizer
-//! remembers, the difficulty of bigrams, dice and early stopping are the same, bit for bit. A state that is damaged, or of
-//! another run, is refused.
+//! A training run that is saved and restored continues as if it had never stopped: losses, parameters, averages, the state of
+//! the optimizer, the difficulty of bigrams, the random generator and early stopping are the same, bit for bit. A state that
+//! is damaged, or belongs to another run, is refused.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,10 +18,13 @@ use gradus::{Engine, Model};
 
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 #[path = "common/state.rs"]
 mod state;
 
-use dialog_trainer::{ADAMW, METHODS, Method, SETTINGS, dialogs};
+use dialog_trainer::dialogs;
+use method::{ADAMW, METHODS, Method, SETTINGS};
 use state::{FILE, State, state};
 
 const CONTEXT: usize = 16;
@@ -31,10 +34,10 @@ fn config(vocab_size: usize) -> DecoderConfig {
     DecoderConfig { n_layer: 2, n_embd: 16, n_ffn: 32, context: CONTEXT, ..DecoderConfig::dialog(vocab_size) }
 }
 
-/// What a loop around a trainer remembers.
-type Caller = (RandomState, EarlyStopping);
+/// The caller's part of a saved state: that of the loop around a trainer.
+type CallerState = (RandomState, EarlyStopping);
 
-/// Trains on stretches of the dialogues, and now and then validates. Returns all losses.
+/// Trains on slices of the dialogues and validates at every fourth step. Returns all losses.
 fn train<E: Engine>(
     trainer: &mut Trainer<Decoder, E>,
     steps: usize,
@@ -48,54 +51,58 @@ fn train<E: Engine>(
         text.fill(&mut batch, random, 3, CONTEXT);
         losses.push(trainer.step(&batch).loss);
         if trainer.steps_done().is_multiple_of(4) {
-            let validated = trainer.validate(&validation);
-            stopping.record(validated);
-            losses.push(validated);
+            let val_loss = trainer.validate(&validation);
+            stopping.record(val_loss);
+            losses.push(val_loss);
         }
     }
     losses
 }
 
-/// Twice as many steps in one go, and in two with a stop between them, must come to the same. `make` makes a trainer with
-/// weights of a seed, and is told how often it was called before.
-fn twice<E: Engine>(name: &str, mut make: impl FnMut(u64, usize) -> Trainer<Decoder, E>) -> State {
+/// Checks that an uninterrupted run and the same run, stopped in the middle and resumed, end in the same state. `make` makes
+/// a trainer with the initial parameters of a seed; its second argument counts the calls.
+fn resumed_equals_uninterrupted<E: Engine>(
+    name: &str,
+    mut make: impl FnMut(u64, usize) -> Trainer<Decoder, E>,
+) -> State {
     let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
-    let [whole, half, rest] = folders.each_ref().map(|folder| folder.path());
+    let [uninterrupted, stopped, resumed] = folders.each_ref().map(|folder| folder.path());
 
     let (mut random, mut stopping) = (Random::new(5), EarlyStopping::new(3));
     let mut trainer = make(1, 0);
     let losses = train(&mut trainer, 2 * HALF, &mut random, &mut stopping);
-    trainer.save_state(whole, (random.state(), stopping)).expect("it can be saved");
+    trainer.save_state(uninterrupted, (random.state(), stopping)).expect("it can be saved");
 
     let (mut random, mut stopping) = (Random::new(5), EarlyStopping::new(3));
     let mut trainer = make(1, 1);
-    let mut in_two = train(&mut trainer, HALF, &mut random, &mut stopping);
-    trainer.save_state(half, (random.state(), stopping)).expect("it can be saved");
+    let mut resumed_losses = train(&mut trainer, HALF, &mut random, &mut stopping);
+    trainer.save_state(stopped, (random.state(), stopping)).expect("it can be saved");
     drop(trainer);
 
-    // Other weights, other dice: all must come out of the file.
+    // Another seed: parameters and random generator must come from the file.
     let mut trainer = make(2, 2);
-    let (dice, mut stopping): Caller = trainer.restore_state(half).expect("it can be restored");
+    let (rng_state, mut stopping): CallerState = trainer.restore_state(stopped).expect("it can be restored");
     assert_eq!(trainer.steps_done(), HALF, "{name}");
-    let peeked: Caller = Trainer::<Decoder, E>::peek_state(half).expect("it can be looked at");
-    assert_eq!((&peeked.0, peeked.1), (&dice, stopping), "{name}");
-    let mut random = Random::restore(&dice).expect("its dice");
-    in_two.extend(train(&mut trainer, HALF, &mut random, &mut stopping));
-    trainer.save_state(rest, (random.state(), stopping)).expect("it can be saved");
+    let peeked: CallerState = Trainer::<Decoder, E>::peek_state(stopped).expect("it can be read");
+    assert_eq!((&peeked.0, peeked.1), (&rng_state, stopping), "{name}");
+    let mut random = Random::restore(&rng_state).expect("a valid state");
+    resumed_losses.extend(train(&mut trainer, HALF, &mut random, &mut stopping));
+    trainer.save_state(resumed, (random.state(), stopping)).expect("it can be saved");
 
-    assert_eq!(in_two, losses, "{name}: losses");
-    let (whole, rest) = (state(whole), state(rest));
-    assert!(whole == rest, "{name}: {} and {}", whole.description, rest.description);
-    whole
+    assert_eq!(resumed_losses, losses, "{name}: losses");
+    let (expected, actual) = (state(uninterrupted), state(resumed));
+    assert!(expected == actual, "{name}: {} and {}", expected.description, actual.description);
+    expected
 }
 
 #[test]
-fn two_halves_are_a_whole() {
-    let vocab = dialogs(CONTEXT).tokenizer().vocab_size();
+fn a_resumed_run_equals_an_uninterrupted_one() {
+    let vocab = dialogs(CONTEXT).vocab_size();
     for method in METHODS {
-        // On another number of threads each time.
-        let state =
-            twice(&format!("{method:?}"), |seed, times| method.learner(&config(vocab), times + 1, seed));
+        // With another number of threads each time.
+        let state = resumed_equals_uninterrupted(&format!("{method:?}"), |seed, call| {
+            method.learner(&config(vocab), call + 1, seed)
+        });
         let names: Vec<&str> = state.numbers.keys().map(String::as_str).collect();
         let common = ["adam.m", "adam.v", "difficulty", "ema"];
         let expected: Vec<&str> = match method {
@@ -105,32 +112,33 @@ fn two_halves_are_a_whole() {
         assert_eq!(names, expected);
         assert_eq!(state.description["step"], 2 * HALF);
         for (name, bytes) in &state.numbers {
-            assert!(bytes.iter().any(|byte| *byte != 0), "{method:?}: {name} is not empty");
+            assert!(bytes.iter().any(|byte| *byte != 0), "{method:?}: {name} is all zeros");
         }
     }
 }
 
 #[test]
-fn two_halves_on_the_scalar_engine() {
-    let vocab = dialogs(CONTEXT).tokenizer().vocab_size();
-    twice("scalar", |seed, _| {
-        let model = Decoder::new(DecoderConfig { n_layer: 1, ..config(vocab) }).expect("it fits");
+fn a_resumed_run_equals_an_uninterrupted_one_on_the_scalar_engine() {
+    let vocab = dialogs(CONTEXT).vocab_size();
+    resumed_equals_uninterrupted("scalar", |seed, _| {
+        let model =
+            Decoder::new(DecoderConfig { n_layer: 1, ..config(vocab) }).expect("a valid configuration");
         let params: Vec<f64> = model.layout().initial(&mut Random::new(seed));
-        let adam = Box::new(Adam::new(params.len(), ADAMW));
+        let adam = Box::new(Adam::new(model.layout(), ADAMW));
         Trainer::with_optimizer(model, ScalarEngine::new(), adam, SETTINGS, params)
     });
-    // And microgpt's, in which there is nothing but weights and Adam.
-    let state = twice("microgpt", |seed, _| {
+    // The state of microgpt is only its parameters and that of Adam.
+    let state = resumed_equals_uninterrupted("microgpt", |seed, _| {
         let model = Decoder::new(DecoderConfig::microgpt(vocab)).expect("a preset");
         Trainer::new(model, ScalarEngine::new(), Settings::default(), &mut Random::new(seed))
     });
     assert_eq!(state.numbers.len(), 3);
 }
 
-/// A trainer after three steps, and the folder that it was saved in.
+/// A trainer after three steps, and the folder in which it was saved.
 fn saved(method: Method) -> (tempfile::TempDir, Trainer<Decoder, FastEngine>) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut trainer = method.learner(&config(dialogs(CONTEXT).tokenizer().vocab_size()), 1, 1);
+    let mut trainer = method.learner(&config(dialogs(CONTEXT).vocab_size()), 1, 1);
     train(&mut trainer, 3, &mut Random::new(1), &mut EarlyStopping::new(1));
     trainer.save_state(folder.path(), "caller").expect("it can be saved");
     (folder, trainer)
@@ -138,12 +146,12 @@ fn saved(method: Method) -> (tempfile::TempDir, Trainer<Decoder, FastEngine>) {
 
 #[test]
 fn a_state_of_another_run_is_refused() {
-    let vocab = dialogs(CONTEXT).tokenizer().vocab_size();
+    let vocab = dialogs(CONTEXT).vocab_size();
     let config = config(vocab);
     let with = |settings: Settings| {
-        let model = Decoder::new(config.clone()).expect("it fits");
+        let model = Decoder::new(config.clone()).expect("a valid configuration");
         let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
-        let adam = Box::new(Adam::new(params.len(), AdamSettings::MICROGPT));
+        let adam = Box::new(Adam::new(model.layout(), AdamSettings::MICROGPT));
         Trainer::with_optimizer(
             model,
             FastEngine::new(gradus::thread_pool::ThreadPool::new(1)),
@@ -159,8 +167,8 @@ fn a_state_of_another_run_is_refused() {
         ("another vocabulary", Method::Adamw, Method::Adamw.learner(&more, 1, 1)),
         ("AdamW's, for Muon", Method::Adamw, Method::Muon.learner(&config, 1, 1)),
         ("Muon's, for AdamW", Method::Muon, Method::Adamw.learner(&config, 1, 1)),
-        ("with an average too many", Method::Adamw, with(Settings { ema_decay: None, ..SETTINGS })),
-        ("with a difficulty too many", Method::Adamw, with(Settings { weighting: false, ..SETTINGS })),
+        ("without averages", Method::Adamw, with(Settings { ema_decay: None, ..SETTINGS })),
+        ("without weighting", Method::Adamw, with(Settings { weighting: false, ..SETTINGS })),
     ];
     let mut accepted = Vec::new();
     for (name, method, mut trainer) in others {
@@ -183,30 +191,30 @@ fn a_state_of_another_run_is_refused() {
 fn a_damaged_state_is_refused() {
     let (folder, mut trainer) = saved(Method::Muon);
     let path = folder.path().join(FILE);
-    let whole = fs::read(&path).expect("it was saved");
-    let mut refused = |bytes: &[u8], what: &str| {
+    let valid = fs::read(&path).expect("a saved state");
+    let mut assert_refused = |bytes: &[u8], what: &str| {
         fs::write(&path, bytes).expect("it can be replaced");
         let error = trainer.restore_state::<String>(folder.path()).err();
         let error = error.unwrap_or_else(|| panic!("{what} was accepted")).to_string();
         assert!(error.contains(FILE), "{what}: {error}");
     };
-    let ends = (0..whole.len()).step_by(whole.len() / 150 + 1).chain([7, 8, 9, whole.len() - 1]);
+    let ends = (0..valid.len()).step_by(valid.len() / 150 + 1).chain([7, 8, 9, valid.len() - 1]);
     for end in ends {
-        refused(&whole[..end], &format!("the first {end} bytes"));
+        assert_refused(&valid[..end], &format!("the first {end} bytes"));
     }
-    refused(&[&whole[..], &[0]].concat(), "a byte too many");
-    let numbers = whole.len() - 8;
-    let mut broken = whole.clone();
+    assert_refused(&[&valid[..], &[0]].concat(), "one more byte");
+    let numbers = valid.len() - 8;
+    let mut broken = valid.clone();
     broken[numbers..numbers + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-    refused(&broken, "a NaN");
-    let mut broken = whole.clone();
+    assert_refused(&broken, "a NaN");
+    let mut broken = valid.clone();
     broken[20] = 0xff;
-    refused(&broken, "a header that is no UTF-8");
-    // What the caller needs is not what it finds.
-    fs::write(&path, &whole).expect("it can be replaced");
-    assert!(trainer.restore_state::<Caller>(folder.path()).is_err());
-    assert!(Trainer::<Decoder, FastEngine>::peek_state::<Caller>(folder.path()).is_err());
-    assert_eq!(trainer.restore_state::<String>(folder.path()).expect("it is whole again"), "caller");
+    assert_refused(&broken, "a header that is not UTF-8");
+    // The caller's part of the state has another type.
+    fs::write(&path, &valid).expect("it can be replaced");
+    assert!(trainer.restore_state::<CallerState>(folder.path()).is_err());
+    assert!(Trainer::<Decoder, FastEngine>::peek_state::<CallerState>(folder.path()).is_err());
+    assert_eq!(trainer.restore_state::<String>(folder.path()).expect("a valid state again"), "caller");
     for missing in [PathBuf::from("no such folder"), path] {
         let error = trainer.restore_state::<String>(&missing).expect_err("no folder").to_string();
         assert!(error.contains(FILE), "{error}");
@@ -214,10 +222,10 @@ fn a_damaged_state_is_refused() {
     }
 }
 
-/// Two programs that save into the same folder may disturb each other, but not spoil what is there: whoever reads finds
-/// the whole file of the one or of the other.
+/// If several programs write the same file, a write may fail, but the file is never corrupted: a reader always finds the
+/// complete file of one of them.
 #[test]
-fn two_writers_spoil_nothing() {
+fn concurrent_writers_never_corrupt_a_file() {
     const LENGTH: usize = 200_000;
     const WRITES: usize = 300;
     let folder = tempfile::tempdir().expect("a folder");
@@ -228,7 +236,7 @@ fn two_writers_spoil_nothing() {
         for writer in 1..=3_u8 {
             scope.spawn(move || {
                 while written.load(Ordering::Relaxed) < WRITES {
-                    // To find the other at work is an error, and no more than that.
+                    // While another thread is writing, this is an error.
                     match write_atomically(path, &[writer; LENGTH]) {
                         Ok(()) => _ = written.fetch_add(1, Ordering::Relaxed),
                         Err(_) => std::thread::yield_now(),
@@ -236,17 +244,17 @@ fn two_writers_spoil_nothing() {
                 }
             });
         }
-        let mut looks = 0;
+        let mut reads = 0;
         while written.load(Ordering::Relaxed) < WRITES {
-            let bytes = fs::read(path).expect("the file is there at any time");
-            let whole = bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]);
-            looks += 1;
-            if !whole {
+            let bytes = fs::read(path).expect("the file always exists");
+            let complete = bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]);
+            reads += 1;
+            if !complete {
                 written.store(WRITES, Ordering::Relaxed);
-                panic!("{} of {LENGTH} bytes, or of both writers, at look {looks}", bytes.len());
+                panic!("read {reads}: {} of {LENGTH} bytes, or bytes of several writers", bytes.len());
             }
         }
     });
-    let bytes = fs::read(path).expect("the file is there");
+    let bytes = fs::read(path).expect("the file exists");
     assert!(bytes.len() == LENGTH && bytes.iter().all(|byte| *byte == bytes[0]));
 }

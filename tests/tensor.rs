@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gradus::params::{Init, Layout, ParamKind};
+use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Graph, Matrix, Value};
 use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask};
@@ -16,7 +16,7 @@ fn matrix<'g, const N: usize, const M: usize>(graph: &'g Graph<'g>, rows: [[f64;
 fn assert_rows<const N: usize, const M: usize>(x: Matrix, rows: [[f64; M]; N]) {
     assert_eq!(x.shape(), (N, M));
     for (at, row) in rows.iter().enumerate() {
-        assert_eq!(x.row(at), row, "row {at}");
+        x.read_row(at, |x| assert_eq!(x, row, "row {at}"));
         assert!(row.iter().enumerate().all(|(col, y)| x.at(at, col).data() == *y), "row {at}");
     }
 }
@@ -180,20 +180,21 @@ fn shapes_that_do_not_fit_are_named() {
     };
     let mut arena = Arena::new();
     let graph = arena.graph();
+    let mut layout = Layout::default();
+    layout.add(ParamSpec::matrix("w", 2, 2, Init::Constant(1.0)));
+    let bound = graph.bind(&layout, &[1.0; 4]);
     let (a, b) = (graph.matrix(2, 3, &[1.0; 6]), graph.matrix(4, 3, &[1.0; 12]));
     for (words, mistake) in mistakes {
         let text = message(&mut || _ = mistake(a, b));
         assert!(text.contains(words) && text.contains(&shape_of(b)), "{text}");
     }
-    let mut layout = Layout::default();
-    layout.add("w", 2, 2, ParamKind::Matrix, Init::Ones);
-    let bound = graph.bind(&layout, &[1.0; 4]);
     let buckets = Buckets { count: 4, max_distance: 8, bidirectional: false };
     let biased = |bias| AttentionSpec { bias: Some(bias), ..spec };
-    let others: [(&str, &mut dyn FnMut()); 29] = [
+    let others: [(&str, &mut dyn FnMut()); 30] = [
         ("matrix", &mut || _ = graph.matrix(usize::MAX / 2 + 2, 2, &[1.0; 2])),
         ("0 numbers", &mut || _ = graph.matrix(0, 3, &[])),
         ("bind", &mut || _ = graph.bind(&layout, &[1.0; 5])),
+        ("parameters come first", &mut || _ = graph.bind(&layout, &[1.0; 4])),
         ("gradient", &mut || bound.gradient(&mut [0.0; 5])),
         ("gather_rows", &mut || _ = a.gather_rows(&[])),
         ("concat_cols", &mut || _ = Matrix::concat_cols(&[])),

@@ -1,5 +1,5 @@
-//! The result of the fast engine does not depend on the number of threads: losses, gradients, and twenty steps of training
-//! are the same to the last bit on one, two, three and eight of them.
+//! The results of the fast engine do not depend on the number of threads: losses, gradients and twenty training steps are
+//! bit for bit the same on one, two, three and eight threads.
 
 use gradus::Engine;
 use gradus::counter_rng::CounterRng;
@@ -12,12 +12,15 @@ use gradus::train::Weighting;
 
 #[path = "common/dialog_trainer.rs"]
 mod dialog_trainer;
+#[path = "common/method.rs"]
+mod method;
 
-use dialog_trainer::{METHODS, dialogs};
+use dialog_trainer::dialogs;
+use method::METHODS;
 
-const COUNTS: [usize; 4] = [1, 2, 3, 8];
+const THREADS: [usize; 4] = [1, 2, 3, 8];
 
-/// Small, but with more weights than one thread adds up in one go.
+/// A small model, but with more parameters than one thread sums at a time.
 fn config(vocab_size: usize) -> DecoderConfig {
     DecoderConfig {
         n_layer: 2,
@@ -29,7 +32,7 @@ fn config(vocab_size: usize) -> DecoderConfig {
     }
 }
 
-/// Sequences of these lengths.
+/// A batch of sequences of these lengths.
 fn batch(lengths: impl IntoIterator<Item = usize>) -> Batch {
     let mut batch = Batch::new();
     for (row, length) in lengths.into_iter().enumerate() {
@@ -44,30 +47,30 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn there_are_as_many_threads_as_asked_for() {
-    assert_eq!(COUNTS.map(|count| ThreadPool::new(count).count()), COUNTS);
+fn a_pool_has_the_requested_number_of_threads() {
+    assert_eq!(THREADS.map(|count| ThreadPool::new(count).count()), THREADS);
     assert!(ThreadPool::new(0).count() >= 1);
 }
 
 #[test]
 fn loss_and_gradient() {
-    let model = Decoder::new(config(30)).expect("a configuration that fits");
+    let model = Decoder::new(config(30)).expect("a valid configuration");
     let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
     assert!(params.len() > 1 << 14);
-    // Into how many shards each batch is cut is seen by how many results there are on all tapes.
+    // The number of shards of a batch follows from the number of nodes on all tapes.
     let batches = [
         ("even", batch([64; 20]), Some(5)),
         ("uneven", batch((0..60).map(|row| 1 + row * 29 % 64)), Some(7)),
-        ("the most", batch([64; 40]), Some(8)),
+        ("the maximum", batch([64; 40]), Some(8)),
         ("less than a shard", batch([10, 3, 10]), Some(1)),
         ("one token", batch([1]), Some(1)),
         ("one sequence", batch([600]), Some(1)),
-        ("a giant before dwarfs", batch([900, 1, 1, 2]), None),
-        ("dwarfs before a giant", batch([1, 2, 1, 900]), None),
+        ("a long sequence before short ones", batch([900, 1, 1, 2]), None),
+        ("short sequences before a long one", batch([1, 2, 1, 900]), None),
     ];
     for (name, batch, shards) in batches {
         let mode = Mode { dropout: Some(CounterRng::new(5)), smoothing: 0.1, ..Mode::default() };
-        let learn = |threads: usize| {
+        let run = |threads: usize| {
             let mut engine = FastEngine::new(ThreadPool::new(threads));
             let mut gradient = vec![f32::NAN; params.len()];
             let loss = engine.gradient(&model, &params, &batch, mode, &mut gradient);
@@ -77,46 +80,46 @@ fn loss_and_gradient() {
             let evaluated = engine.loss(&model, &params, &batch);
             (loss, losses, bits(&gradient), evaluated, engine.token_losses().to_vec(), nodes)
         };
-        let alone = learn(1);
-        assert_eq!(alone.1.len(), batch.len(), "{name}: a loss for each token");
+        let one_thread = run(1);
+        assert_eq!(one_thread.1.len(), batch.len(), "{name}: a loss for each token");
         let mut small = FastEngine::new(ThreadPool::new(1));
         small.gradient(&model, &params, &self::batch([3]), mode, &mut vec![0.0; params.len()]);
         if let Some(shards) = shards {
-            assert_eq!(alone.5, shards * small.nodes(), "{name}: the number of shards");
+            assert_eq!(one_thread.5, shards * small.nodes(), "{name}: the number of shards");
         }
-        for threads in COUNTS {
-            assert!(learn(threads) == alone, "{name}: {threads} threads");
+        for threads in THREADS {
+            assert!(run(threads) == one_thread, "{name}: {threads} threads");
         }
     }
 }
 
-/// An engine that has worked on something larger before has more shards than it needs.
+/// After a larger batch, an engine has more shards than it needs.
 #[test]
-fn what_was_before_leaves_no_trace() {
-    let model = Decoder::new(config(30)).expect("a configuration that fits");
+fn results_do_not_depend_on_earlier_batches() {
+    let model = Decoder::new(config(30)).expect("a valid configuration");
     let params: Vec<f32> = model.layout().initial(&mut Random::new(1));
     let batches = [batch([10, 3, 10]), batch([64; 40]), batch([600]), batch((0..60).map(|row| 1 + row % 50))];
-    for threads in COUNTS {
+    for threads in THREADS {
         let mut used = FastEngine::new(ThreadPool::new(threads));
         for batch in batches.iter().chain(batches.iter().rev()) {
-            let learn = |engine: &mut FastEngine| {
+            let run = |engine: &mut FastEngine| {
                 let mut gradient = vec![0.0; params.len()];
                 let loss = engine.gradient(&model, &params, batch, Mode::default(), &mut gradient);
                 (loss, bits(&gradient), engine.token_losses().to_vec())
             };
-            let fresh = learn(&mut FastEngine::new(ThreadPool::new(threads)));
-            assert!(learn(&mut used) == fresh, "{threads} threads, {} tokens", batch.len());
+            let fresh = run(&mut FastEngine::new(ThreadPool::new(threads)));
+            assert!(run(&mut used) == fresh, "{threads} threads, {} tokens", batch.len());
         }
     }
 }
 
 #[test]
-fn twenty_steps_of_training() {
+fn twenty_training_steps() {
     let text = dialogs(64);
     let validation = text.validation(20, 20, 64);
     for method in METHODS {
         let train = |threads: usize| {
-            let mut trainer = method.learner(&config(text.tokenizer().vocab_size()), threads, 7);
+            let mut trainer = method.learner(&config(text.vocab_size()), threads, 7);
             let (mut random, mut batch) = (Random::new(3), Batch::new());
             let mut losses = Vec::new();
             for _ in 0..20 {
@@ -124,13 +127,13 @@ fn twenty_steps_of_training() {
                 losses.push(trainer.step(&batch).loss);
             }
             let weight = trainer.weighting().map(Weighting::mean);
-            let validated = trainer.validate(&validation);
-            (losses, bits(trainer.params()), bits(trainer.eval_params()), weight, validated)
+            let val_loss = trainer.validate(&validation);
+            (losses, bits(trainer.params()), bits(&trainer.eval_params()), weight, val_loss)
         };
-        let alone = train(1);
-        assert!(alone.0[19] < 0.95 * alone.0[0], "{method:?} learns: {:?}", alone.0);
-        for threads in COUNTS {
-            assert!(train(threads) == alone, "{method:?} on {threads} threads");
+        let one_thread = train(1);
+        assert!(one_thread.0[19] < 0.95 * one_thread.0[0], "{method:?} does not learn: {:?}", one_thread.0);
+        for threads in THREADS {
+            assert!(train(threads) == one_thread, "{method:?} on {threads} threads");
         }
     }
 }

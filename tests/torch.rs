@@ -13,8 +13,11 @@ use serde::Deserialize;
 
 #[path = "common/engines.rs"]
 mod engines;
+#[path = "common/param_groups.rs"]
+mod param_groups;
 
 use engines::{Autograd, Expression, Numbers, OnScalar};
+use param_groups::spec;
 
 /// How far a number may be from PyTorch's, as a share of it.
 const RELATIVE: f64 = 1e-12;
@@ -206,6 +209,8 @@ struct AdamRun {
     beta2: f64,
     eps: f64,
     weight_decay: f64,
+    #[serde(default)]
+    decay_embeddings: bool,
     lrs: Vec<f64>,
 }
 
@@ -220,9 +225,10 @@ fn adam(algorithm: &str, name: &str) {
     let mut runs = golden.cases.into_iter().filter(|c| c["algorithm"] == algorithm && c["name"] == name);
     let run: Run = serde_json::from_value(runs.next().expect("the case is there")).expect("a run of Adam");
 
-    let AdamRun { beta1, beta2, eps, weight_decay, lrs } = run.settings;
+    let AdamRun { beta1, beta2, eps, weight_decay, decay_embeddings, lrs } = run.settings;
     let mut params = flat(&run.initial);
-    let mut adam = Adam::new(params.len(), AdamSettings { beta1, beta2, eps, weight_decay });
+    let layout = param_groups::layout(run.initial.iter().map(|(name, m)| spec(name, m.rows, m.cols)));
+    let mut adam = Adam::new(&layout, AdamSettings { beta1, beta2, eps, weight_decay, decay_embeddings });
     assert!(lrs.len() >= 10 && run.params.len() == lrs.len() && run.gradients.len() == lrs.len());
     for (step, ((lr, gradient), expected)) in lrs.iter().zip(&run.gradients).zip(&run.params).enumerate() {
         adam.update(&mut params, &flat(gradient), *lr);
@@ -241,4 +247,11 @@ fn adam_as_microgpt_uses_it() {
 #[test]
 fn adam_with_weight_decay() {
     adam("adamw", "decay");
+}
+
+/// PyTorch's parameter groups, one of which does not decay, follow here from the kinds of the parameters.
+#[test]
+fn adam_with_parameter_groups() {
+    adam("adamw_groups", "all");
+    adam("adamw_groups", "no_embeddings");
 }

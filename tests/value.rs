@@ -1,8 +1,8 @@
-//! The number that remembers how it was made: its values, its gradients, and the graph behind it.
+//! `Value`: its arithmetic, its gradients, and the graph behind it.
 //!
-//! Values and gradients are held against plain `f64` arithmetic, against micrograd's published figures and against
-//! central differences; then come the promises about the graph: backward as often as one likes, depth without
-//! recursion, memory that stays, and a drawing that shows what there is.
+//! Values and gradients are compared with plain `f64` arithmetic, with micrograd's published figures and with central
+//! differences. Then come the properties of the graph: repeated backward passes, depth without recursion, memory that does
+//! not grow, and diagrams.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,27 +16,30 @@ const RTOL: f64 = 1e-3;
 /// Checks the gradient of a function of values, at one point, against central differences.
 fn check(name: &str, f: impl for<'g> Fn(&[Value<'g>]) -> Value<'g>, point: &[f64]) {
     let mut arena = Arena::new();
-    let mut at = |point: &[f64]| {
+    let mut eval = |point: &[f64]| {
         let graph = arena.graph();
         let x: Vec<Value> = point.iter().map(|&x| graph.value(x)).collect();
         let y = f(&x);
         y.backward();
         (y.data(), x.iter().map(|x| x.grad()).collect::<Vec<f64>>())
     };
-    let (_, gradient) = at(point);
+    let (_, gradient) = eval(point);
     for (i, grad) in gradient.into_iter().enumerate() {
-        let mut moved = |by: f64| {
+        let mut value_at_offset = |offset: f64| {
             let mut point = point.to_vec();
-            point[i] += by;
-            at(&point).0
+            point[i] += offset;
+            eval(&point).0
         };
-        let numeric = (moved(EPS) - moved(-EPS)) / (2.0 * EPS);
+        let numeric = (value_at_offset(EPS) - value_at_offset(-EPS)) / (2.0 * EPS);
         let close = (grad - numeric).abs() <= ATOL + RTOL * numeric.abs();
-        assert!(close, "{name} at {point:?}: operand {i} has gradient {grad}, but {numeric} by differences");
+        assert!(
+            close,
+            "{name} at {point:?}: operand {i} has gradient {grad}, but {numeric} by central differences"
+        );
     }
 }
 
-/// The expression in micrograd's README, and the three figures printed there.
+/// The expression in micrograd's README.
 fn micrograd<'g>(a: Value<'g>, b: Value<'g>) -> Value<'g> {
     let mut c = a + b;
     let mut d = a * b + b.pow(3.0);
@@ -49,8 +52,9 @@ fn micrograd<'g>(a: Value<'g>, b: Value<'g>) -> Value<'g> {
     f / 2.0 + 10.0 / f
 }
 
+/// The three figures in micrograd's README.
 #[test]
-fn micrograds_readme() {
+fn the_expression_of_micrograd() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let (a, b) = (graph.value(-4.0), graph.value(2.0));
@@ -62,7 +66,7 @@ fn micrograds_readme() {
 }
 
 #[test]
-fn every_operation_has_the_value_of_plain_numbers() {
+fn operations_compute_the_same_as_f64() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let close = |y: Value, expected: f64| {
@@ -99,7 +103,7 @@ fn every_operation_has_the_value_of_plain_numbers() {
 }
 
 #[test]
-fn the_gradient_of_every_function_is_the_limit_of_a_difference() {
+fn gradient_check_of_every_function() {
     for f in UnaryOp::EXAMPLES {
         for x in [0.3, 1.7, 4.0, -0.8, -2.5] {
             if x > 0.0 || f != UnaryOp::Ln {
@@ -124,7 +128,7 @@ fn the_gradient_of_every_function_is_the_limit_of_a_difference() {
 }
 
 #[test]
-fn the_gradient_of_every_operator_is_the_limit_of_a_difference() {
+fn gradient_check_of_every_operator() {
     fn combine<'g>(op: BinaryOp, a: Value<'g>, b: Value<'g>) -> Value<'g> {
         match op {
             BinaryOp::Add => a + b,
@@ -158,7 +162,7 @@ fn the_gradient_of_every_operator_is_the_limit_of_a_difference() {
 }
 
 #[test]
-fn sums_and_dot_products_of_any_lists() {
+fn gradient_check_of_sums_and_dot_products() {
     let point: Vec<f64> = (0..20).map(|i| (i as f64 * 1.3).sin() + 0.1).collect();
     check("sum", |v| Value::sum(&v[..20]), &point);
     check("sum of one", |v| Value::sum(&v[..1]), &point[..1]);
@@ -172,7 +176,7 @@ fn sums_and_dot_products_of_any_lists() {
 }
 
 #[test]
-fn a_value_that_is_used_many_times_answers_for_all() {
+fn gradients_of_all_uses_of_a_value_accumulate() {
     let powers = |v: &[Value<'_>]| -> f64 {
         let mut y = v[0];
         for _ in 1..64 {
@@ -208,7 +212,7 @@ fn backward_twice_gives_the_same_gradients() {
 }
 
 #[test]
-fn backward_of_another_result_starts_afresh() {
+fn backward_of_another_result_starts_from_zero() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let (a, b, c) = (graph.value(2.0), graph.value(3.0), graph.value(5.0));
@@ -222,16 +226,16 @@ fn backward_of_another_result_starts_afresh() {
     assert_eq!(gradients([a, b, c, product, square, total]), [3.0, 2.0, 0.0, 1.0, 0.0, 0.0]);
     square.backward();
     assert_eq!(gradients([a, b, c, product, square, total]), [0.0, 0.0, 10.0, 0.0, 1.0, 0.0]);
-    let later = product * c; // the graph may grow between one pass and the next
+    let later = product * c; // the graph may grow between two backward passes
     later.backward();
     assert_eq!(gradients([a, b, c, product, square, total]), [15.0, 10.0, 6.0, 5.0, 0.0, 0.0]);
     c.backward();
     assert_eq!(gradients([a, b, c, product, later, total]), [0.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
 }
 
-/// A recursive backward would need a million frames of stack; this thread has room for some hundreds.
+/// A recursive backward would need a million stack frames. The stack of this thread holds a few hundred.
 #[test]
-fn a_million_nodes_deep_is_nothing_special() {
+fn a_graph_a_million_nodes_deep() {
     let work = || {
         let mut arena = Arena::new();
         let graph = arena.graph();
@@ -251,7 +255,7 @@ fn a_million_nodes_deep_is_nothing_special() {
 }
 
 #[test]
-fn a_graph_of_every_step_takes_the_same_memory() {
+fn memory_does_not_grow_from_step_to_step() {
     fn step<'g>(graph: &'g Graph<'g>, x: f64) -> f64 {
         let (a, b) = (graph.value(x).label("a"), graph.value(2.0));
         let y = micrograd(a, b) + Value::dot(&[a, b], &[b, a]);
@@ -259,7 +263,7 @@ fn a_graph_of_every_step_takes_the_same_memory() {
         a.grad()
     }
     let mut arena = Arena::new();
-    assert_eq!(arena.bytes(), 0, "an arena that was not used yet");
+    assert_eq!(arena.bytes(), 0, "an unused arena");
     for i in 0..100 {
         assert!(step(arena.graph(), i as f64 - 50.5).is_finite());
     }
@@ -278,19 +282,23 @@ fn a_graph_counts_its_values() {
     assert!(graph.is_empty());
     let a = graph.value(1.0);
     let b = a + a;
-    Value::sum(&[a, b, b]);
+    let c = a * b;
     assert_eq!(graph.len(), 3);
+    Value::sum(&[a, b, c]); // side by side
+    assert_eq!(graph.len(), 4);
+    Value::sum(&[a, c]); // not side by side, so they are copied
+    assert_eq!(graph.len(), 7);
     assert!(!graph.is_empty());
     assert!(arena.graph().is_empty());
 }
 
 #[test]
-fn the_diagram_shows_what_the_result_was_made_from() {
+fn a_diagram_shows_the_calculation_behind_a_value() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let a = graph.value(2.0).label("first");
     let b = graph.value(-3.0).label("b");
-    let beside = a + 100.0; // no part of the result
+    let unrelated = a + 100.0; // not part of the result
     let c = (a * b).label("old name").label("c");
     let d = c + a;
     d.label("result").backward();
@@ -327,33 +335,39 @@ fn the_diagram_shows_what_the_result_was_made_from() {
     assert_eq!(
         dot.matches(" -> ").count(),
         4 + 2,
-        "four uses of operands, and two operations to their results"
+        "four uses of operands, and from two operations to their results"
     );
-    assert_eq!(beside.grad(), 0.0);
+    assert_eq!(unrelated.grad(), 0.0);
 }
 
 #[test]
-fn the_diagram_counts_every_use_of_an_operand() {
+fn a_diagram_has_an_edge_for_every_use_of_an_operand() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let (a, b) = (graph.value(2.0), graph.value(3.0));
-    let sum = Value::sum(&[a, b, a]).diagram();
+    let sum = Value::sum(&[a, b]).diagram();
     assert_eq!(sum.nodes.len(), 3);
     assert_eq!(sum.nodes[2].op.as_deref(), Some("sum"));
-    assert_eq!(sum.edges.iter().filter(|edge| **edge == (0, 2)).count(), 2);
-    assert_eq!(sum.edges.iter().filter(|edge| **edge == (1, 2)).count(), 1);
-    let dot = Value::dot(&[a, b], &[b, b]).diagram();
+    assert_eq!(sum.edges, [(0, 2), (1, 2)]);
+    let square = (a * a).diagram();
+    assert_eq!(square.edges, [(0, 1), (0, 1)]);
+    let dot = Value::dot(&[a, b], &[a, b]).diagram();
     assert_eq!(dot.nodes[2].op.as_deref(), Some("dot"));
-    assert_eq!(dot.edges.len(), 4);
+    assert_eq!(dot.edges, [(0, 2), (0, 2), (1, 2), (1, 2)]);
+    // Values that are not side by side are copied first.
+    let sum = Value::sum(&[a, b, a]).diagram();
+    let ops: Vec<_> = sum.nodes.iter().map(|node| node.op.as_deref()).collect();
+    assert_eq!(ops, [None, None, Some("copy"), Some("copy"), Some("copy"), Some("sum")]);
+    assert_eq!(sum.edges, [(0, 2), (1, 3), (0, 4), (2, 5), (3, 5), (4, 5)]);
     let leaf = a.diagram();
     assert_eq!((leaf.nodes.len(), leaf.edges.len()), (1, 0));
     assert_eq!(leaf.nodes[0].label, None);
 }
 
-type OnMatrices = for<'g> fn(Matrix<'g>, Matrix<'g>, Matrix<'g>) -> Matrix<'g>;
+type MatrixOp = for<'g> fn(Matrix<'g>, Matrix<'g>, Matrix<'g>) -> Matrix<'g>;
 
-/// Every operation on matrices that makes numbers: `a` is `[2, 3]`, `b` is `[2, 3]`, and `c` is `[3, 2]`.
-const ON_MATRICES: [(&str, OnMatrices); 14] = [
+/// Every operation on matrices that computes new numbers. `a` is `[2, 3]`, `b` is `[2, 3]`, and `c` is `[3, 2]`.
+const MATRIX_OPS: [(&str, MatrixOp); 14] = [
     ("apply", |a, _, _| a.apply(UnaryOp::Exp)),
     ("product of equal shapes", |a, b, _| a * b),
     ("product with one row", |a, b, _| a.slice_rows(1..2) * b),
@@ -371,9 +385,9 @@ const ON_MATRICES: [(&str, OnMatrices); 14] = [
 ];
 
 #[test]
-fn a_number_of_a_matrix_has_gradients_toward_its_operands_and_no_others() {
+fn gradients_flow_to_the_operands_of_a_matrix_element_and_no_others() {
     let mut arena = Arena::new();
-    for (name, operation) in ON_MATRICES {
+    for (name, operation) in MATRIX_OPS {
         let graph = arena.graph();
         let numbers = |from: u32| -> Vec<f64> { (from..from + 6).map(|n| 0.1 * f64::from(n)).collect() };
         let inputs =
@@ -388,7 +402,7 @@ fn a_number_of_a_matrix_has_gradients_toward_its_operands_and_no_others() {
                 let all = (0..rows).flat_map(|row| (0..cols).map(move |col| x.at(row, col)));
                 with_gradient.extend(all.filter(|x| x.grad() != 0.0).map(|x| x.data()));
             }
-            // All numbers are different, so that they tell where they come from.
+            // All numbers are different, so each identifies its place.
             let mut operands: Vec<f64> =
                 y.diagram().nodes.iter().filter(|x| x.op.is_none()).map(|x| x.data).collect();
             operands.sort_by(f64::total_cmp);
@@ -399,11 +413,11 @@ fn a_number_of_a_matrix_has_gradients_toward_its_operands_and_no_others() {
 }
 
 #[test]
-fn what_the_result_does_not_depend_on_hands_nothing_down() {
+fn no_gradient_flows_where_the_result_does_not_depend() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let a = graph.matrix(1, 2, &[0.0, 4.0]);
-    let roots = a.apply(UnaryOp::Power(0.5)); // whose slope at 0 is infinite
+    let roots = a.apply(UnaryOp::Power(0.5)); // its slope at 0 is infinite
     roots.at(0, 1).backward();
     assert_eq!([a.at(0, 0).grad(), a.at(0, 1).grad()], [0.0, 0.25]);
     let over = graph.matrix(1, 2, &[1.0, 1.0]) / a;
@@ -418,7 +432,7 @@ fn what_the_result_does_not_depend_on_hands_nothing_down() {
         assert!((0..cols).all(|col| x.at(0, col).grad() == 3.0 && w.at(0, col).grad() == 0.0));
     }
     let (one, infinity) = (graph.value(1.0), graph.value(f64::NEG_INFINITY));
-    Value::dot(&[one], &[infinity]).relu().backward(); // shut, whatever comes
+    Value::dot(&[one], &[infinity]).relu().backward(); // relu of a negative number: its gradient is 0
     assert_eq!([one.grad(), infinity.grad()], [0.0, 0.0]);
 }
 
@@ -432,7 +446,7 @@ fn a_power_of_zero_is_a_constant() {
     assert_eq!((y.data(), x.grad()), (1.0, 0.0));
 }
 
-/// The gradients of one would be those of another pass.
+/// An operation on values of two graphs has no graph to belong to.
 #[test]
 fn values_of_two_graphs_do_not_mix() {
     let [mut one, mut other] = [Arena::new(), Arena::new()];

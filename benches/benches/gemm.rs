@@ -1,11 +1,11 @@
-//! Matrix products at the shapes that matter: those of a step of the dialog model, of half of it, and of names.
+//! Matrix products at the shapes of a training step: of the dialog model, of half its batch, and of names.
 //!
 //! ```text
 //! cargo bench --bench gemm
 //! cargo bench --features peers --bench gemm -- "fwd 2048"
 //! ```
 //!
-//! Throughput is in floating-point operations: `Gelem/s` are GFLOP/s. One thread.
+//! Throughput counts floating-point operations, so `Gelem/s` is GFLOP/s. One thread.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use gradus::random::Random;
 #[cfg(feature = "peers")]
 mod peers;
 
-/// A product `[m, k] · [k, n]`, of which one operand may lie in memory the other way round.
+/// A product `[m, k] · [k, n]`, of which one operand may be stored transposed.
 #[derive(Clone, Copy)]
 struct Shape {
     name: &'static str,
     m: usize,
     n: usize,
     k: usize,
-    /// `a` lies as `[k, m]`.
+    /// `a` is stored as `[k, m]`.
     a_t: bool,
-    /// `b` lies as `[n, k]`.
+    /// `b` is stored as `[n, k]`.
     b_t: bool,
 }
 
@@ -34,7 +34,7 @@ const fn shape(name: &'static str, [m, k, n]: [usize; 3], a_t: bool, b_t: bool) 
     Shape { name, m, n, k, a_t, b_t }
 }
 
-/// What it is for, rows, depth, columns. A layer's weights lie as `[out, in]`.
+/// Named by what they are for, then rows x depth x columns. A layer's weight matrix is stored as `[out, in]`.
 const SHAPES: &[Shape] = &[
     shape("fwd 2048x128x128", [2048, 128, 128], false, true),
     shape("fwd 2048x128x512", [2048, 128, 512], false, true),
@@ -59,18 +59,18 @@ const SHAPES: &[Shape] = &[
     shape("16 names fwd 117x128x512", [117, 128, 512], false, true),
 ];
 
-/// The operands of a product, and what multiplies them into the third.
+/// Multiplies the first two matrices into the third.
 type Multiply = fn(Shape, &[f32], &[f32], &mut [f32]);
 
-fn ours(shape: Shape, a: &[f32], b: &[f32], c: &mut [f32]) {
+fn by_gradus(shape: Shape, a: &[f32], b: &[f32], c: &mut [f32]) {
     let Shape { m, n, k, .. } = shape;
     let a = if shape.a_t { MatRef::new(a, k, m).t() } else { MatRef::new(a, m, k) };
     let b = if shape.b_t { MatRef::new(b, n, k).t() } else { MatRef::new(b, k, n) };
     gemm(1.0, a, b, 0.0, MatMut::new(c, m, n));
 }
 
-/// Three loops, in double precision.
-fn plain(shape: Shape, a: &[f32], b: &[f32]) -> Vec<f64> {
+/// The textbook product, in double precision.
+fn reference(shape: Shape, a: &[f32], b: &[f32]) -> Vec<f64> {
     let Shape { m, n, k, a_t, b_t, .. } = shape;
     let a_at = |i: usize, p: usize| f64::from(if a_t { a[p * m + i] } else { a[i * k + p] });
     let b_at = |p: usize, j: usize| f64::from(if b_t { b[j * k + p] } else { b[p * n + j] });
@@ -83,12 +83,12 @@ fn products(criterion: &mut Criterion) {
     #[cfg(not(feature = "peers"))]
     let peers: &[(&str, Multiply)] = &[];
     let multipliers: Vec<(&str, Multiply)> =
-        [(backend(), ours as Multiply)].iter().chain(peers).copied().collect();
+        [(backend(), by_gradus as Multiply)].iter().chain(peers).copied().collect();
     let mut random = Random::new(42);
     for &shape in SHAPES {
         let mut draw = |len: usize| -> Vec<f32> { (0..len).map(|_| random.uniform() as f32 - 0.5).collect() };
         let (a, b) = (draw(shape.m * shape.k), draw(shape.k * shape.n));
-        let expected = plain(shape, &a, &b);
+        let expected = reference(shape, &a, &b);
         let mut group = criterion.benchmark_group(shape.name);
         group
             .sample_size(20)
@@ -99,7 +99,7 @@ fn products(criterion: &mut Criterion) {
             let mut c = vec![f32::NAN; shape.m * shape.n];
             multiply(shape, &a, &b, &mut c);
             let close = |(x, y): (&f32, &f64)| (f64::from(*x) - y).abs() <= 1e-5 * shape.k as f64;
-            assert!(c.iter().zip(&expected).all(close), "{name} computes {} otherwise", shape.name);
+            assert!(c.iter().zip(&expected).all(close), "{name} is wrong at {}", shape.name);
             group.bench_function(*name, |bencher| {
                 bencher.iter(|| multiply(shape, black_box(&a), black_box(&b), &mut c));
             });

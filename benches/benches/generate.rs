@@ -1,4 +1,4 @@
-//! Tokens a second in generation.
+//! Generated tokens a second.
 //!
 //! ```text
 //! cargo bench --bench generate
@@ -14,17 +14,18 @@ use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
-use gradus_benches::work::VOCAB;
+use gradus_benches::training::VOCAB;
 
-/// So many tokens after a prompt of one, or more than fit into the context, which then is read again in part.
-fn continuation<E: Engine>(
+/// Generates `count` tokens after a prompt of one. If they do not fit into the context, the last half of it is read again
+/// whenever it is full.
+fn generate_tokens<E: Engine>(
     criterion: &mut Criterion,
     name: &str,
     mut engine: E,
     config: DecoderConfig,
     count: usize,
 ) {
-    let model = Decoder::new(config).expect("presets can be built");
+    let model = Decoder::new(config).expect("a valid preset");
     let mut random = Random::new(42);
     let params: Vec<E::Real> = model.layout().initial(&mut random);
     let mut sampler = Sampler::new(Sampling { temperature: 0.8, ..Sampling::default() });
@@ -44,11 +45,11 @@ fn generation(criterion: &mut Criterion) {
     let names = DecoderConfig::microgpt(27);
     let dialog = DecoderConfig::dialog(VOCAB);
     let fast = || FastEngine::new(ThreadPool::new(1));
-    continuation(criterion, "names, scalar", ScalarEngine::new(), names.clone(), names.context - 1);
-    continuation(criterion, "names, fast", fast(), names.clone(), names.context - 1);
-    continuation(criterion, "dialog, scalar", ScalarEngine::new(), dialog.clone(), dialog.context - 1);
-    continuation(criterion, "dialog, fast", fast(), dialog.clone(), dialog.context - 1);
-    continuation(criterion, "dialog, fast, beyond the context", fast(), dialog.clone(), 300);
+    generate_tokens(criterion, "names, scalar", ScalarEngine::new(), names.clone(), names.context - 1);
+    generate_tokens(criterion, "names, fast", fast(), names.clone(), names.context - 1);
+    generate_tokens(criterion, "dialog, scalar", ScalarEngine::new(), dialog.clone(), dialog.context - 1);
+    generate_tokens(criterion, "dialog, fast", fast(), dialog.clone(), dialog.context - 1);
+    generate_tokens(criterion, "dialog, fast, beyond the context", fast(), dialog.clone(), 300);
 }
 
 criterion_group!(benches, generation);

@@ -1,4 +1,4 @@
-//! A step of training for each preset and engine.
+//! A training step for each preset and engine.
 //!
 //! ```text
 //! cargo bench --bench step
@@ -16,60 +16,68 @@ use gradus::model::{Decoder, DecoderConfig};
 use gradus::optim::Optimizer;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
-use gradus_benches::ladder::{NamesTask, TrainingRun};
-use gradus_benches::work::{Names, VOCAB, adamw, dialog, muon, stretches};
+use gradus_benches::ladder::blocks::BlocksEngine;
+use gradus_benches::ladder::{DynTrainer, NamesWorkload};
+use gradus_benches::training::{NamesTimer, VOCAB, adamw, dialog_trainer, muon, random_batch};
 
-/// microgpt one name at a time on both engines, and wider ones with 16 names a step on whole matrices, with one thread.
+/// One name a step at microgpt's size on the scalar engine, on the ladder's blocks and on the fast engine; then 16 names a
+/// step on the fast engine for growing widths. One thread.
 fn names(criterion: &mut Criterion) {
-    let task = NamesTask::load().expect("datasets/names.txt comes with the repository");
+    let workload = NamesWorkload::load().expect("datasets/names.txt comes with the repository");
     let mut group = criterion.benchmark_group("names");
     group.sample_size(20).measurement_time(Duration::from_secs(3));
-    let mut bench = |name: &str, size: usize, width: usize, scalar: bool| {
-        let start = |task: &NamesTask| -> anyhow::Result<Box<dyn TrainingRun>> {
-            Ok(if scalar {
-                Box::new(task.trainer(task.model(width)?, ScalarEngine::new()))
-            } else {
-                Box::new(task.trainer(task.model(width)?, FastEngine::new(ThreadPool::new(1))))
+    let mut bench = |engine: &str, width: usize, batch_size: usize| {
+        let new_trainer = |workload: &NamesWorkload| -> anyhow::Result<Box<dyn DynTrainer>> {
+            let model = workload.model(width)?;
+            Ok(match engine {
+                "scalar" => Box::new(workload.trainer(model, ScalarEngine::new())),
+                "blocks" => Box::new(workload.trainer(model, BlocksEngine::default())),
+                "fast" => Box::new(workload.trainer(model, FastEngine::new(ThreadPool::new(1)))),
+                other => panic!("there is no engine {other}"),
             })
         };
-        let mut steps = Names::new(&task, size, start).expect("such a model can be built");
-        group.throughput(Throughput::Elements(size as u64));
-        group.bench_function(name, |bencher| bencher.iter_custom(|count| steps.time(count)));
+        let mut timer = NamesTimer::new(&workload, batch_size, new_trainer).expect("a valid model");
+        let name =
+            format!("{engine}, {width} wide, {batch_size} name{}", if batch_size == 1 { "" } else { "s" });
+        group.throughput(Throughput::Elements(batch_size as u64));
+        group.bench_function(name, |bencher| bencher.iter_custom(|steps| timer.time(steps)));
     };
-    bench("scalar, 16 wide, 1 name", 1, 16, true);
-    bench("fast, 16 wide, 1 name", 1, 16, false);
+    for engine in ["scalar", "blocks", "fast"] {
+        bench(engine, 16, 1);
+    }
     for width in [16, 32, 64, 128] {
-        bench(&format!("fast, {width} wide, 16 names"), 16, width, false);
+        bench("fast", width, 16);
     }
     group.finish();
 }
 
-/// Makes an optimizer of a model's weights.
-type Start = fn(&Decoder, ThreadPool) -> Box<dyn Optimizer<f32>>;
+/// Makes an optimizer for a model's parameters.
+type NewOptimizer = fn(&Decoder, ThreadPool) -> Box<dyn Optimizer<f32>>;
 
-/// The dialog preset, 32 stretches of 64 characters, with both optimizers on the fast engine, and once on the scalar one.
-fn dialogs(criterion: &mut Criterion) {
+/// The dialog preset on 32 sequences of 64 characters: on the fast engine with both optimizers, on the scalar engine with
+/// AdamW.
+fn dialog(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("dialog");
     group.sample_size(20).measurement_time(Duration::from_secs(5));
     let config = DecoderConfig::dialog(VOCAB);
-    let batch = stretches(32, config.context);
+    let batch = random_batch(32, config.context);
     group.throughput(Throughput::Elements(batch.len() as u64));
     for threads in [1, 2] {
         let threads = ThreadPool::new(threads);
-        let optimizers: [(&str, Start); 2] = [("adamw", |model, _| adamw(model)), ("muon", muon)];
-        for (name, start) in optimizers {
-            let (engine, optimizer) =
-                (FastEngine::new(threads.clone()), |model: &_| start(model, threads.clone()));
-            let mut trainer = dialog(config.clone(), engine, optimizer).expect("the preset can be built");
+        let optimizers: [(&str, NewOptimizer); 2] = [("adamw", |model, _| adamw(model)), ("muon", muon)];
+        for (name, new_optimizer) in optimizers {
+            let engine = FastEngine::new(threads.clone());
+            let optimizer = |model: &_| new_optimizer(model, threads.clone());
+            let mut trainer = dialog_trainer(config.clone(), engine, optimizer).expect("a valid preset");
             let name = format!("{name}, threads: {}", threads.count());
             group.bench_function(name, |bencher| bencher.iter(|| trainer.step(&batch)));
         }
     }
     group.sample_size(10);
-    let mut trainer = dialog(config, ScalarEngine::new(), adamw).expect("the preset can be built");
+    let mut trainer = dialog_trainer(config, ScalarEngine::new(), adamw).expect("a valid preset");
     group.bench_function("adamw, scalar", |bencher| bencher.iter(|| trainer.step(&batch)));
     group.finish();
 }
 
-criterion_group!(benches, names, dialogs);
+criterion_group!(benches, names, dialog);
 criterion_main!(benches);

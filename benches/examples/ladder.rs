@@ -1,4 +1,4 @@
-//! The ladder as a table: what every shortcut gains.
+//! Measures every rung of the ladder and prints the results as tables.
 //!
 //! ```text
 //! cargo run --release --example ladder
@@ -12,27 +12,27 @@ use anyhow::Result;
 use clap::Parser;
 use gradus::checkpoint::write_atomically;
 use gradus::data::Batch;
-use gradus_benches::ladder::{NamesTask, RUNGS, Rung, STEPS};
+use gradus_benches::ladder::{NamesWorkload, RUNGS, Rung, STEPS};
 use gradus_benches::lines;
-use gradus_benches::measure::{Counter, Counts, Sample, child, median, sample};
-use gradus_benches::svg::{bars, three_digits};
+use gradus_benches::measure::{EventCounts, Measurement, Profiler, measure_rung, median, run_rung};
+use gradus_benches::svg::{Bar, bar_chart, three_digits};
 
-/// Every rung trains the names GPT several times, each time in a process of its own.
+/// Trains the names GPT several times on every rung, each time in a process of its own.
 #[derive(Parser)]
 struct Args {
-    /// Print the tables as Markdown, with what changed from rung to rung
+    /// Print Markdown: the short table for README.md, then the long ones for docs/10-the-ladder.md
     #[arg(long)]
     markdown: bool,
-    /// Draw it into this SVG file
+    /// Draw a bar chart into this SVG file
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// Print the first losses of every rung instead
     #[arg(long)]
     losses: bool,
-    /// How often each rung is measured; the median counts
+    /// Trainings of each rung; the median counts
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Be the process of this rung
+    /// Train this rung in this process
     #[arg(long, hide = true)]
     rung: Option<usize>,
     /// Steps of each training, up to 1,000
@@ -41,13 +41,14 @@ struct Args {
     steps: u32,
 }
 
-/// What was measured of a rung.
+/// The measurements of a rung: a row of the tables.
 struct Row {
     rung: &'static Rung,
     wall: f64,
+    /// Microseconds a step.
     step: f64,
     nodes: f64,
-    counts: Counts,
+    counts: EventCounts,
     memory: Option<f64>,
     lines: usize,
 }
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let steps = args.steps as usize;
     if let Some(rung) = args.rung {
-        return child(rung, steps);
+        return run_rung(rung, steps);
     }
     if args.losses {
         return losses();
@@ -72,61 +73,77 @@ fn main() -> Result<()> {
     if args.markdown {
         markdown(&rows);
     } else {
-        plain(&rows);
+        plain_text(&rows);
     }
     if let Some(path) = &args.svg {
-        let bar = |(at, row): (usize, &Row)| {
-            let name = format!("{at} {}", row.rung.name.replace('`', ""));
-            let pays = at == 0 || rows[at - 1].name() > 1.03 * row.name(); // less is noise
-            (name, row.name(), pays)
+        let bar = |(at, row): (usize, &Row)| Bar {
+            label: format!("{at} {}", row.rung.name.replace('`', "")),
+            value: row.name(),
+            pale: at > 0 && rows[at - 1].name() <= 1.03 * row.name(), // less than 3 percent may be noise
         };
-        let all: Vec<_> = rows.iter().enumerate().map(bar).collect();
-        write_atomically(
-            path,
-            bars("microseconds for a name, each rung with one shortcut more", "us", &all).as_bytes(),
-        )?;
+        let bars: Vec<_> = rows.iter().enumerate().map(bar).collect();
+        let title = "microseconds a name, each rung with one change more";
+        write_atomically(path, bar_chart(title, "µs", &bars).as_bytes())?;
     }
     Ok(())
 }
 
-/// All rungs in turn, and again: so that whatever else the machine does meets all of them alike.
+/// Measures all rungs in turn, then all of them again: whatever else the machine does slows them down alike.
 fn measure(runs: u32, steps: usize) -> Result<Vec<Row>> {
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); RUNGS.len()];
+    let mut measurements: Vec<Vec<Measurement>> = vec![Vec::new(); RUNGS.len()];
     for run in 1..=runs {
         eprintln!("run {run} of {runs}");
-        for (rung, samples) in samples.iter_mut().enumerate() {
-            samples.push(sample(rung, steps)?);
+        for (rung, measurements) in measurements.iter_mut().enumerate() {
+            measurements.push(measure_rung(rung, steps)?);
         }
     }
-    let counter = Counter::find();
-    eprintln!(
-        "instructions: {}",
-        counter.map_or("nobody counts them here".to_owned(), |by| format!("{by:?}"))
-    );
-    let row = |(at, samples): (usize, &Vec<Sample>)| {
-        let all = |of: fn(&Sample) -> f64| median(samples.iter().map(of).collect());
-        let memory: Option<Vec<f64>> = samples.iter().map(|sample| sample.memory).collect();
+    let profiler = Profiler::find();
+    match profiler {
+        Some(profiler) => eprintln!("event counts: {profiler:?}"),
+        None => eprintln!("event counts: neither perf nor valgrind works here"),
+    }
+    let row = |(at, runs): (usize, &Vec<Measurement>)| {
+        let median_of = |field: fn(&Measurement) -> f64| median(runs.iter().map(field).collect());
+        let memory: Option<Vec<f64>> = runs.iter().map(|run| run.memory).collect();
         Ok(Row {
             rung: &RUNGS[at],
-            wall: all(|sample| sample.wall),
-            step: all(|sample| sample.step),
-            nodes: all(|sample| sample.nodes),
-            counts: counter.and_then(|counter| counter.a_step(at)).unwrap_or_default(),
+            wall: median_of(|run| run.wall),
+            step: median_of(|run| run.step),
+            nodes: median_of(|run| run.nodes),
+            counts: profiler.and_then(|profiler| profiler.per_step(at)).unwrap_or_default(),
             memory: memory.map(median),
             lines: lines::count(RUNGS[at].sources)?,
         })
     };
-    samples.iter().enumerate().map(row).collect()
+    measurements.iter().enumerate().map(row).collect()
 }
+
+/// How many times faster a rung trains on a name than the rung before.
+fn times_faster(rows: &[Row], at: usize) -> String {
+    if at == 0 { "-".to_owned() } else { format!("{:.2}", rows[at - 1].name() / rows[at].name()) }
+}
+
+const SHORT: [&str; 2] = ["µs a step", "times faster"];
+
+/// The figures of the short table. Where a step has several names, the time of one is what the next column compares.
+fn short(rows: &[Row], at: usize) -> [String; 2] {
+    let row = &rows[at];
+    let step = three_digits(row.step);
+    let step =
+        if row.rung.batch == 1 { step } else { format!("{step} ({} a name)", three_digits(row.name())) };
+    [step, times_faster(rows, at)]
+}
+
+const SPEED: [&str; 4] = ["wall, s", "µs a step", "µs a name", "times faster"];
 
 /// How fast a rung is.
 fn speed(rows: &[Row], at: usize) -> [String; 4] {
     let row = &rows[at];
-    let faster = if at == 0 { "-".to_owned() } else { format!("{:.2}", rows[at - 1].name() / row.name()) };
-    [format!("{:.3}", row.wall), three_digits(row.step), three_digits(row.name()), faster]
+    [format!("{:.3}", row.wall), three_digits(row.step), three_digits(row.name()), times_faster(rows, at)]
 }
 
-const SPEED: [&str; 4] = ["wall, s", "us a step", "us a name", "times faster"];
+const WORK: [&str; 7] =
+    ["nodes", "ns a node", "k instructions", "branch misses", "k L1 misses", "peak MB", "lines"];
 
 /// What it does in a step, and what it takes.
 fn work(row: &Row) -> [String; 7] {
@@ -138,49 +155,61 @@ fn work(row: &Row) -> [String; 7] {
         format!("{:.0}", row.nodes),
         three_digits(row.step * 1e3 / row.nodes),
         or_dash(row.counts.instructions, 1e3, 0),
-        or_dash(row.counts.wrong_guesses, 1.0, 0),
-        or_dash(row.counts.cache_misses, 1e3, 1),
+        or_dash(row.counts.branch_misses, 1.0, 0),
+        or_dash(row.counts.l1_misses, 1e3, 1),
         or_dash(row.memory, 1e6, 1),
         row.lines.to_string(),
     ]
 }
 
-const WORK: [&str; 7] =
-    ["nodes", "ns a node", "k instructions", "wrong guesses", "k cache misses", "peak MB", "lines"];
-
 fn markdown(rows: &[Row]) {
-    println!("| | step | what changed, and why it helps | {} |", SPEED.join(" | "));
-    println!("|---:|---|---|{}", "---:|".repeat(SPEED.len()));
+    println!("## README.md\n");
+    table(rows, Some(("in a few words", |rung| rung.short)), &SHORT, short);
+    println!("\n## docs/10-the-ladder.md\n");
+    table(rows, Some(("what changed, and why it helps", |rung| rung.change)), &SPEED, speed);
+    println!("\nWhat a step makes and does:\n");
+    table(rows, None, &WORK, |rows, at| work(&rows[at]));
+}
+
+/// A text about a rung.
+type RungText = fn(&Rung) -> &'static str;
+
+/// A table in Markdown: number and name of each rung, perhaps a text about it, and figures.
+fn table<const N: usize>(
+    rows: &[Row],
+    text: Option<(&str, RungText)>,
+    columns: &[&str; N],
+    figures: fn(&[Row], usize) -> [String; N],
+) {
+    let (heading, rule) = text.map_or((String::new(), ""), |(heading, _)| (format!(" {heading} |"), "---|"));
+    println!("| | step |{heading} {} |", columns.join(" | "));
+    println!("|---:|---|{rule}{}", "---:|".repeat(N));
     for (at, row) in rows.iter().enumerate() {
-        println!("| {at} | {} | {} | {} |", row.rung.name, row.rung.change, speed(rows, at).join(" | "));
-    }
-    println!("\n| | step | {} |", WORK.join(" | "));
-    println!("|---:|---|{}", "---:|".repeat(WORK.len()));
-    for (at, row) in rows.iter().enumerate() {
-        println!("| {at} | {} | {} |", row.rung.name, work(row).join(" | "));
+        let text = text.map_or(String::new(), |(_, text)| format!(" {} |", text(row.rung)));
+        println!("| {at} | {} |{text} {} |", row.rung.name, figures(rows, at).join(" | "));
     }
 }
 
-fn plain(rows: &[Row]) {
+fn plain_text(rows: &[Row]) {
     let line = |cells: &[String]| cells.iter().map(|cell| format!(" {cell:>14}")).collect::<String>();
-    let heads = [&SPEED[..], &WORK].concat();
-    println!("{:26}{}", "", line(&heads.iter().map(|&head| head.to_owned()).collect::<Vec<_>>()));
+    let headings = [&SPEED[..], &WORK].concat();
+    println!("{:26}{}", "", line(&headings.iter().map(|&heading| heading.to_owned()).collect::<Vec<_>>()));
     for (at, row) in rows.iter().enumerate() {
         let cells = [&speed(rows, at)[..], &work(row)].concat();
         println!("{:26}{}", format!("{at:2} {}", row.rung.name), line(&cells));
     }
 }
 
-/// The first losses of every rung, side by side.
+/// The first losses of every rung.
 fn losses() -> Result<()> {
-    let task = NamesTask::load()?;
+    let workload = NamesWorkload::load()?;
     for (at, rung) in RUNGS.iter().enumerate() {
-        let mut run = (rung.start)(&task)?;
+        let mut trainer = (rung.new_trainer)(&workload)?;
         let mut batch = Batch::new();
         println!("{at:2} {}", rung.name);
         for step in 0..20 {
-            task.fill(&mut batch, step, rung.batch);
-            print!(" {:.12}", run.step(&batch));
+            workload.fill(&mut batch, step, rung.batch);
+            print!(" {:.12}", trainer.step(&batch));
         }
         println!();
     }

@@ -1,8 +1,7 @@
-//! What every step up the ladder gains, and what the engines do in a second: the parts that the benches and examples of this
-//! package share.
+//! The rungs of the ladder, and what the benches and examples of this package share: training workloads, measuring, plots.
 
 pub mod ladder;
 pub mod lines;
 pub mod measure;
 pub mod svg;
-pub mod work;
+pub mod training;

@@ -1,38 +1,43 @@
-//! Lines of code, without blanks, comments and tests.
+//! Counts lines of code, without blank lines, comments and tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// How many lines these sources have together. A name is that of a file beside the ladder, without its ending; behind
-/// a `#`, only what stands between the `ANCHOR`s of that name is counted. After a slash it is a file or folder below the
-/// root of the repository.
+/// How many lines of code these sources, separated by spaces, have together:
+///
+/// - `naive` is the file `naive.rs` of the ladder, and `blocks/` all files in that folder,
+/// - `naive#slopes` is the part of that file between the anchors `slopes`,
+/// - `/src/fast/` is a file or folder from the root of the repository.
 ///
 /// # Errors
 /// If one of them does not exist.
-pub fn count(sources: &[&str]) -> Result<usize> {
+pub fn count(sources: &str) -> Result<usize> {
     let mut lines = 0;
-    for source in sources {
-        let (name, part) = source.split_once('#').map_or((*source, None), |(name, part)| (name, Some(part)));
+    for source in sources.split_whitespace() {
+        let (name, anchor) =
+            source.split_once('#').map_or((source, None), |(name, anchor)| (name, Some(anchor)));
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let path = match name.strip_prefix('/') {
-            Some(below) => here.join("..").join(below),
+            Some(path) => here.join("..").join(path),
+            None if name.ends_with('/') => here.join("src/ladder").join(name),
             None => here.join("src/ladder").join(name).with_extension("rs"),
         };
         for file in files(&path)? {
             let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            let text = match part {
-                Some(part) => between(&text, part).with_context(|| format!("no part {part} in {name}"))?,
+            let text = match anchor {
+                Some(anchor) => between(&text, anchor)
+                    .with_context(|| format!("there is no anchor {anchor} in {name}"))?,
                 None => &text,
             };
-            lines += code(text);
+            lines += code_lines(text);
         }
     }
     Ok(lines)
 }
 
-/// A file, or all below a folder that are no tests.
+/// The file itself, or all files in a folder except tests.
 fn files(path: &Path) -> Result<Vec<PathBuf>> {
     ensure!(path.exists(), "there is no {}", path.display());
     if !path.is_dir() {
@@ -48,12 +53,13 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-fn between<'a>(text: &'a str, part: &str) -> Option<&'a str> {
-    let (_, after) = text.split_once(&format!("ANCHOR: {part}\n"))?;
-    after.split_once(&format!("// ANCHOR_END: {part}\n")).map(|(inside, _)| inside)
+/// What stands between two anchors.
+fn between<'a>(text: &'a str, anchor: &str) -> Option<&'a str> {
+    let (_, after) = text.split_once(&format!("// ANCHOR: {anchor}\n"))?;
+    after.split_once(&format!("// ANCHOR_END: {anchor}\n")).map(|(inside, _)| inside)
 }
 
-fn code(text: &str) -> usize {
+fn code_lines(text: &str) -> usize {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-static CAME: AtomicBool = AtomicBool::new(false);
+static PRESSED: AtomicBool = AtomicBool::new(false);
 
 /// Whether Ctrl-C was pressed.
 pub struct Interrupt;
@@ -11,7 +11,7 @@ impl Interrupt {
     /// From now on the first Ctrl-C only asks the work to end. A second one kills, as usual.
     pub fn watch() -> Self {
         let handler = || {
-            if CAME.swap(true, Ordering::Relaxed) {
+            if PRESSED.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
         };
@@ -22,6 +22,6 @@ impl Interrupt {
 
     /// Whether it is time to end.
     pub fn requested(&self) -> bool {
-        CAME.load(Ordering::Relaxed)
+        PRESSED.load(Ordering::Relaxed)
     }
 }

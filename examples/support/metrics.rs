@@ -1,19 +1,23 @@
 //! Figures of a run for other programs to read.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// A file of figures, one object a line: JSON if its name ends in `.jsonl`, else comma-separated values with a first line of
-/// names. Every number is written so that it reads back as the same number.
+/// A file of figures, one object a line: JSON if its name ends in `.jsonl`, else comma-separated values with a first line
+/// of names. Every number is written so that it reads back as the same number.
+///
+/// If it cannot be written any more, the training is worth more than its figures: it goes on, and [`finish`](Self::finish)
+/// reports the error.
 pub struct Metrics {
     path: PathBuf,
-    file: std::io::BufWriter<std::fs::File>,
+    file: BufWriter<File>,
     json: bool,
     named: bool,
+    written: io::Result<()>,
 }
 
 impl Metrics {
@@ -21,14 +25,14 @@ impl Metrics {
     pub fn open(path: &Path, go_on: bool) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).append(go_on).truncate(!go_on);
-        let file = options.open(path).with_context(|| format!("{} cannot be written", path.display()))?;
+        let file = options.open(path).with_context(|| unwritable(path))?;
         let named = go_on && file.metadata().is_ok_and(|data| data.len() > 0);
         let json = path.extension().is_some_and(|end| end == "jsonl");
-        Ok(Metrics { path: path.to_owned(), file: std::io::BufWriter::new(file), json, named })
+        Ok(Metrics { path: path.to_owned(), file: BufWriter::new(file), json, named, written: Ok(()) })
     }
 
     /// Writes one object of numbers.
-    pub fn write(&mut self, figures: &Value) -> Result<()> {
+    pub fn write(&mut self, figures: &Value) {
         let line = match figures {
             Value::Object(fields) if !self.json => {
                 let mut line = String::new();
@@ -41,11 +45,25 @@ impl Metrics {
             }
             figures => figures.to_string(),
         };
-        writeln!(self.file, "{line}").with_context(|| format!("{} cannot be written", self.path.display()))
+        if self.written.is_ok() {
+            self.written = writeln!(self.file, "{line}");
+        }
     }
 
-    /// Sees to it that all is written.
-    pub fn flush(&mut self) -> Result<()> {
-        self.file.flush().with_context(|| format!("{} cannot be written", self.path.display()))
+    /// Hands over to the system what was written so far.
+    pub fn flush(&mut self) {
+        if self.written.is_ok() {
+            self.written = self.file.flush();
+        }
     }
+
+    /// Whether all of it could be written.
+    pub fn finish(mut self) -> Result<()> {
+        self.flush();
+        self.written.with_context(|| unwritable(&self.path))
+    }
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("{} cannot be written", path.display())
 }

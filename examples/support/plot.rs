@@ -8,19 +8,23 @@ use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (900, 480);
 
-/// A curve: its name and its points.
-pub type Curve<'a> = (&'a str, Vec<(f64, f64)>);
+/// A curve over steps.
+pub struct Curve {
+    /// What it is called. A curve without a name is drawn pale, in the color of the one after it.
+    pub name: &'static str,
+    /// Steps and values.
+    pub points: Vec<(f64, f64)>,
+}
 
-/// Draws curves over steps into a file, with their names if they are several. The first name's color may be shared: a curve
-/// without a name is drawn pale in the color of the one after it.
-pub fn curves(path: &Path, unit: &str, curves: &[Curve<'_>]) -> Result<()> {
+/// Draws curves into a file, with their names.
+pub fn curves(path: &Path, unit: &str, curves: &[Curve]) -> Result<()> {
     let svg = draw(unit, curves).map_err(|error| anyhow!("{error}"));
     let svg = svg.with_context(|| format!("{} cannot be drawn", path.display()))?;
     Ok(write_atomically(path, svg.as_bytes())?)
 }
 
-fn draw(unit: &str, curves: &[Curve<'_>]) -> Result<String, Box<dyn std::error::Error>> {
-    let points = || curves.iter().flat_map(|(_, points)| points).filter(|(_, y)| y.is_finite());
+fn draw(unit: &str, curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
+    let points = || curves.iter().flat_map(|curve| &curve.points).filter(|(_, y)| y.is_finite());
     let range = |value: fn(&(f64, f64)) -> f64, least: f64| {
         let low = points().map(value).fold(f64::INFINITY, f64::min);
         let high = points().map(value).fold(f64::NEG_INFINITY, f64::max);
@@ -44,7 +48,7 @@ fn draw(unit: &str, curves: &[Curve<'_>]) -> Result<String, Box<dyn std::error::
             .light_line_style(TRANSPARENT)
             .draw()?;
         let mut color = 0;
-        for (name, points) in curves {
+        for Curve { name, points } in curves {
             let strong = Palette99::pick(color).to_rgba();
             let style =
                 if name.is_empty() { strong.mix(0.25).stroke_width(1) } else { strong.stroke_width(2) };

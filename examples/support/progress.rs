@@ -1,10 +1,12 @@
-//! How far the work is: a bar on a terminal, a plain line now and then elsewhere.
+//! How far the work has come: a bar on a terminal, a plain line now and then elsewhere.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::say;
 
 /// The progress of a loop of so many steps.
 pub struct Progress {
@@ -36,12 +38,12 @@ impl Progress {
         }
     }
 
-    /// Prints a line; if it says no more than the bar does, then only where there is none.
+    /// Prints a line. One that says no more than the bar is printed only where there is no bar.
     pub fn line(&self, more_than_bar: bool, text: &str) {
         match &self.bar {
-            Some(bar) if more_than_bar => bar.suspend(|| println!("{text}")),
+            Some(bar) if more_than_bar => bar.suspend(|| say!("{text}")),
             Some(_) => {}
-            None => println!("{text}"),
+            None => say!("{text}"),
         }
     }
 

@@ -1,8 +1,8 @@
-//! A batch: sequences of tokens with what should follow each of them, packed one after another.
+//! A batch: sequences of tokens with their targets, packed one after another.
 
 use std::ops::Range;
 
-/// Sequences for one training step. Its memory is kept when it is filled again.
+/// The sequences of one training step. When it is cleared and filled again, it reuses its memory.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     tokens: Vec<usize>,
@@ -18,7 +18,7 @@ impl Batch {
         Self::default()
     }
 
-    /// Takes all sequences out.
+    /// Removes all sequences.
     pub fn clear(&mut self) {
         self.tokens.clear();
         self.positions.clear();
@@ -27,8 +27,7 @@ impl Batch {
         self.lengths.clear();
     }
 
-    /// Adds a sequence of n + 1 tokens: n of them to be read, each with its successor as the target. All tokens weigh
-    /// the same in the loss.
+    /// Appends a sequence of n + 1 tokens as n inputs, each with the next token as its target. Every loss weight is 1.
     pub fn push(&mut self, sequence: impl IntoIterator<Item = usize>) {
         let mut length = 0;
         let mut sequence = sequence.into_iter();
@@ -46,45 +45,51 @@ impl Batch {
         }
     }
 
-    /// Makes this batch a part of another: some of its sequences, which begin at token `start`, with weights multiplied by
-    /// `share`. Returns the token after the last.
-    pub fn copy_part(&mut self, whole: &Batch, sequences: Range<usize>, start: usize, share: f64) -> usize {
+    /// Replaces this batch by some sequences of another. The first of them begins at token `start` of `source`; loss weights
+    /// are multiplied by `factor`. Returns the index in `source` of the token after the last.
+    pub fn copy_sequences(
+        &mut self,
+        source: &Batch,
+        sequences: Range<usize>,
+        start: usize,
+        factor: f64,
+    ) -> usize {
         self.clear();
-        self.lengths.extend_from_slice(&whole.lengths[sequences]);
+        self.lengths.extend_from_slice(&source.lengths[sequences]);
         let end = start + self.lengths.iter().sum::<usize>();
-        self.tokens.extend_from_slice(&whole.tokens[start..end]);
-        self.positions.extend_from_slice(&whole.positions[start..end]);
-        self.targets.extend_from_slice(&whole.targets[start..end]);
-        self.loss_weights.extend(whole.loss_weights[start..end].iter().map(|weight| weight * share));
+        self.tokens.extend_from_slice(&source.tokens[start..end]);
+        self.positions.extend_from_slice(&source.positions[start..end]);
+        self.targets.extend_from_slice(&source.targets[start..end]);
+        self.loss_weights.extend(source.loss_weights[start..end].iter().map(|weight| weight * factor));
         end
     }
 
-    /// How many tokens are to be read.
+    /// The number of input tokens.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Whether there is nothing to read.
+    /// Whether there are no input tokens.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
 
-    /// What a model reads.
+    /// The input of the model.
     pub fn sequences(&self) -> Sequences<'_> {
         Sequences { tokens: &self.tokens, positions: &self.positions, lengths: &self.lengths }
     }
 
-    /// What it should say after each token.
+    /// The target of each input token: the token that follows it.
     pub fn targets(&self) -> &[usize] {
         &self.targets
     }
 
-    /// How much each token counts in the mean loss.
+    /// The weight of each token in the mean loss.
     pub fn loss_weights(&self) -> &[f64] {
         &self.loss_weights
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub fn loss_weights_mut(&mut self) -> &mut [f64] {
         &mut self.loss_weights
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Batch, DataError, read_text};
 use crate::random::Random;
-use crate::tokenizer::CharTokenizer;
+use crate::tokenizer::{CharTokenizer, Tokenizer};
 
 /// One in so many characters is kept for validation.
 const VALIDATION: usize = 10;
@@ -41,7 +41,7 @@ impl Dialogs {
         let paragraphs = paragraphs(&text);
         let tokenizer = CharTokenizer::of(text.chars());
         let encode = |text: &str| -> Vec<u32> {
-            text.chars().filter_map(|c| tokenizer.encode(c)).map(|token| token as u32).collect()
+            text.chars().filter_map(|c| tokenizer.token(c)).map(|token| token as u32).collect()
         };
         let need = (context + 1) * VALIDATION;
         if text.chars().count() < need {
@@ -85,6 +85,11 @@ impl Dialogs {
     /// The tokenizer of all characters.
     pub fn tokenizer(&self) -> &CharTokenizer {
         &self.tokenizer
+    }
+
+    /// The number of its tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.vocab_size()
     }
 
     /// How many characters there are to train on, and to validate with.

@@ -1,10 +1,10 @@
-//! Public data sets, downloaded on request and checked before anybody reads them.
+//! Public data sets, downloaded on request and checked before they are used.
 //!
-//! [`CATALOGUE`] says what there is; [`fetch`] brings one data set into a folder. A file gets its
-//! name only when it is whole and its sha256 is the one the catalogue knows: until then it grows
-//! beside its place as a `.part` file, which the next run continues with an HTTP range request.
+//! [`CATALOGUE`] lists them; [`fetch`] downloads one of them into a folder. A file gets its name only when it is
+//! complete and its sha256 is that in the catalogue. Until then it is a `.part` file in the same folder, which the
+//! next run continues with an HTTP range request.
 //!
-//! Nothing is printed here: progress goes through a callback (`examples/fetch.rs` draws the bars).
+//! Nothing is printed here: progress goes to a callback (`examples/fetch.rs` draws the bars).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Cursor, Read};
@@ -23,15 +23,15 @@ mod transfer;
 /// How to download.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Ask this address instead of the publisher's: the last part of the publisher's is appended.
+    /// Download from this URL instead of the publisher's; the file name in the publisher's is appended.
     pub mirror: Option<String>,
-    /// Keep a file whose hash is not the one the catalogue knows.
+    /// Keep a file whose hash is not that in the catalogue.
     pub accept_changed: bool,
-    /// How often to try before giving up; each try continues where the one before broke off.
+    /// How many attempts to make before giving up. Each continues where the one before was interrupted.
     pub attempts: u32,
-    /// The wait before the second try; it doubles with every further one.
+    /// The pause before the second attempt. It doubles before each further one.
     pub pause: Duration,
-    /// The longest silence to bear: of a connection being made, and between two pieces of a body.
+    /// The time limit of connecting, and of each read.
     pub timeout: Duration,
 }
 
@@ -42,90 +42,90 @@ impl Default for Options {
     }
 }
 
-/// What the progress callback hears.
+/// What is reported to the progress callback.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the fields are what the text above them says")]
+#[allow(missing_docs, reason = "the text above describes the fields")]
 pub enum Event<'a> {
-    /// A body is about to come. `have` bytes of `total` (when the server says) are there already.
+    /// A transfer begins. `have` bytes of `total` (if the server says how many) are there already.
     Begin { url: &'a str, have: u64, total: Option<u64> },
-    /// `have` bytes are there by now.
+    /// `have` bytes have arrived.
     Bytes { have: u64 },
-    /// The transfer broke off and will be continued after a wait.
+    /// The transfer was interrupted and continues after `wait`.
     Retry { reason: &'a str, wait: Duration },
     /// The transfer is complete; unpacking and hashing follow.
-    Check { url: &'a str },
+    Verify { url: &'a str },
 }
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was there, with the right hash.
+    /// It was already there, with the right hash.
     Present,
-    /// It was downloaded, and has the right hash.
+    /// It was downloaded and has the right hash.
     Downloaded,
-    /// It is there with another hash than the catalogue's, because [`Options::accept_changed`] says so.
+    /// Its hash is not that in the catalogue, and [`Options::accept_changed`] is set.
     Changed {
-        /// The hash it has.
+        /// Its hash.
         sha256: String,
     },
 }
 
-/// Why a data set could not be brought, and what to do about it.
+/// Why a data set could not be downloaded, and what to do about it.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "the fields are what the message says")]
+#[allow(missing_docs, reason = "the message describes the fields")]
 pub enum FetchError {
-    /// The catalogue has no such data set.
-    #[error("no data set is called {name:?}{}", nearest.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    /// The catalogue has no data set of this name.
+    #[error("there is no data set {name:?}{}", nearest.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
     UnknownName { name: String, nearest: Option<&'static str> },
     /// No connection.
-    #[error("cannot reach {host}: {reason}\n  Is there a network? Without one, download {url} elsewhere and save it as \
-             {}, or point GRADUS_DATASETS at a folder that has {file}.", path.display())]
+    #[error("cannot connect to {host}: {reason}\n  Is there a network? Without one, download {url} on another machine and \
+             save it as {}, or set GRADUS_DATASETS to a folder that contains {file}.", path.display())]
     Unreachable { host: String, reason: String, url: String, path: PathBuf, file: String },
-    /// The server will not give the file.
-    #[error("{url} answers {status}\n  If the file has moved, download it by hand and save it as {}.", path.display())]
+    /// The server refuses.
+    #[error("{url}: the server answered {status}\n  If the file has moved, download it by hand and save it as {}.", path.display())]
     Status { url: String, status: StatusCode, path: PathBuf },
-    /// The transfer kept breaking off.
+    /// The transfer was interrupted in every attempt.
     #[error(
-        "the transfer of {url} broke off: {reason} (attempts: {attempts})\n  \
-             {have} bytes are kept: run the same command again to go on from there."
+        "the download of {url} was interrupted: {reason} (attempts: {attempts})\n  \
+             {have} bytes are kept: run the same command again to continue."
     )]
-    Broken { url: String, reason: String, attempts: u32, have: u64 },
-    /// What came is not what the catalogue knows. Nothing of it is kept.
-    #[error("{url} gave another file than the catalogue knows (nothing of it is kept)\n  expected sha256 {expected}\n  \
+    Interrupted { url: String, reason: String, attempts: u32, have: u64 },
+    /// The download has the wrong hash. Nothing of it is kept.
+    #[error("{url} is not the file in the catalogue (nothing of it is kept)\n  expected sha256 {expected}\n  \
              found    sha256 {found}{}{note}\n  \
-             Try again; if it stays so and you trust the publisher, keep what comes with --accept-changed \
+             Try again. If the hash stays the same and you trust the publisher, keep the file with --accept-changed \
              (Options::accept_changed).", if note.is_empty() { "" } else { "\n  Note: " })]
     WrongHash { url: String, expected: String, found: String, note: String },
-    /// More came than the file can have.
-    #[error("{url} gave more than {limit} bytes, which cannot be the file; nothing of it is kept")]
+    /// The download is too long to be the file.
+    #[error("{url} is longer than {limit} bytes, so it cannot be the file; nothing of it is kept")]
     TooLarge { url: String, limit: u64 },
     /// The archive cannot be read, or lacks the member.
-    #[error("{} (from {url}) is not the archive it should be: {reason}\n  Delete it if it is still there, and run again.", path.display())]
+    #[error("{} (from {url}) is not the expected archive: {reason}\n  Delete it if it is still there, and run again.", path.display())]
     Archive { url: String, path: PathBuf, reason: String },
-    /// Another file lies where the data set's file should go.
-    #[error("{} is there, but it is not the file the catalogue knows\n  expected sha256 {expected}\n  found    sha256 {found}\n  \
-             Move it away and run again, or leave it and use it with --accept-changed (Options::accept_changed).", path.display())]
+    /// There already is another file of this name.
+    #[error("{} exists, but it is not the file in the catalogue\n  expected sha256 {expected}\n  found    sha256 {found}\n  \
+             Move it away and run again, or use it as it is with --accept-changed (Options::accept_changed).", path.display())]
     Occupied { path: PathBuf, expected: String, found: String },
-    /// Another process downloads into the same folder.
-    #[error("another process is downloading into {}; wait until it is done", .0.display())]
+    /// Another process is downloading into the same folder.
+    #[error("another process is downloading into {}; wait until it has finished", .0.display())]
     Busy(PathBuf),
-    /// An address that is none.
-    #[error("{url:?} is no address to download from: {reason}")]
-    Address { url: String, reason: String },
-    /// The disk refuses.
-    #[error("cannot {doing} {}: {source}", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    /// Not a URL to download from.
+    #[error("{url:?} is not a URL to download from: {reason}")]
+    InvalidUrl { url: String, reason: String },
+    /// The operating system reports an error.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// Brings every file of a data set into `dir` that is not there yet, and says what became of each.
+/// Downloads every file of a data set that is not in `dir` yet. Returns the result for each.
 ///
 /// A data set without files (the project's own) gives an empty list.
 ///
 /// # Errors
-/// No network, a server that refuses, a hash that is not the catalogue's, a disk that is full: see
-/// [`FetchError`]. What was downloaded of a transfer that broke off stays for the next call.
+/// No network, a server that refuses, a wrong hash, a full disk: see [`FetchError`]. The bytes of an interrupted
+/// transfer are kept for the next call.
 pub fn fetch(
     data: &Dataset<'_>,
     dir: &Path,
@@ -133,10 +133,10 @@ pub fn fetch(
     progress: &mut dyn FnMut(Event<'_>),
 ) -> Result<Vec<(PathBuf, Outcome)>, FetchError> {
     let mut job = Job { options, progress, note: data.note, file: "", limit: 0 };
-    data.files.iter().map(|file| job.bring(file, dir.join(file.path))).collect()
+    data.files.iter().map(|file| job.fetch_file(file, dir.join(file.path))).collect()
 }
 
-/// One call of [`fetch`], at work on `file`.
+/// One call of [`fetch`], with the file that it is downloading.
 struct Job<'a> {
     options: &'a Options,
     progress: &'a mut dyn FnMut(Event<'_>),
@@ -146,9 +146,9 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn bring(&mut self, file: &DataFile<'a>, path: PathBuf) -> Result<(PathBuf, Outcome), FetchError> {
-        (self.file, self.limit) = (file.path, limit(file));
-        if length(&path)?.is_some() {
+    fn fetch_file(&mut self, file: &DataFile<'a>, path: PathBuf) -> Result<(PathBuf, Outcome), FetchError> {
+        (self.file, self.limit) = (file.path, max_length(file));
+        if file_length(&path)?.is_some() {
             let (_, sha256) = hash_file(&path)?;
             let outcome = match sha256 {
                 found if found == file.sha256 => Outcome::Present,
@@ -157,16 +157,16 @@ impl<'a> Job<'a> {
             };
             return Ok((path, outcome));
         }
-        let folder = folder(&path);
-        fs::create_dir_all(folder).map_err(failed("create the folder", folder))?;
-        // Two processes appending to one .part would spoil it. The lock is on the folder itself, so
-        // that no lock file stays behind; where a folder cannot be opened, nobody is kept out.
+        let folder = parent(&path);
+        fs::create_dir_all(folder).map_err(io_error("create the folder", folder))?;
+        // Two processes appending to the same .part file would corrupt it. The lock is on the folder itself, so that
+        // no lock file stays behind. Where a folder cannot be opened, there is no lock.
         let lock = File::open(folder).ok();
         if let Some(Err(TryLockError::WouldBlock)) = lock.as_ref().map(File::try_lock) {
             return Err(FetchError::Busy(folder.to_owned()));
         }
 
-        let part = beside(&path, "part");
+        let part = with_suffix(&path, "part");
         let url = match file.origin {
             Origin::Url(url) => {
                 self.download(url, &part, &path)?;
@@ -174,7 +174,7 @@ impl<'a> Job<'a> {
             }
             Origin::Zip(member) => {
                 let text = self.unpack(&member, &path)?;
-                fs::write(&part, text).map_err(failed("write", &part))?;
+                fs::write(&part, text).map_err(io_error("write", &part))?;
                 member.url
             }
             Origin::DailyDialog(members) => {
@@ -188,28 +188,28 @@ impl<'a> Job<'a> {
                     })?;
                     daily_dialog_lines(text, &mut lines);
                 }
-                fs::write(&part, lines).map_err(failed("write", &part))?;
+                fs::write(&part, lines).map_err(io_error("write", &part))?;
                 members.first().map_or("", |m| m.url)
             }
         };
-        (self.progress)(Event::Check { url });
+        (self.progress)(Event::Verify { url });
         let (_, found) = hash_file(&part)?;
-        let outcome = match self.judge(url, file.sha256, &found) {
+        let outcome = match self.verify(url, file.sha256, &found) {
             Ok(outcome) => outcome,
-            Err(wrong) => {
+            Err(wrong_hash) => {
                 discard(&part);
-                return Err(wrong);
+                return Err(wrong_hash);
             }
         };
-        publish(&part, &path)?;
+        rename_into_place(&part, &path)?;
         for member in file.origin.members() {
-            discard(&beside(&path, last(member.url)));
+            discard(&with_suffix(&path, file_name(member.url)));
         }
         Ok((path, outcome))
     }
 
-    /// Whether a hash will do.
-    fn judge(&self, url: &str, expected: &str, found: &str) -> Result<Outcome, FetchError> {
+    /// Whether a hash is the expected one, or accepted as it is.
+    fn verify(&self, url: &str, expected: &str, found: &str) -> Result<Outcome, FetchError> {
         if found == expected {
             return Ok(Outcome::Downloaded);
         }
@@ -217,41 +217,46 @@ impl<'a> Job<'a> {
             return Ok(Outcome::Changed { sha256: found.to_owned() });
         }
         Err(FetchError::WrongHash {
-            url: self.address(url)?,
+            url: self.request_url(url)?,
             expected: expected.to_owned(),
             found: found.to_owned(),
             note: self.note.to_owned(),
         })
     }
 
-    /// The bytes of an archive's member, the archive downloaded if it does not lie beside `path` yet.
+    /// The bytes of an archive's member. The archive is downloaded if it is not in the folder of `path` yet.
     fn unpack(&mut self, member: &Member<'_>, path: &Path) -> Result<Vec<u8>, FetchError> {
-        let archive = beside(path, last(member.url));
-        let ours = length(&archive)?.is_none();
-        if ours {
-            let part = beside(&archive, "part");
+        let archive = with_suffix(path, file_name(member.url));
+        let download = file_length(&archive)?.is_none();
+        if download {
+            let part = with_suffix(&archive, "part");
             self.download(member.url, &part, &archive)?;
-            publish(&part, &archive)?;
+            rename_into_place(&part, &archive)?;
         }
-        (self.progress)(Event::Check { url: member.url });
-        let unpacked = self.unpack_file(member, &archive, ours);
-        if unpacked.is_err() && ours {
+        (self.progress)(Event::Verify { url: member.url });
+        let unpacked = self.unpack_file(member, &archive, download);
+        if unpacked.is_err() && download {
             discard(&archive);
         }
         unpacked
     }
 
-    fn unpack_file(&self, member: &Member<'_>, archive: &Path, ours: bool) -> Result<Vec<u8>, FetchError> {
-        let bytes = fs::read(archive).map_err(failed("read", archive))?;
+    fn unpack_file(
+        &self,
+        member: &Member<'_>,
+        archive: &Path,
+        downloaded: bool,
+    ) -> Result<Vec<u8>, FetchError> {
+        let bytes = fs::read(archive).map_err(io_error("read", archive))?;
         let text = read_member(bytes, member.name, self.limit).map_err(|reason| {
             let (url, path) = (member.url.to_owned(), archive.to_owned());
             FetchError::Archive { url, path, reason }
         })?;
         let found = hex(&Sha256::digest(&text));
-        match self.judge(member.url, member.sha256, &found) {
+        match self.verify(member.url, member.sha256, &found) {
             Ok(_) => Ok(text),
-            Err(wrong) if ours => Err(wrong),
-            // Somebody put it there: it is not ours to delete.
+            Err(wrong_hash) if downloaded => Err(wrong_hash),
+            // The user put it there, so it is not deleted.
             Err(_) => Err(FetchError::Occupied {
                 path: archive.to_owned(),
                 expected: member.sha256.to_owned(),
@@ -261,15 +266,15 @@ impl<'a> Job<'a> {
     }
 }
 
-/// So many bytes are no revision of the file any more: a runaway server must not fill the disk.
-fn limit(file: &DataFile<'_>) -> u64 {
+/// No revision of the file can be longer than this. A faulty server must not fill the disk.
+fn max_length(file: &DataFile<'_>) -> u64 {
     file.bytes.saturating_mul(8).saturating_add(1 << 20)
 }
 
 /// DailyDialog's text as training text, appended to `out`.
 ///
-/// A line of `text` is a dialogue, each utterance ended by `__eou__`. Every utterance becomes a line
-/// of its own, trimmed, that begins with `A: ` or `B: ` in turns; an empty line follows each dialogue.
+/// A line of `text` is a dialogue; `__eou__` ends each utterance. Every utterance becomes a line of its own, trimmed, that
+/// begins alternately with `A: ` and `B: `. An empty line follows each dialogue.
 pub fn daily_dialog_lines(text: &str, out: &mut String) {
     for dialogue in text.lines() {
         let utterances = dialogue.split("__eou__").map(str::trim).filter(|u| !u.is_empty());
@@ -283,7 +288,7 @@ pub fn daily_dialog_lines(text: &str, out: &mut String) {
     }
 }
 
-/// The member of that file name, in whatever folder of the archive, if it is no longer than `limit`.
+/// The bytes of the member with this file name, in any folder of the archive, if there are no more than `limit`.
 fn read_member(archive: Vec<u8>, name: &str, limit: u64) -> Result<Vec<u8>, String> {
     let mut archive = zip::ZipArchive::new(Cursor::new(archive)).map_err(|e| e.to_string())?;
     let index =
@@ -299,36 +304,36 @@ fn read_member(archive: Vec<u8>, name: &str, limit: u64) -> Result<Vec<u8>, Stri
     Ok(text)
 }
 
-/// `dailydialog.txt` and `train.zip` become `dailydialog.txt.train.zip`: neighbours in a listing.
-fn beside(path: &Path, ending: &str) -> PathBuf {
+/// `dailydialog.txt` with the suffix `train.zip` is `dailydialog.txt.train.zip`: the two are listed side by side.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
-    name.push(ending);
+    name.push(suffix);
     PathBuf::from(name)
 }
 
-/// The last part of an address.
-fn last(url: &str) -> &str {
+/// The part of a URL after the last slash.
+fn file_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
 
-/// The error of a disk that refused to do something with a path.
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FetchError {
+/// The error of an action on a path, from that of the operating system.
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FetchError {
     let path = path.to_owned();
-    move |source| FetchError::Io { doing, path, source }
+    move |source| FetchError::Io { action, path, source }
 }
 
-/// The length of a file, or nothing where none is.
-fn length(path: &Path) -> Result<Option<u64>, FetchError> {
+/// The length of a file in bytes, or `None` if it does not exist.
+fn file_length(path: &Path) -> Result<Option<u64>, FetchError> {
     match fs::metadata(path) {
-        Ok(found) => Ok(Some(found.len())),
+        Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed("look at", path)(error)),
+        Err(error) => Err(io_error("access", path)(error)),
     }
 }
 
 fn hash_file(path: &Path) -> Result<(u64, String), FetchError> {
-    let mut file = File::open(path).map_err(failed("open", path))?;
+    let mut file = File::open(path).map_err(io_error("open", path))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut bytes = 0;
@@ -340,7 +345,7 @@ fn hash_file(path: &Path) -> Result<(u64, String), FetchError> {
                 bytes += count as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed("read", path)(error)),
+            Err(error) => return Err(io_error("read", path)(error)),
         }
     }
 }
@@ -349,32 +354,32 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Gives a finished file its name, so that a power cut leaves the whole file or none.
-fn publish(part: &Path, path: &Path) -> Result<(), FetchError> {
-    let file = OpenOptions::new().append(true).open(part).map_err(failed("open", part))?;
-    file.sync_all().map_err(failed("write", part))?;
+/// Gives a complete file its name. After a power failure there is the whole file or none.
+fn rename_into_place(part: &Path, path: &Path) -> Result<(), FetchError> {
+    let file = OpenOptions::new().append(true).open(part).map_err(io_error("open", part))?;
+    file.sync_all().map_err(io_error("write", part))?;
     drop(file);
-    fs::rename(part, path).map_err(failed("rename a download to", path))?;
-    discard(part); // Its tag, that is.
+    fs::rename(part, path).map_err(io_error("rename a download to", path))?;
+    discard(part); // its .etag file
     #[cfg(unix)]
-    match File::open(folder(path)).and_then(|folder| folder.sync_all()) {
-        // Some network file systems cannot sync a folder. The file is there all the same.
+    match File::open(parent(path)).and_then(|folder| folder.sync_all()) {
+        // Some network file systems cannot sync a folder. The file is there nevertheless.
         Err(error) if !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            return Err(failed("write", folder(path))(error));
+            return Err(io_error("write", parent(path))(error));
         }
         _ => {}
     }
     Ok(())
 }
 
-/// The folder a file lies in: a bare name lies in the current one.
-fn folder(path: &Path) -> &Path {
+/// The folder of a file: for a bare name, the current one.
+fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Removes a file and its tag, whichever of them is there.
+/// Removes a file and its `.etag` file, if they exist.
 fn discard(path: &Path) {
-    for path in [path, &beside(path, "etag")] {
-        let _ = fs::remove_file(path); // What is not there or will not go does no harm.
+    for path in [path, &with_suffix(path, "etag")] {
+        let _ = fs::remove_file(path); // a file that stays does no harm
     }
 }

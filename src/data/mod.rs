@@ -1,4 +1,4 @@
-//! Training data: files of text, and batches of tokens made of them.
+//! Training data: text files, and batches of their tokens.
 
 mod batch;
 mod dialog;

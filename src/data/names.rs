@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Batch, DataError, read_text};
 use crate::random::Random;
-use crate::tokenizer::CharTokenizer;
+use crate::tokenizer::{CharTokenizer, Tokenizer};
 
 /// Documents of one line each, with the tokenizer of their characters.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl Names {
         })
     }
 
-    /// The names in a text: its lines, without blanks at their ends; blank lines are passed over.
+    /// The names in a text: its lines, without blanks at their ends. Blank lines are skipped.
     ///
     /// # Errors
     /// If there is none.
@@ -47,7 +47,7 @@ impl Names {
         Ok(Names { text, names, tokenizer })
     }
 
-    /// Brings the names into another order, in which training takes them.
+    /// Shuffles the names: training takes them in the new order.
     pub fn shuffle(&mut self, random: &mut Random) {
         random.shuffle(&mut self.names);
     }
@@ -77,22 +77,22 @@ impl Names {
         self.tokenizer.vocab_size()
     }
 
-    /// How many names do not fit into `context` tokens with the mark before them, and are cut.
+    /// How many names do not fit into `context` tokens with BOS before them, and are cut.
     pub fn count_truncated(&self, context: usize) -> usize {
         self.iter().filter(|name| name.chars().count() >= context).count()
     }
 
     // ANCHOR: fill
-    /// Fills a batch with the `size` names whose turn it is at `step`, each between two marks and cut
-    /// after `context` tokens. After the last name comes the first.
+    /// Fills a batch with the next `size` names: those from number `step * size` on. Each stands between two BOS and is
+    /// cut after `context` tokens. After the last name comes the first.
     pub fn fill(&self, batch: &mut Batch, step: usize, size: usize, context: usize) {
         batch.clear();
         for at in step * size..(step + 1) * size {
             let name = &self.names[at % self.names.len()];
             let name = &self.text[name.start as usize..name.end as usize];
-            let mark = std::iter::once(self.tokenizer.bos());
-            let tokens = name.chars().filter_map(|c| self.tokenizer.encode(c));
-            batch.push(mark.clone().chain(tokens).chain(mark).take(context + 1));
+            let bos = std::iter::once(self.tokenizer.bos());
+            let tokens = name.chars().filter_map(|c| self.tokenizer.token(c));
+            batch.push(bos.clone().chain(tokens).chain(bos).take(context + 1));
         }
     }
     // ANCHOR_END: fill

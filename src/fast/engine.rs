@@ -5,10 +5,10 @@
 use smallvec::SmallVec;
 
 use super::backward::backward;
-use super::tape::{Recording, Tape};
+use super::tape::{Matrix, Recording, Tape};
 use crate::data::Batch;
-use crate::engine::Engine;
-use crate::model::{Cache, Mode, Model};
+use crate::engine::{CachedSession, Engine, Session};
+use crate::model::{Mode, Model};
 use crate::params::BoundParams;
 use crate::tensor::Tensor;
 use crate::thread_pool::ThreadPool;
@@ -79,7 +79,7 @@ impl FastEngine {
                 sequence += 1;
             }
             shard.first_row = token;
-            token = shard.batch.copy_part(batch, first..sequence, token, share);
+            token = shard.batch.copy_sequences(batch, first..sequence, token, share);
         }
         self.active = count;
         &mut self.shards[..count]
@@ -138,10 +138,12 @@ impl Engine for FastEngine {
         mode: Mode,
         gradient: &mut [f32],
     ) -> f64 {
+        let len = model.layout().trainable_len();
+        assert_eq!(gradient.len(), len, "gradient: the numbers to write against the trainable ones");
         let loss = self.each_shard(batch, |shard| {
             shard.forward(model, params, mode);
             let mut own = std::mem::take(&mut shard.gradient);
-            own.resize(params.len(), 0.0);
+            own.resize(len, 0.0);
             shard.backward(params, &mut own);
             shard.gradient = own;
         });
@@ -167,34 +169,22 @@ impl Engine for FastEngine {
         &self.losses
     }
 
-    fn generate<M: Model>(
+    fn decode<M: Model, R>(
         &mut self,
         model: &M,
         params: &[f32],
-        prompt: &[usize],
-        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
-    ) {
+        work: impl FnOnce(&mut dyn Session) -> R,
+    ) -> R {
         let tape = &self.decode_tape;
         tape.rewind();
         let on = Recording { tape, params };
         let matrices = on.bind(model.layout());
-        let params = BoundParams::new(&matrices);
-        let mut cache = Cache::default();
-        let mut scores = Vec::new();
-        let mut token = [0];
-        let mut input = prompt;
-        while !input.is_empty() {
-            let logits = model.decode(params, input, &mut cache);
-            tape.read(on.params, |tape| {
-                let last = tape.data(logits.id).len() - logits.cols;
-                scores.clear();
-                scores.extend(tape.data(logits.id)[last..].iter().map(|&x| f64::from(x)));
+        let read_last_row = |logits: Matrix<'_>, out: &mut Vec<f64>| {
+            tape.read(params, |view| {
+                let all = view.data(logits.id);
+                out.extend(all[all.len() - logits.cols..].iter().map(|&x| f64::from(x)));
             });
-            match next(&scores) {
-                Some(chosen) => token[0] = chosen,
-                None => break,
-            }
-            input = &token;
-        }
+        };
+        work(&mut CachedSession::new(model, BoundParams::new(&matrices), read_last_row))
     }
 }

@@ -72,7 +72,7 @@ impl<'a> TapeView<'a> {
     pub(super) fn data(self, id: Id) -> &'a [f32] {
         let node = &self.nodes[id as usize];
         match node.op {
-            Op::Weight { offset } => &self.params[offset..offset + node.rows * node.cols],
+            Op::Param { offset, .. } => &self.params[offset..offset + node.rows * node.cols],
             _ => &node.data,
         }
     }
@@ -118,9 +118,9 @@ impl<'t> Recording<'t> {
     /// Puts all weights of a model on the tape, without copying them.
     pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 64]> {
         let mut matrices = SmallVec::new();
-        for window in layout.specs() {
-            let op = Op::Weight { offset: window.offset };
-            matrices.push(self.append(op, window.rows, window.cols, 0, |_, _, _| ()));
+        for spec in layout.specs() {
+            let op = Op::Param { offset: spec.offset, grad: spec.grad_range().map(|range| range.start) };
+            matrices.push(self.append(op, spec.rows, spec.cols, 0, |_, _, _| ()));
         }
         matrices
     }
@@ -204,7 +204,7 @@ impl Pool {
 pub(super) struct Gradients<'a> {
     pub(super) view: TapeView<'a>,
     pool: &'a mut Pool,
-    /// The gradient of the weights, window by window.
+    /// The gradient of the trainable parameters, one after another.
     params: &'a mut [f32],
 }
 
@@ -226,10 +226,10 @@ impl<'a> Gradients<'a> {
         let node = &self.view.nodes[id as usize];
         let len = node.rows * node.cols;
         match node.op {
-            Op::Constant => {}
-            Op::Weight { offset } => {
+            Op::Constant | Op::Param { grad: None, .. } => {}
+            Op::Param { grad: Some(start), .. } => {
                 let accumulate = std::mem::replace(&mut self.pool.reached[id as usize], true);
-                add(self.view, &mut self.params[offset..offset + len], accumulate);
+                add(self.view, &mut self.params[start..start + len], accumulate);
             }
             _ => {
                 let (mut buffer, accumulate) = match self.pool.slots[id as usize].take() {
@@ -247,7 +247,7 @@ impl<'a> Gradients<'a> {
     pub(super) fn pass_on(&mut self, id: Id, gradient: Vec<f32>) {
         let node = &self.view.nodes[id as usize];
         let fresh = self.pool.slots[id as usize].is_none();
-        if fresh && !matches!(node.op, Op::Weight { .. } | Op::Constant) {
+        if fresh && !matches!(node.op, Op::Param { .. } | Op::Constant) {
             self.pool.slots[id as usize] = Some(gradient);
         } else {
             self.add(id, |_, to, accumulate| write_or_add(to, accumulate, gradient.iter().copied()));
@@ -273,8 +273,8 @@ impl<'a> Gradients<'a> {
     /// After the walk: the gradients of weights on which nothing depends are zero.
     pub(super) fn finish(&mut self) {
         for (node, reached) in self.view.nodes.iter().zip(&self.pool.reached) {
-            if let (Op::Weight { offset }, false) = (node.op, reached) {
-                self.params[offset..offset + node.rows * node.cols].fill(0.0);
+            if let (Op::Param { grad: Some(start), .. }, false) = (node.op, reached) {
+                self.params[start..start + node.rows * node.cols].fill(0.0);
             }
         }
     }

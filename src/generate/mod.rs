@@ -1,4 +1,4 @@
-//! The loop that speaks: the model scores what may come next, the sampler chooses, again.
+//! The generation loop: the model gives the logits of the next token, the sampler draws one, and again.
 
 mod sampling;
 
@@ -11,14 +11,17 @@ use crate::random::Random;
 /// Where generation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// At this token, which is not part of the answer, or when prompt and answer together fill the model's context.
+    /// At this token, which is not part of the result, or when prompt and result together fill the model's context.
     At(usize),
-    /// After so many tokens, of which there may be more than the context holds: whenever it is full, the model reads the
-    /// last half of it anew and goes on from there.
+    /// After this many tokens. There may be more than the context holds: whenever it is full, the model reads its last half
+    /// again and continues from there.
     After(usize),
 }
 
-/// Continues a prompt, which must not be empty. Returns what was added.
+/// Continues a prompt. Returns the new tokens, without the prompt.
+///
+/// # Panics
+/// If the prompt is empty.
 pub fn generate<M: Model, E: Engine>(
     engine: &mut E,
     model: &M,
@@ -28,28 +31,30 @@ pub fn generate<M: Model, E: Engine>(
     sampler: &mut Sampler,
     random: &mut Random,
 ) -> Vec<usize> {
+    assert!(!prompt.is_empty(), "generate: an empty prompt; start with BOS or with some text");
     let context = model.context();
     let mut tokens = prompt.to_vec();
-    let mut over = false;
-    while !over {
+    let mut done = false;
+    while !done {
         let kept = if tokens.len() < context { tokens.len() } else { context.div_ceil(2) };
         let window = tokens[tokens.len() - kept..].to_vec();
-        let mut read = window.len();
-        engine.generate(model, params, &window, &mut |logits| {
-            if stop == Stop::After(tokens.len() - prompt.len()) {
-                over = true;
-                return None;
+        done = engine.decode(model, params, |session| {
+            let mut logits = session.feed(&window);
+            loop {
+                if stop == Stop::After(tokens.len() - prompt.len()) {
+                    return true;
+                }
+                let token = sampler.sample(logits, &tokens, random);
+                if stop == Stop::At(token) {
+                    return true;
+                }
+                tokens.push(token);
+                if session.len() == context {
+                    return matches!(stop, Stop::At(_)); // or continue in a new window
+                }
+                logits = session.feed(&[token]);
             }
-            let chosen = sampler.choose(logits, &tokens, random);
-            if stop == Stop::At(chosen) {
-                over = true;
-                return None;
-            }
-            tokens.push(chosen);
-            read += 1;
-            (read <= context).then_some(chosen)
         });
-        over = over || matches!(stop, Stop::At(_));
     }
     tokens.split_off(prompt.len())
 }

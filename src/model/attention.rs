@@ -1,8 +1,8 @@
 //! Attention: the one place where tokens look at each other.
 
-use super::{Cache, DecoderConfig, Norm, Position};
+use super::{Cache, DecoderConfig, Linear, Norm, Position};
 use crate::data::Sequences;
-use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
+use crate::params::{BoundParams, Init, Layout};
 use crate::tensor::{AttentionSpec, Mask, Tensor};
 
 /// Self-attention of many heads. Each token asks with a query, answers with a key, and gives a value.
@@ -13,10 +13,10 @@ pub struct Attention {
     n_kv_head: usize,
     head_dim: usize,
     rope_base: Option<f64>,
-    q_proj: Param,
-    k_proj: Param,
-    v_proj: Param,
-    o_proj: Param,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    o_proj: Linear,
     q_norm: Option<Norm>,
     k_norm: Option<Norm>,
 }
@@ -26,15 +26,15 @@ impl Attention {
     pub(super) fn new(config: &DecoderConfig, layer: usize, layout: &mut Layout) -> Self {
         let head_dim = config.head_dim();
         let (width, kv_width) = (config.n_embd, config.n_kv_head * head_dim);
-        let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}.weight");
-        let mut matrix = |part, rows, cols| {
-            layout.add(name(part), rows, cols, ParamKind::Matrix, Init::Normal(config.init_std))
+        let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}");
+        let mut linear = |part, inputs, outputs| {
+            Linear::new(layout, &name(part), inputs, outputs, Init::Normal(config.init_std))
         };
-        let q_proj = matrix("q_proj", width, width);
-        let k_proj = matrix("k_proj", kv_width, width);
-        let v_proj = matrix("v_proj", kv_width, width);
-        let o_proj = matrix("o_proj", width, width);
-        let mut norm = |part| config.qk_norm.then(|| config.norm(layout, name(part), head_dim));
+        let q_proj = linear("q_proj", width, width);
+        let k_proj = linear("k_proj", width, kv_width);
+        let v_proj = linear("v_proj", width, kv_width);
+        let o_proj = linear("o_proj", width, width);
+        let mut norm = |part| config.qk_norm.then(|| config.norm(layout, &name(part), head_dim));
         let (q_norm, k_norm) = (norm("q_norm"), norm("k_norm"));
         let rope_base = match config.position {
             Position::Rope { base } => Some(base),
@@ -64,9 +64,9 @@ impl Attention {
         sequences: Sequences<'_>,
         cache: Option<&mut Cache<T>>,
     ) -> T {
-        let mut q = x.linear(w[self.q_proj]); // [n, n_head · head_dim]
-        let mut k = x.linear(w[self.k_proj]); // [n, n_kv_head · head_dim]
-        let mut v = x.linear(w[self.v_proj]);
+        let mut q = self.q_proj.forward(w, x); // [n, n_head · head_dim]
+        let mut k = self.k_proj.forward(w, x); // [n, n_kv_head · head_dim]
+        let mut v = self.v_proj.forward(w, x);
         if let Some(norm) = &self.q_norm {
             q = norm.forward_heads(w, q, self.n_head);
         }
@@ -93,6 +93,6 @@ impl Attention {
             queries: sequences.lengths,
             keys,
         };
-        q.attention(k, v, spec).linear(w[self.o_proj])
+        self.o_proj.forward(w, q.attention(k, v, spec)) // [n, n_embd]
     }
 }

@@ -1,21 +1,21 @@
-//! Which decoder: its sizes and its variants, and the presets.
+//! The sizes and variants of a decoder, and the presets.
 
 use serde::{Deserialize, Serialize};
 
-/// How a decoder tells one place in the sequence from another.
+/// How a decoder knows the position of a token in its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Position {
-    /// A learned vector for each place, added to the token's (GPT).
+    /// A learned vector for each position, added to the token's (GPT).
     Learned,
-    /// Queries and keys are turned by an angle that grows with the place (RoPE).
+    /// Queries and keys are rotated by an angle that grows with the position (RoPE).
     Rope {
-        /// The ratio of the slowest turn to the fastest; 10,000 by custom.
+        /// The slowest pair of columns rotates about this many times slower than the fastest; usually 10,000.
         base: f64,
     },
 }
 
-/// What the feed-forward network does between its layers.
+/// What the feed-forward network computes between its layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -35,11 +35,11 @@ pub enum Activation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecoderConfig {
-    /// Distinct tokens.
+    /// How many different tokens there are.
     pub vocab_size: usize,
     /// The longest sequence.
     pub context: usize,
-    /// Blocks, one above another.
+    /// Blocks, one after another.
     pub n_layer: usize,
     /// The width of the residual stream.
     pub n_embd: usize,
@@ -51,9 +51,9 @@ pub struct DecoderConfig {
     pub n_ffn: usize,
     /// Its activation.
     pub activation: Activation,
-    /// How places are told apart.
+    /// How it knows positions.
     pub position: Position,
-    /// What is added to the mean square before the root.
+    /// Added to the mean square before the root, in every normalisation.
     pub norm_eps: f64,
     /// Whether normalisations have a learned gain.
     pub norm_gain: bool,
@@ -61,25 +61,25 @@ pub struct DecoderConfig {
     pub embedding_norm: bool,
     /// Whether the output of the last block is normalised before the head.
     pub final_norm: bool,
-    /// Whether queries and keys are normalised, head by head, before they are turned.
+    /// Whether queries and keys are normalised, head by head, before they are rotated.
     pub qk_norm: bool,
-    /// How likely an element is dropped after attention and after the feed-forward network, while training.
+    /// The probability that an element is dropped after attention and after the feed-forward network, during training.
     pub dropout: f64,
-    /// The standard deviation of fresh weights.
+    /// The standard deviation of fresh weight matrices and embeddings.
     pub init_std: f64,
 }
 
 /// More than any transformer has had.
 const MOST_LAYERS: usize = 10_000;
 
-/// A configuration that no model can have.
+/// A configuration that does not describe a model. The message says which numbers do not fit, and what would.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub(crate) String);
 
 impl DecoderConfig {
-    /// Karpathy's microgpt: 1 layer, 16 wide, 4 heads, at most 16 tokens, no biases, no gains. With the 27 tokens of
-    /// his names it has 4,192 parameters.
+    /// Karpathy's microgpt: 1 layer, 16 wide, 4 heads, at most 16 tokens, no biases, no gains. It has 4,192 parameters
+    /// with the 27 tokens of his names.
     pub fn microgpt(vocab_size: usize) -> Self {
         DecoderConfig {
             vocab_size,
@@ -101,8 +101,8 @@ impl DecoderConfig {
         }
     }
 
-    /// The dialog model, after nn.zig: 3 layers, 128 wide, a single head, 64 characters of context; RoPE, QK-norm, SwiGLU of
-    /// 512, dropout of 0.1, RMSNorm with gains, no biases.
+    /// The dialog model, after nn.zig: 3 layers, 128 wide, a single head, 64 characters of context; RoPE, QK-norm, SwiGLU
+    /// with an inner width of 512, dropout of 0.1, RMSNorm with gains, no biases.
     pub fn dialog(vocab_size: usize) -> Self {
         DecoderConfig {
             vocab_size,
@@ -129,10 +129,10 @@ impl DecoderConfig {
         self.n_embd / self.n_head
     }
 
-    /// Whether such a model can be built.
+    /// Checks that there can be such a model.
     ///
     /// # Errors
-    /// Says which two numbers do not fit, and what would.
+    /// Says which two numbers do not fit together, and what would.
     pub fn check(&self) -> Result<(), ConfigError> {
         let err = |message: String| Err(ConfigError(message));
         let sizes = [
@@ -192,7 +192,7 @@ impl DecoderConfig {
         Ok(())
     }
 
-    /// How many parameters the matrices have together, or `None` if the number is too large to say.
+    /// At least as many parameters as the matrices have together, or `None` if that overflows.
     fn parameters(&self) -> Option<usize> {
         let sides = self.vocab_size.checked_mul(2)?.checked_add(self.context)?.checked_mul(self.n_embd)?;
         let attention = self.n_embd.checked_mul(self.n_embd)?.checked_mul(4)?;

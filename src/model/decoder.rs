@@ -1,16 +1,16 @@
 //! The decoder: the transformer that predicts the next token (Radford et al. 2018; Touvron et al. 2023).
 //!
 //! What it is made of, from the first line of `forward` to the last: a vector for every token, blocks that
-//! each add something to it, and a head that turns it into a score for every token that may come next.
+//! each add something to it, and a head that turns it into a score for every possible next token.
 
 use smallvec::SmallVec;
 
-use super::{Attention, Cache, ConfigError, DecoderConfig, FeedForward, Mode, Model, Norm, Position};
+use super::{Attention, Cache, ConfigError, DecoderConfig, FeedForward, Linear, Mode, Model, Norm, Position};
 use crate::data::{Batch, Sequences};
-use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
+use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use crate::tensor::Tensor;
 
-/// A decoder of any size and variant that its [`DecoderConfig`] can name.
+/// A decoder of any size and variant that a [`DecoderConfig`] describes.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: DecoderConfig,
@@ -20,11 +20,11 @@ pub struct Decoder {
     embedding_norm: Option<Norm>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
-    lm_head: Param,
+    lm_head: Linear,
 }
 
-/// One block: attention, then the feed-forward network, each on a normalised copy of the residual stream, to
-/// which it adds what it found (pre-norm).
+/// One block: attention, then the feed-forward network. Each reads a normalised copy of the residual stream and adds its
+/// output to the stream itself (pre-norm).
 #[derive(Clone, Debug)]
 struct Block {
     layer: usize,
@@ -36,34 +36,45 @@ struct Block {
 }
 
 impl Decoder {
-    /// A decoder without weights: those are drawn from, or read into, its [`layout`](Model::layout).
+    /// A decoder. It holds no numbers: its [`layout`](Model::layout) says what they are, how they are drawn and where a
+    /// checkpoint's go.
     ///
     /// # Errors
     /// If the configuration's numbers do not fit together.
     pub fn new(config: DecoderConfig) -> Result<Self, ConfigError> {
         config.check()?;
         let mut layout = Layout::default();
-        let layout = &mut layout;
         let (vocab, width) = (config.vocab_size, config.n_embd);
         let init = Init::Normal(config.init_std);
-        // The order in which microgpt draws its weights.
-        let tokens = layout.add("model.embed_tokens.weight", vocab, width, ParamKind::Embedding, init);
-        let positions = (config.position == Position::Learned).then(|| {
-            layout.add("model.embed_positions.weight", config.context, width, ParamKind::Embedding, init)
-        });
-        let lm_head = layout.add("lm_head.weight", vocab, width, ParamKind::Embedding, init);
-        let mut norm =
-            |on: bool, name: &str| on.then(|| config.norm(layout, format!("model.{name}.weight"), width));
-        let embedding_norm = norm(config.embedding_norm, "embed_norm");
-        let final_norm = norm(config.final_norm, "norm");
-        let blocks = (0..config.n_layer).map(|layer| Block::new(&config, layer, layout)).collect();
-        let layout = std::mem::take(layout);
+        let mut table = |name, rows| layout.add(ParamSpec::embedding(name, rows, width, init));
+        // In the order in which microgpt draws them.
+        let tokens = table("model.embed_tokens.weight", vocab);
+        let positions = (config.position == Position::Learned)
+            .then(|| table("model.embed_positions.weight", config.context));
+        let lm_head = Linear::of(table("lm_head.weight", vocab));
+        let mut norm = |on: bool, name: &str| on.then(|| config.norm(&mut layout, name, width));
+        let embedding_norm = norm(config.embedding_norm, "model.embed_norm");
+        let final_norm = norm(config.final_norm, "model.norm");
+        let blocks = (0..config.n_layer).map(|layer| Block::new(&config, layer, &mut layout)).collect();
         Ok(Decoder { config, layout, tokens, positions, embedding_norm, blocks, final_norm, lm_head })
     }
 
     /// Its sizes and variants.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
+    }
+
+    /// Freezes the parameters that `which` picks, before training begins ([`Layout::freeze`]).
+    ///
+    /// ```
+    /// use gradus::model::{Decoder, DecoderConfig, Model};
+    /// let mut model = Decoder::new(DecoderConfig::microgpt(27))?;
+    /// model.freeze(|spec| !spec.name.starts_with("lm_head")); // train the head alone
+    /// assert_eq!(model.layout().trainable_len(), 27 * 16);
+    /// # Ok::<(), gradus::model::ConfigError>(())
+    /// ```
+    pub fn freeze(&mut self, which: impl Fn(&ParamSpec) -> bool) {
+        self.layout.freeze(which);
     }
 
     /// Logits for every token: `[n, vocab_size]`.
@@ -88,7 +99,7 @@ impl Decoder {
         if let Some(norm) = &self.final_norm {
             x = norm.forward(w, x);
         }
-        x.linear(w[self.lm_head]) // [n, vocab_size]
+        self.lm_head.forward(w, x) // [n, vocab_size]
         // ANCHOR_END: forward
     }
 }
@@ -96,7 +107,7 @@ impl Decoder {
 impl Block {
     fn new(config: &DecoderConfig, layer: usize, layout: &mut Layout) -> Self {
         let norm = |layout: &mut Layout, part: &str| {
-            config.norm(layout, format!("model.layers.{layer}.{part}.weight"), config.n_embd)
+            config.norm(layout, &format!("model.layers.{layer}.{part}"), config.n_embd)
         };
         Block {
             layer,
@@ -127,7 +138,7 @@ impl Block {
 
 impl DecoderConfig {
     /// A normalisation of this model.
-    pub(super) fn norm(&self, layout: &mut Layout, name: String, width: usize) -> Norm {
+    pub(super) fn norm(&self, layout: &mut Layout, name: &str, width: usize) -> Norm {
         if self.norm_gain {
             Norm::with_gain(layout, name, width, self.norm_eps)
         } else {

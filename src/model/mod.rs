@@ -1,11 +1,12 @@
 //! The transformer, written once for every engine.
 //!
-//! A model is made of parts, and each part is a small struct that knows its weights by [`Param`](crate::params::Param)
-//! and has one generic `forward`:
+//! A model is made of parts. Each part is a small struct that knows its parameters by their
+//! [`Param`](crate::params::Param) and has one generic `forward`:
 //!
 //! - [`Decoder`]: embeddings, blocks, head. Start here.
 //! - [`Attention`]: queries, keys, values, many heads.
 //! - [`FeedForward`]: the two-layer network at every token.
+//! - [`Linear`]: what multiplies by weights, in all of them.
 //! - [`Norm`]: root mean square normalisation with or without a gain.
 //!
 //! [`DecoderConfig`] says which of their variants a model has; its presets are the models of this crate.
@@ -14,67 +15,72 @@ mod attention;
 mod config;
 mod decoder;
 mod feed_forward;
+mod linear;
 mod norm;
+mod spec;
 
 pub use attention::Attention;
 pub use config::{Activation, ConfigError, DecoderConfig, Position};
 pub use decoder::Decoder;
 pub use feed_forward::FeedForward;
+pub use linear::{Linear, LowRank};
 pub use norm::Norm;
+pub use spec::{ModelSpec, SavedModel};
 
 use crate::counter_rng::CounterRng;
 use crate::data::Batch;
 use crate::params::{BoundParams, Layout};
 use crate::tensor::Tensor;
 
-/// What training and generation ask of a model.
+/// What training and generation need from a model.
 pub trait Model: Sync {
-    /// Where its weights lie.
+    /// What its parameters are, and where each of them is in the flat buffer.
     fn layout(&self) -> &Layout;
 
     /// The loss of every token of a batch, in nats: `[tokens, 1]`.
     fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T;
 
-    /// Reads more tokens of one sequence, whose earlier tokens are in the cache, and tells what may follow
-    /// each of them: logits `[tokens, vocab]`.
+    /// Reads more tokens of one sequence, whose earlier tokens are in the cache, and predicts what follows each of them:
+    /// logits `[tokens, vocab]`.
     fn decode<T: Tensor>(&self, params: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T;
 
-    /// How many tokens it knows.
+    /// How many different tokens it knows.
     fn vocab_size(&self) -> usize;
 
     /// The longest sequence it can read.
     fn context(&self) -> usize;
 }
 
-/// What distinguishes a pass for training from one for evaluation; the default evaluates.
+/// What differs between training and evaluation. The default evaluates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mode {
     /// Where the dropout masks come from; `None` drops nothing.
     pub dropout: Option<CounterRng>,
     /// Label smoothing of the loss.
     pub smoothing: f64,
-    /// How many rows of the batch come before these, where it is split: so that a part of it drops what the whole would.
+    /// How many rows of the batch come before these, if this is a shard of it: then a shard drops what the whole batch
+    /// would.
     pub first_row: usize,
 }
 
 impl Mode {
-    /// Dropout in one place of the model, told apart from all others by its number.
-    fn dropout<T: Tensor>(self, x: T, rate: f64, place: usize) -> T {
+    /// Dropout at one point of the model. Each point has a number of its own, so that no two drop alike.
+    fn dropout<T: Tensor>(self, x: T, rate: f64, point: usize) -> T {
         match self.dropout {
             Some(rng) if rate > 0.0 => {
                 let before = self.first_row * x.shape().1;
-                x.dropout(rate, rng.fork(place as u32).skip(before as u32))
+                x.dropout(rate, rng.fork(point as u32).skip(before as u32))
             }
             _ => x,
         }
     }
 }
 
-/// Keys and values of the tokens read so far, so that generation computes each of them once.
+/// Keys and values of the tokens read so far, so that generation computes them only once.
 pub struct Cache<T> {
     /// For each layer, keys and values `[tokens, n_kv_head · head_dim]`.
     layers: Vec<(T, T)>,
-    /// How many tokens all layers have seen.
+    /// How many tokens every layer has seen.
     length: usize,
 }
 
@@ -88,6 +94,21 @@ impl<T: Tensor> Cache<T> {
     /// How many tokens it holds.
     pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// Forgets the keys and values of all tokens from the `length`-th on.
+    ///
+    /// # Panics
+    /// If it holds fewer.
+    pub fn truncate(&mut self, length: usize) {
+        assert!(length <= self.length, "truncate: {length} tokens of a cache of {}", self.length);
+        if length == 0 {
+            self.layers.clear();
+        }
+        for (k, v) in &mut self.layers {
+            (*k, *v) = (k.slice_rows(0..length), v.slice_rows(0..length));
+        }
+        self.length = length;
     }
 
     // ANCHOR: append

@@ -1,9 +1,9 @@
 //! Root mean square normalisation, with or without a gain.
 
-use crate::params::{BoundParams, Init, Layout, Param, ParamKind};
+use crate::params::{BoundParams, Layout, Param, ParamSpec};
 use crate::tensor::Tensor;
 
-/// Keeps every row at a size of about one ([`Tensor::rms_norm`]).
+/// Brings every row to a typical entry of size 1 ([`Tensor::rms_norm`]).
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
     gain: Option<Param>,
@@ -16,9 +16,9 @@ impl Norm {
         Norm { gain: None, eps }
     }
 
-    /// A normalisation of rows of `width` numbers with a learned gain, which begins as all ones.
-    pub fn with_gain(layout: &mut Layout, name: String, width: usize, eps: f64) -> Self {
-        Norm { gain: Some(layout.add(name, 1, width, ParamKind::Gain, Init::Ones)), eps }
+    /// A normalisation of rows of `width` numbers with a learned gain, `name.weight`, which is all ones at first.
+    pub fn with_gain(layout: &mut Layout, name: &str, width: usize, eps: f64) -> Self {
+        Norm { gain: Some(layout.add(ParamSpec::gain(format!("{name}.weight"), width))), eps }
     }
 
     /// `[n, width] → [n, width]`.

@@ -1,87 +1,115 @@
-//! Adam, the optimizer that gives each weight a step size of its own.
+//! Adam, the optimizer that gives each number a step size of its own.
 
 use std::ops::Range;
 
 use super::Optimizer;
+use crate::params::{Layout, ParamSpec};
 use crate::real::Real;
 
-/// The numbers that Adam is told.
+/// Adam's settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamSettings {
-    /// How much of the mean gradient stays from step to step.
+    /// How much of the running mean of gradients is kept from step to step.
     pub beta1: f64,
-    /// How much of the mean square stays.
+    /// How much of the running mean of squared gradients is kept.
     pub beta2: f64,
-    /// Keeps the division from blowing up where the gradients are tiny.
+    /// Added to the divisor, so that a tiny gradient does not become a whole step.
     pub eps: f64,
-    /// The share of each weight, times the learning rate, that is taken away (AdamW).
+    /// Weight decay (AdamW): each step takes `learning rate · weight_decay` of a number away. Gains, biases and scales
+    /// never decay ([`ParamKind::decays`](crate::params::ParamKind::decays)).
     pub weight_decay: f64,
+    /// Whether embeddings and the head decay, too. nanoGPT, llm.c and Hugging Face's trainer let everything decay that
+    /// is a matrix, so `true` is what AdamW usually means; minGPT and OLMo 2 spare the embeddings, since a row decays
+    /// in every step but learns only in those in which its token occurs.
+    pub decay_embeddings: bool,
 }
 
 impl AdamSettings {
-    /// Those of microgpt.
+    /// Those of microgpt: nothing decays.
     pub const MICROGPT: AdamSettings =
-        AdamSettings { beta1: 0.85, beta2: 0.99, eps: 1e-8, weight_decay: 0.0 };
+        AdamSettings { beta1: 0.85, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, decay_embeddings: true };
 }
 
 /// Adam with bias correction (Kingma & Ba 2014, algorithm 1) and decoupled weight decay (Loshchilov & Hutter 2017).
 ///
-/// For each weight it keeps a running mean `m` of the gradient and `v` of its square, and steps by
-/// `m / √v`: about one learning rate in a direction that the gradients agree on, less where they quarrel.
+/// For each number it keeps a running mean `m` of the gradient and `v` of its square, and steps by `m / √v`: about one
+/// learning rate where the gradients agree on a direction, less where they do not.
 #[derive(Clone, Debug)]
 pub struct Adam<R> {
     settings: AdamSettings,
+    parts: Vec<Part>,
     m: Vec<R>,
     v: Vec<R>,
     steps: usize,
+    /// The lengths of the buffers it works on: parameters, gradient.
+    lengths: [usize; 2],
+}
+
+/// One parameter: its place in the flat buffer, in the gradient, and among the moments.
+#[derive(Clone, Debug)]
+struct Part {
+    params: Range<usize>,
+    gradient: Range<usize>,
+    moments: Range<usize>,
+    decays: bool,
 }
 
 impl<R: Real> Adam<R> {
-    /// For so many weights.
-    pub fn new(params: usize, settings: AdamSettings) -> Self {
-        Adam { settings, m: vec![R::default(); params], v: vec![R::default(); params], steps: 0 }
+    /// For all trainable parameters of a layout.
+    pub fn new(layout: &Layout, settings: AdamSettings) -> Self {
+        Self::for_some(layout, settings, |_| true)
     }
 
-    /// Counts a step, of which `update_part` then makes one part after another.
-    pub(super) fn begin(&mut self) {
-        self.steps += 1;
-    }
-
-    /// Changes some of the weights.
-    pub(super) fn update_part(
-        &mut self,
-        params: &mut [R],
-        gradient: &[R],
-        part: Range<usize>,
-        learning_rate: f64,
-    ) {
-        let AdamSettings { beta1, beta2, eps, weight_decay } = self.settings;
-        // ANCHOR: update
-        // Both means begin at zero, and so are too small at first: by the factors 1 - βᵗ, which are divided out.
-        let step = R::from_f64(learning_rate / (1.0 - beta1.powi(self.steps as i32)));
-        let unbias = R::from_f64(1.0 / (1.0 - beta2.powi(self.steps as i32)));
-        let keep = R::from_f64(1.0 - learning_rate * weight_decay);
-        let (b1, b2, eps) = (R::from_f64(beta1), R::from_f64(beta2), R::from_f64(eps));
-        let (a1, a2) = (R::from_f64(1.0 - beta1), R::from_f64(1.0 - beta2));
-        let (m, v) = (&mut self.m[part.clone()], &mut self.v[part.clone()]);
-        let (params, gradient) = (&mut params[part.clone()], &gradient[part]);
-        for (((w, &g), m), v) in params.iter_mut().zip(gradient).zip(m).zip(v) {
-            *m = b1 * *m + a1 * g;
-            *v = b2 * *v + a2 * (g * g);
-            *w = *w * keep - step * *m / ((*v * unbias).sqrt() + eps);
+    /// For those trainable parameters of a layout that `which` picks. The others are left alone.
+    pub(super) fn for_some(
+        layout: &Layout,
+        settings: AdamSettings,
+        which: impl Fn(&ParamSpec) -> bool,
+    ) -> Self {
+        let mut count = 0;
+        let part = |(spec, params, gradient): (&ParamSpec, Range<usize>, Range<usize>)| {
+            let moments = count..count + params.len();
+            count = moments.end;
+            Part { params, gradient, moments, decays: spec.kind.decays(settings.decay_embeddings) }
+        };
+        let parts = layout.trainable().filter(|(spec, ..)| which(spec)).map(part).collect();
+        Adam {
+            settings,
+            parts,
+            m: vec![R::default(); count],
+            v: vec![R::default(); count],
+            steps: 0,
+            lengths: [layout.len(), layout.trainable_len()],
         }
-        // ANCHOR_END: update
     }
 }
 
 impl<R: Real> Optimizer<R> for Adam<R> {
     fn update(&mut self, params: &mut [R], gradient: &[R], learning_rate: f64) {
-        assert!(
-            params.len() == self.m.len() && gradient.len() == self.m.len(),
-            "Adam: another number of params"
+        assert_eq!(
+            [params.len(), gradient.len()],
+            self.lengths,
+            "Adam: parameters and gradient, of its layout"
         );
-        self.begin();
-        self.update_part(params, gradient, 0..gradient.len(), learning_rate);
+        self.steps += 1;
+        let AdamSettings { beta1, beta2, eps, weight_decay, .. } = self.settings;
+        // ANCHOR: update
+        // Both means start at zero and so are too small at first, by the factors 1 - βᵗ, which are divided out.
+        let step = R::from_f64(learning_rate / (1.0 - beta1.powi(self.steps as i32)));
+        let unbias = R::from_f64(1.0 / (1.0 - beta2.powi(self.steps as i32)));
+        let (b1, b2, eps) = (R::from_f64(beta1), R::from_f64(beta2), R::from_f64(eps));
+        let (a1, a2) = (R::from_f64(1.0 - beta1), R::from_f64(1.0 - beta2));
+        for part in &self.parts {
+            let keep = R::from_f64(if part.decays { 1.0 - learning_rate * weight_decay } else { 1.0 });
+            let (m, v) = (&mut self.m[part.moments.clone()], &mut self.v[part.moments.clone()]);
+            let (params, gradient) = (&mut params[part.params.clone()], &gradient[part.gradient.clone()]);
+            for (((w, &g), m), v) in params.iter_mut().zip(gradient).zip(m).zip(v) {
+                *m = b1 * *m + a1 * g;
+                *v = b2 * *v + a2 * (g * g);
+                *w = *w * keep - step * *m / ((*v * unbias).sqrt() + eps);
+            }
+        }
+        // ANCHOR_END: update
     }
 
     fn state(&mut self) -> Vec<(&'static str, &mut [R])> {

@@ -1,32 +1,42 @@
-//! BoundParams averaged over time, which often do better than the last ones.
+//! Parameters averaged over time, which often do better than the last ones.
 
+use super::normalize;
+use crate::params::Layout;
 use crate::real::Real;
 
-/// An exponential moving average of the weights (Polyak & Juditsky 1992).
+/// An exponential moving average of the trainable parameters (Polyak & Juditsky 1992).
 #[derive(Clone, Debug)]
 pub struct Ema<R> {
     average: Vec<R>,
 }
 
 impl<R: Real> Ema<R> {
-    /// Begins at the given weights.
-    pub fn new(params: &[R]) -> Self {
-        Ema { average: params.to_vec() }
+    /// An average that starts at the given parameters.
+    pub fn new(layout: &Layout, params: &[R]) -> Self {
+        Ema { average: layout.gather_trainable(params) }
     }
 
-    /// Keeps a share `decay` of the average and takes the rest from the weights.
-    pub fn update(&mut self, params: &[R], decay: f64) {
+    /// Keeps `decay` of the average and mixes in `1 - decay` of the parameters.
+    ///
+    /// An average of vectors of length 1 is shorter than 1, so constraints are restored here, too.
+    pub fn update(&mut self, layout: &Layout, params: &[R], decay: f64) {
         let (keep, take) = (R::from_f64(decay), R::from_f64(1.0 - decay));
-        self.average.iter_mut().zip(params).for_each(|(a, w)| *a = keep * *a + take * *w);
+        for (spec, range, grad_range) in layout.trainable() {
+            let average = &mut self.average[grad_range];
+            average.iter_mut().zip(&params[range]).for_each(|(a, w)| *a = keep * *a + take * *w);
+            if let Some(vectors) = spec.constraint {
+                normalize(average, spec.cols, vectors);
+            }
+        }
     }
 
-    /// The averaged weights.
-    pub fn params(&self) -> &[R] {
+    /// The averages, laid out like a gradient.
+    pub fn average(&self) -> &[R] {
         &self.average
     }
 
     /// The same, to be restored.
-    pub fn params_mut(&mut self) -> &mut [R] {
+    pub fn average_mut(&mut self) -> &mut [R] {
         &mut self.average
     }
 }

@@ -2,55 +2,62 @@
 //!
 //! The gradient of a matrix is usually dominated by a few directions. Muon steps equally far in all of them: it replaces the
 //! gradient `G = U·S·Vᵀ` by about `U·Vᵀ`, its nearest orthogonal matrix. No singular value decomposition is needed: a
-//! polynomial of odd powers in `G`, applied a few times, moves all singular values toward 1 (Newton-Schulz
-//! iteration), and that is nothing but matrix products.
+//! polynomial with odd powers of `G`, applied a few times, moves all singular values toward 1 (Newton-Schulz
+//! iteration), and that takes nothing but matrix products.
+
+use std::ops::Range;
 
 use super::{Adam, AdamSettings, Optimizer};
 use crate::gemm::{MatMut, MatRef, gemm};
-use crate::params::{Layout, ParamKind, ParamSpec};
+use crate::params::{Layout, ParamKind};
 use crate::thread_pool::ThreadPool;
 
-/// In which order momentum and orthogonalisation come.
+/// In which order the running mean is taken and made orthogonal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Momentum {
-    /// The running mean of gradients, looked one step ahead (Nesterov), is made orthogonal: now the usual order.
+    /// The running mean of gradients, looking one step ahead (Nesterov), is made orthogonal: the usual order today.
     Nesterov,
     /// The running mean of gradients is made orthogonal.
     Plain,
-    /// The running mean of orthogonal gradients, as nn.zig has it.
+    /// The running mean of orthogonal gradients is the step, as in nn.zig.
     OfOrthogonal,
 }
 
-/// What Muon is told.
+/// Muon's settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MuonSettings {
-    /// How much of the running mean stays from step to step.
+    /// How much of the running mean is kept from step to step.
     pub momentum: f64,
-    /// In which order.
+    /// In which order the mean is taken and made orthogonal.
     pub order: Momentum,
     /// Newton-Schulz iterations.
     pub iterations: usize,
-    /// The share of each weight, times the learning rate, that is taken away.
+    /// Weight decay of the matrices: each step takes `learning rate · rate · weight_decay` of a number away.
     pub weight_decay: f64,
-    /// Its learning rate as a multiple of that of the other weights.
+    /// The learning rate of the matrices as a multiple of Adam's.
     pub rate: f64,
-    /// What the other weights are given.
+    /// For all other parameters.
     pub adam: AdamSettings,
 }
 
-/// Muon for the matrices of a model, AdamW for its embeddings and gains.
+/// Muon for the trainable parameters of kind [`Matrix`](ParamKind::Matrix), AdamW for all others: a table is looked up
+/// row by row and a gain is a vector, so neither has directions to balance.
 pub struct Muon {
     settings: MuonSettings,
-    momentum: Vec<f32>,
     adam: Adam<f32>,
-    others: Vec<ParamSpec>,
-    matrices: Vec<Task>,
+    momentum: Vec<f32>,
+    tasks: Vec<Task>,
     threads: ThreadPool,
 }
 
 /// One matrix, with the memory to work on it.
 struct Task {
-    window: ParamSpec,
+    rows: usize,
+    cols: usize,
+    /// Its place in the flat buffer, in the gradient, and in the momentum.
+    params: Range<usize>,
+    gradient: Range<usize>,
+    momentum: Range<usize>,
     step: Vec<f32>,
     square: Vec<f32>,
     fourth: Vec<f32>,
@@ -58,42 +65,41 @@ struct Task {
 }
 
 impl Muon {
-    /// For a model of this layout.
+    /// For all trainable parameters of a layout.
     pub fn new(layout: &Layout, settings: MuonSettings, threads: ThreadPool) -> Self {
-        let (matrices, others): (Vec<_>, Vec<_>) =
-            layout.specs().iter().cloned().partition(|window| window.kind == ParamKind::Matrix);
-        let task = |window: ParamSpec| Task {
-            step: vec![0.0; window.range().len()],
-            square: Vec::new(),
-            fourth: Vec::new(),
-            next: Vec::new(),
-            window,
-        };
-        Muon {
-            settings,
-            momentum: vec![0.0; layout.len()],
-            adam: Adam::new(layout.len(), settings.adam),
-            others,
-            matrices: matrices.into_iter().map(task).collect(),
-            threads,
+        let mut tasks = Vec::new();
+        let mut count = 0;
+        for (spec, params, gradient) in layout.trainable().filter(|(spec, ..)| spec.kind == ParamKind::Matrix)
+        {
+            let momentum = count..count + params.len();
+            count = momentum.end;
+            tasks.push(Task {
+                rows: spec.rows,
+                cols: spec.cols,
+                step: vec![0.0; params.len()],
+                params,
+                gradient,
+                momentum,
+                square: Vec::new(),
+                fourth: Vec::new(),
+                next: Vec::new(),
+            });
         }
+        let adam = Adam::for_some(layout, settings.adam, |spec| spec.kind != ParamKind::Matrix);
+        Muon { settings, adam, momentum: vec![0.0; count], tasks, threads }
     }
 }
 
 impl Optimizer<f32> for Muon {
     fn update(&mut self, params: &mut [f32], gradient: &[f32], learning_rate: f64) {
-        assert!(params.len() == self.momentum.len() && gradient.len() == params.len(), "Muon: other params");
-        self.adam.begin();
-        for window in &self.others {
-            self.adam.update_part(params, gradient, window.range(), learning_rate);
-        }
+        self.adam.update(params, gradient, learning_rate);
         let MuonSettings { momentum, order, iterations, weight_decay, rate, .. } = self.settings;
         let keep = momentum as f32;
         let mean = |buffer: &mut [f32], from: &[f32]| {
             buffer.iter_mut().zip(from).for_each(|(m, g)| *m = keep * *m + (1.0 - keep) * g);
         };
-        for task in &mut self.matrices {
-            let (buffer, g) = (&mut self.momentum[task.window.range()], &gradient[task.window.range()]);
+        for task in &mut self.tasks {
+            let (buffer, g) = (&mut self.momentum[task.momentum.clone()], &gradient[task.gradient.clone()]);
             // ANCHOR: order
             match order {
                 Momentum::OfOrthogonal => task.step.copy_from_slice(g),
@@ -109,22 +115,21 @@ impl Optimizer<f32> for Muon {
             }
             // ANCHOR_END: order
         }
-        self.threads.for_each(&mut self.matrices, |task| task.orthogonalize(iterations));
+        self.threads.for_each(&mut self.tasks, |task| task.orthogonalize(iterations));
         let rate = learning_rate * rate;
-        for task in &self.matrices {
-            let ParamSpec { rows, cols, .. } = task.window;
-            // A tall matrix has fewer directions than outputs: scaled so that each output changes by about as much.
-            let step = (rate * (rows as f64 / cols as f64).max(1.0).sqrt()) as f32;
-            let decay = (1.0 - rate * weight_decay) as f32;
-            let buffer = &mut self.momentum[task.window.range()];
+        let decay = (1.0 - rate * weight_decay) as f32;
+        for task in &self.tasks {
+            // A tall matrix has fewer directions than outputs: a longer step changes each output by about as much.
+            let step = (rate * (task.rows as f64 / task.cols as f64).max(1.0).sqrt()) as f32;
+            let buffer = &mut self.momentum[task.momentum.clone()];
             let direction = match order {
                 Momentum::OfOrthogonal => {
                     mean(buffer, &task.step);
                     &*buffer
                 }
-                _ => &task.step,
+                Momentum::Plain | Momentum::Nesterov => &task.step,
             };
-            let params = &mut params[task.window.range()];
+            let params = &mut params[task.params.clone()];
             params.iter_mut().zip(direction).for_each(|(w, d)| *w = *w * decay - step * d);
         }
     }
@@ -144,7 +149,7 @@ impl Optimizer<f32> for Muon {
     }
 }
 
-/// The nearest orthogonal matrix, about, of a matrix `[rows, cols]` in place.
+/// Replaces a matrix `[rows, cols]` by about its nearest orthogonal matrix.
 pub fn orthogonalize(matrix: &mut [f32], rows: usize, cols: usize, iterations: usize) {
     let (mut square, mut fourth, mut next) = (Vec::new(), Vec::new(), Vec::new());
     newton_schulz(matrix, (rows, cols), iterations, &mut square, &mut fourth, &mut next);
@@ -152,13 +157,14 @@ pub fn orthogonalize(matrix: &mut [f32], rows: usize, cols: usize, iterations: u
 
 impl Task {
     fn orthogonalize(&mut self, iterations: usize) {
-        let Task { window, step, square, fourth, next } = self;
-        newton_schulz(step, (window.rows, window.cols), iterations, square, fourth, next);
+        let Task { rows, cols, step, square, fourth, next, .. } = self;
+        newton_schulz(step, (*rows, *cols), iterations, square, fourth, next);
     }
 }
 
-/// Five iterations of `X ← a·X + (b·A + c·A²)·X` with `A = X·Xᵀ` bring singular values between about 0.7 and 1.2 with these
-/// numbers, which were chosen to rise fast from near zero rather than to settle at 1 (Jordan et al. 2024).
+/// Iterates `X ← a·X + (b·A + c·A²)·X` with `A = X·Xᵀ`. Five iterations with these constants bring singular values to
+/// between about 0.7 and 1.2: the constants were chosen so that small ones grow fast, not so that all settle at 1
+/// (Jordan et al. 2024).
 fn newton_schulz(
     x: &mut [f32],
     (rows, cols): (usize, usize),
@@ -172,7 +178,7 @@ fn newton_schulz(
     const C: f32 = 2.0315;
     let norm = x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt().max(1e-7);
     x.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
-    // The smaller of the two squares: X·Xᵀ of a wide matrix, Xᵀ·X of a tall one.
+    // The smaller of the two squares: X·Xᵀ for a wide matrix, Xᵀ·X for a tall one.
     let side = rows.min(cols);
     square.resize(side * side, 0.0);
     fourth.resize(side * side, 0.0);

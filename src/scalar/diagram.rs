@@ -1,52 +1,50 @@
-//! The graph of an expression as a picture, in the way micrograd's README made familiar: a box
-//! `label | data | grad` for every value, and before every computed value a round node with the sign of
-//! its operation.
+//! The graph of an expression as a picture, in the style of micrograd's README: a box `label | data | grad` for every
+//! value, and before every computed value a circle with the sign of its operation.
 //!
-//! [`Diagram::to_dot`] leaves the drawing to Graphviz. [`Diagram::to_svg`] draws by itself, with a
-//! miniature of the layered layout of Sugiyama, Tagawa and Toda ("Methods for Visual Understanding of
-//! Hierarchical System Structures", IEEE Transactions on Systems, Man, and Cybernetics 11(2), 1981):
+//! [`Diagram::to_dot`] leaves the layout to Graphviz. [`Diagram::to_svg`] computes it with a small version of the layered
+//! layout of Sugiyama, Tagawa and Toda ("Methods for Visual Understanding of Hierarchical System Structures", IEEE
+//! Transactions on Systems, Man, and Cybernetics 11(2), 1981):
 //!
-//! 1. *Columns.* A value stands to the right of its operands (how far, the longest path from the leaves
-//!    says), then moves on to the right until it is next to its first user.
-//! 2. *Lanes.* Where a line modes a column it gets a point of its own, from then on treated as a very
-//!    flat box: so no line runs through a box. All lines from one value share its lane and branch off.
-//! 3. *Order.* Again and again, from right to left and back, each column is sorted by the mean height
-//!    (the barycentre) of what it is connected to on the side we come from. The order with the fewest
-//!    crossings is kept.
-//! 4. *Heights.* Everything moves to the mean height of its neighbours, as far as the boxes above and
-//!    below allow. At last lanes are made straight, and what is nearly level with its operands, or in
-//!    the middle of them, is put there exactly.
+//! 1. *Columns.* A value stands to the right of its operands: its column is the length of the longest path from a leaf.
+//!    Then it moves to the right until it is next to its first user.
+//! 2. *Lanes.* Where a line passes a column, it gets a point there, which from then on is treated as a box without height.
+//!    So no line runs through a box. All lines from one value share its lane and branch off.
+//! 3. *Order.* In sweeps from right to left and back, each column is sorted by the mean height (the barycentre) of its
+//!    neighbours on the side that the sweep comes from. The order with the fewest crossings is kept.
+//! 4. *Heights.* Everything moves to the mean height of its neighbours, as far as the boxes above and below allow. Finally
+//!    lanes are straightened, and a box that is nearly level with its operands, or with their middle, is moved to exactly
+//!    that height.
 //!
-//! It is all loops: nothing recurses, and the same diagram always gives the same text.
+//! There is no recursion, and the same diagram always gives the same text.
 
 use std::{cmp::Reverse, ops::Range};
 
-/// One value of the drawing, in creation order: every operand comes before its result.
+/// One value of the diagram.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiagramNode {
-    /// The name in the first cell of the box, if the value has one.
+    /// The label in the first cell of the box, if the value has one.
     pub label: Option<String>,
-    /// The sign of the operation that made the value; `None` for a leaf.
+    /// The sign of the operation that computed the value; `None` for a leaf.
     pub op: Option<String>,
     /// The value itself.
     pub data: f64,
-    /// The slope of the final result with respect to this value.
+    /// The gradient: the derivative of the result with respect to this value.
     pub grad: f64,
 }
 
-/// A finished expression as a picture.
+/// The graph of an expression, to be drawn.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diagram {
-    /// The values, every operand before its result.
+    /// The values in the order of their creation: every operand before its result.
     pub nodes: Vec<DiagramNode>,
-    /// (operand, result), indices into `nodes`; an operand used twice by one result appears twice.
+    /// (operand, result), as indices into `nodes`. An operand that a result uses twice appears twice.
     pub edges: Vec<(usize, usize)>,
 }
 
 const MARGIN: f64 = 16.0;
 const RADIUS: f64 = 13.0;
 const PAD: f64 = 9.0;
-const LETTER: f64 = 7.25; // at 12 pixels: the letters of fixed-width fonts are 0.6 of their size wide
+const LETTER: f64 = 7.25; // at 12 pixels: a letter of a fixed-width font is 0.6 times as wide as its size
 const ARROW: &str = "marker-end='url(#gradus-arrow)'";
 const HEAD: &str = "<style>
 .gradus text{font:12px monospace;fill:#1f2328}.gradus .key{fill:#656d76}
@@ -62,7 +60,7 @@ const HEAD: &str = "<style>
 markerUnits='userSpaceOnUse' orient='auto'><path class='head' d='M0 .5 8 4 0 7.5 1.5 4z'/></marker></defs>\n";
 
 impl Diagram {
-    /// The drawing as Graphviz text: `dot -Tsvg` makes a picture of it.
+    /// The diagram in the language of Graphviz: `dot -Tsvg` draws it.
     pub fn to_dot(&self) -> String {
         let mut out = String::from("digraph {\n  rankdir=LR; bgcolor=transparent;\n");
         for (i, node) in self.nodes.iter().enumerate() {
@@ -77,11 +75,11 @@ impl Diagram {
         out + "}\n"
     }
 
-    /// The drawing as a stand-alone SVG, for light and dark pages alike. Resting the pointer on a box
-    /// shows its data and gradient in full precision.
+    /// The diagram as a stand-alone SVG, for light and dark pages. Hovering over a box shows its data and gradient in full
+    /// precision.
     ///
     /// # Panics
-    /// If an edge does not lead from an earlier node to a later one that has an `op`.
+    /// If an edge does not lead from a node to a later one that has an `op`.
     pub fn to_svg(&self) -> String {
         let Layout { points, spans, cell, height, .. } = &Layout::new(self);
         let (n, width) = (self.nodes.len(), MARGIN + spans.last().map_or(0.0, |span| span.1));
@@ -91,13 +89,13 @@ impl Diagram {
              <title>Expression graph of {n} values</title>\n{HEAD}"
         );
         for (p, to) in points.iter().enumerate() {
-            // The arrows of one operation end side by side, in the order in which they come in.
+            // The arrows into one operation end side by side, ordered by the heights at which they start.
             let mut sources = to.links[0].clone();
             sources.sort_by(|&a, &b| points[a].y.total_cmp(&points[b].y));
             let last = sources.len().saturating_sub(1) as f64;
             let (step, slack) = (f64::min(8.0, 20.0 / last), if last == 1.0 { 4.0 } else { 0.0 });
             for (k, &from) in sources.iter().enumerate() {
-                // Two lines from the same value to the same operation bend apart.
+                // Two lines from the same value to the same operation bend away from each other.
                 let (above, below) = (k > 0 && sources[k - 1] == from, sources.get(k + 1) == Some(&from));
                 let bend = 20.0 * (above as i8 - below as i8) as f64;
                 let port = step * (k as f64 - last / 2.0);
@@ -122,8 +120,8 @@ impl Diagram {
 }
 
 impl DiagramNode {
-    /// The box, its sign and the short arrow between them, in a group that has been opened: the box ends
-    /// at its origin, the column begins at `left`.
+    /// The box, the sign of its operation and the short arrow between them, inside an SVG group that is already open. The box
+    /// ends at the origin of the group; the column begins at `left`.
     fn draw(&self, left: f64, cell: f64) -> String {
         let ((name, width), (op, round)) = (shown(&self.label), shown(&self.op));
         let (title, start) = (escape(self.label.as_deref().unwrap_or("value"), true), -width - 2.0 * cell);
@@ -144,27 +142,29 @@ impl DiagramNode {
     }
 }
 
-/// A place in a column: point `i` is node `i`, and after the nodes come the points of the lanes.
+/// A point in a column. Point `i` is node `i`; after the nodes come the points of the lanes.
 #[derive(Clone)]
 struct Point {
     column: usize,
     y: f64,
-    half: f64,              // of its height: zero in a lane
-    links: [Vec<usize>; 2], // what it is connected to on the left and on the right
+    half: f64,              // half its height: zero in a lane
+    links: [Vec<usize>; 2], // its neighbours on the left and on the right
 }
 
 #[derive(Clone, Default)]
 struct Layout {
     points: Vec<Point>,
-    columns: Vec<Vec<usize>>, // the points of each from top to bottom
-    spans: Vec<(f64, f64)>,   // where each begins and ends
+    columns: Vec<Vec<usize>>, // the points of each column from top to bottom
+    spans: Vec<(f64, f64)>,   // where each column begins and ends
     cell: f64,                // the width of a cell with a number
     height: f64,
 }
 
-/// So many walks over the columns sort them; then heights settle, and at last lanes are made straight.
+/// Sweeps before this one sort the columns.
 const SORTED: usize = 24;
-const SETTLED: usize = 84;
+/// Sweeps from `SORTED` to this one balance the heights.
+const BALANCED: usize = 84;
+/// The last sweeps, from `BALANCED` to this one, straighten the lanes.
 const STRAIGHT: usize = 90;
 
 impl Layout {
@@ -187,8 +187,8 @@ impl Layout {
         let point = |column, half| Point { column, y: 0.0, half, links: Default::default() };
         let mut points: Vec<Point> = rank.iter().map(|&r| point(r, 15.0)).collect();
         for v in 0..n {
-            // A thousand values that are all used a thousand columns later would need half a million
-            // points: beyond a limit, lines go the direct way.
+            // A thousand values that are all used a thousand columns later would need half a million points. Beyond a
+            // limit, lines go straight through.
             if last[v] > rank[v] + 1 && points.len() < 1000 + 20 * n {
                 lane[v] = points.len();
                 points.extend((rank[v] + 1..last[v]).map(|column| point(column, 0.0)));
@@ -216,25 +216,25 @@ impl Layout {
         best
     }
 
-    /// One walk over the columns, from right to left in even rounds and back in odd ones.
+    /// One sweep over the columns: from right to left in even rounds, from left to right in odd ones.
     fn sweep(&mut self, round: usize) {
         for i in 0..self.columns.len() {
             let c = if round.is_multiple_of(2) { self.columns.len() - 1 - i } else { i };
-            let mut wishes: Vec<_> = self.columns[c].iter().map(|&p| self.wish(round, p)).collect();
+            let mut targets: Vec<_> = self.columns[c].iter().map(|&p| self.target(round, p)).collect();
             if round < SORTED {
-                wishes.sort_by(|a, b| a.0.total_cmp(&b.0));
-                self.columns[c] = wishes.iter().map(|w| w.2).collect();
+                targets.sort_by(|a, b| a.0.total_cmp(&b.0));
+                self.columns[c] = targets.iter().map(|w| w.2).collect();
             }
-            self.place(&wishes);
+            self.place(&targets);
         }
     }
 
-    /// The height at which a point would like to be, how much, and the point.
-    fn wish(&self, round: usize, p: usize) -> (f64, f64, usize) {
+    /// The height to which a point should move, the weight of this target, and the point.
+    fn target(&self, round: usize, p: usize) -> (f64, f64, usize) {
         let (point, side) = (&self.points[p], 1 - round % 2);
-        // The mean height of the neighbours; a piece of a lane counts as `lane` lines.
+        // The mean height of the neighbours. A line between two points of a lane counts `lane` times.
         let mean = |sides: Range<usize>, lane: f64| {
-            let (mut sum, mut weight) = (1e-6 * point.y, 1e-6); // without neighbours: stay
+            let (mut sum, mut weight) = (1e-6 * point.y, 1e-6); // without neighbours it stays
             for other in point.links[sides].iter().flatten().map(|&q| &self.points[q]) {
                 let w = if point.half + other.half == 0.0 { lane } else { 1.0 };
                 (sum, weight) = (sum + w * other.y, weight + w);
@@ -246,37 +246,37 @@ impl Layout {
         }
         let (balanced, level) = (mean(0..2, 8.0), mean(side..side + 1, 1e6));
         let near = level.1 > 1e5 || level.1 > 0.5 && (level.0 - balanced.0).abs() < 24.0;
-        if round >= SETTLED && near { level } else { balanced }
+        if round >= BALANCED && near { level } else { balanced }
     }
 
-    /// Puts the members of a column as near to their wishes as their order and sizes allow: the least
-    /// sum of weighted squares. Members that would overlap join to a block that settles at the mean of
-    /// its wishes ("pool adjacent violators").
-    fn place(&mut self, wishes: &[(f64, f64, usize)]) {
+    /// Moves the points of a column as close to their targets as their order and heights allow, with the least sum of
+    /// weighted squared distances. Points that would overlap form a block at the weighted mean of their targets (the
+    /// pool-adjacent-violators algorithm).
+    fn place(&mut self, targets: &[(f64, f64, usize)]) {
         let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
         let (mut offset, mut above) = (0.0, 0.0);
-        for &(wish, weight, p) in wishes {
+        for &(target, weight, p) in targets {
             let point = &mut self.points[p];
             offset += above + point.half;
             (point.y, above) = (offset, point.half + 16.0);
-            let mut block = (wish - offset, weight, 1);
+            let mut block = (target - offset, weight, 1);
             while let Some((y, w, count)) = blocks.pop_if(|b| b.0 >= block.0) {
                 let weight = w + block.1;
                 block = ((y * w + block.0 * block.1) / weight, weight, count + block.2);
             }
             blocks.push(block);
         }
-        let settled = blocks.iter().flat_map(|b| std::iter::repeat_n(b.0, b.2));
-        settled.zip(wishes).for_each(|(y, &(_, _, p))| self.points[p].y += y);
+        let offsets = blocks.iter().flat_map(|b| std::iter::repeat_n(b.0, b.2));
+        offsets.zip(targets).for_each(|(y, &(_, _, p))| self.points[p].y += y);
     }
 
-    /// The heights at which the lines to the right of a column begin and end.
+    /// The heights where the lines to the right of a column begin and end.
     fn lines(&self, column: &[usize]) -> impl Iterator<Item = (f64, f64)> {
         let line = |p: &Point, q: usize| (p.y, self.points[q].y);
         column.iter().map(|&p| &self.points[p]).flat_map(move |p| p.links[1].iter().map(move |&q| line(p, q)))
     }
 
-    /// The pairs of lines that begin in one order and end in the other.
+    /// The number of crossings: pairs of lines that begin in one order and end in the other.
     fn crossings(&self) -> usize {
         let mut count = 0;
         for column in &self.columns {
@@ -291,7 +291,7 @@ impl Layout {
         count
     }
 
-    /// Where the columns begin and end, and the size of the whole.
+    /// Computes where the columns begin and end, and the size of the whole diagram.
     fn measure(&mut self, nodes: &[DiagramNode]) {
         let top = self.points.iter().map(|p| p.y - p.half).fold(f64::INFINITY, f64::min);
         self.points.iter_mut().for_each(|p| p.y += MARGIN - top);
@@ -306,12 +306,12 @@ impl Layout {
             let right = x + sign + if sign > 0.0 { 20.0 } else { 0.0 } + name + 2.0 * self.cell;
             self.spans.push((x, right));
             let drop = self.lines(column).map(|(y, end)| (y - end).abs()).fold(0.0, f64::max);
-            x = right + (32.0 + 0.15 * drop).min(120.0); // steep lines need room to turn
+            x = right + (32.0 + 0.15 * drop).min(120.0); // steep lines need more space
         }
     }
 }
 
-/// Four decimals as in micrograd, or powers of ten where those would say little.
+/// Four decimals as in micrograd, or scientific notation for very large and very small numbers.
 fn short(x: f64) -> String {
     match x.abs() {
         0.0 => "0.0000".into(), // and not "-0.0000"
@@ -320,7 +320,7 @@ fn short(x: f64) -> String {
     }
 }
 
-/// A label or sign as XML, cut if it is long, and the width of its cell; without one, nothing.
+/// A label or sign as XML, truncated if it is long, and the width of its cell. Without one, an empty text of width 0.
 fn shown(label: &Option<String>) -> (String, f64) {
     let Some(label) = label else { return (String::new(), 0.0) };
     let cut = label.char_indices().nth(24).map_or(label.clone(), |(end, _)| format!("{}…", &label[..end]));
@@ -328,9 +328,9 @@ fn shown(label: &Option<String>) -> (String, f64) {
     (escape(&cut, true), (LETTER * letters + 2.0 * PAD).max(2.0 * RADIUS))
 }
 
-/// Text for XML, or for a record of Graphviz, to which bars, braces and entities mean something.
+/// Escapes text for XML, or for a record of Graphviz, where bars, braces and entities are special.
 fn escape(text: &str, xml: bool) -> String {
-    let one = |c: char| match c {
+    let escaped = |c: char| match c {
         '&' => "&amp;".into(),
         '<' if xml => "&lt;".into(),
         '>' if xml => "&gt;".into(),
@@ -338,7 +338,7 @@ fn escape(text: &str, xml: bool) -> String {
         c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => "\u{fffd}".into(),
         c => c.into(),
     };
-    text.chars().map(one).collect()
+    text.chars().map(escaped).collect()
 }
 
 #[cfg(test)]
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_do_not_overlap_and_lines_go_right_from_column_to_column() {
+    fn boxes_do_not_overlap_and_lines_lead_to_the_next_column() {
         let Layout { points, columns, spans, .. } = Layout::new(&random(200));
         for pair in columns.iter().flat_map(|column| column.windows(2)) {
             let (above, below) = (&points[pair[0]], &points[pair[1]]);
@@ -373,11 +373,11 @@ mod tests {
     }
 
     #[test]
-    fn drawings_are_well_formed_and_always_the_same() {
+    fn svgs_are_well_formed_and_reproducible() {
         for n in [0, 1, 2, 50, 2000] {
             let (svg, mut open) = (random(n).to_svg(), Vec::new());
             assert_eq!(svg, random(n).to_svg());
-            for tag in svg.split('<').skip(1).map(|t| t.split_once('>').expect("a tag ends").0) {
+            for tag in svg.split('<').skip(1).map(|t| t.split_once('>').expect("the end of a tag").0) {
                 assert_eq!(tag.matches('\'').count() % 2, 0, "{tag}");
                 match tag.strip_prefix('/') {
                     Some(name) => assert_eq!(open.pop(), Some(name)),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_numbers_read_as_they_are() {
+    fn labels_are_escaped_and_numbers_formatted() {
         let mut diagram = random(2);
         diagram.nodes[0].label = Some("<\"a\"|&\\{b}>\u{1}".into());
         (diagram.nodes[0].data, diagram.nodes[1].data) = (1.0 / 3.0, f64::NAN);

@@ -1,10 +1,10 @@
-//! The scalar engine at work: a model's loss, its gradient and its next token.
+//! The scalar engine: the loss of a model, its gradient, and decoding.
 
+use super::arena::Arena;
 use super::matrix::Matrix;
-use super::value::Arena;
 use crate::data::Batch;
-use crate::engine::Engine;
-use crate::model::{Cache, Mode, Model};
+use crate::engine::{CachedSession, Engine, Session};
+use crate::model::{Mode, Model};
 use crate::tensor::Tensor;
 
 /// The [`Engine`] whose numbers are [`Value`](super::Value)s.
@@ -21,14 +21,14 @@ impl ScalarEngine {
         Self::default()
     }
 
-    /// How many values the last graph held: that of the last loss, with or without its gradient.
+    /// The number of values in the last graph of a loss, with or without its gradient.
     pub fn nodes(&self) -> usize {
         self.nodes
     }
 }
 
-/// Reads a column of losses.
-fn read(losses: Matrix<'_>, out: &mut Vec<f64>) {
+/// Copies a column of losses into a list.
+fn read_losses(losses: Matrix<'_>, out: &mut Vec<f64>) {
     let (rows, _) = losses.shape();
     out.clear();
     out.extend((0..rows).map(|row| losses.at(row, 0).data()));
@@ -51,7 +51,7 @@ impl Engine for ScalarEngine {
         let loss = losses.weighted_mean(batch.loss_weights()).at(0, 0);
         loss.backward();
         bound.gradient(gradient);
-        read(losses, &mut self.losses);
+        read_losses(losses, &mut self.losses);
         self.nodes = graph.len();
         loss.data()
     }
@@ -60,7 +60,7 @@ impl Engine for ScalarEngine {
         let graph = self.arena.graph();
         let losses = model.losses(graph.bind(model.layout(), params).params, batch, Mode::default());
         let loss = losses.weighted_mean(batch.loss_weights()).at(0, 0);
-        read(losses, &mut self.losses);
+        read_losses(losses, &mut self.losses);
         self.nodes = graph.len();
         loss.data()
     }
@@ -69,25 +69,17 @@ impl Engine for ScalarEngine {
         &self.losses
     }
 
-    fn generate<M: Model>(
+    fn decode<M: Model, R>(
         &mut self,
         model: &M,
         params: &[f64],
-        prompt: &[usize],
-        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
-    ) {
+        work: impl FnOnce(&mut dyn Session) -> R,
+    ) -> R {
         let graph = self.arena.graph();
-        let params = graph.bind(model.layout(), params).params;
-        let mut cache = Cache::default();
-        let mut token = [0];
-        let mut input = prompt;
-        while !input.is_empty() {
-            let logits = model.decode(params, input, &mut cache);
-            match next(logits.row(logits.shape().0 - 1)) {
-                Some(chosen) => token[0] = chosen,
-                None => break,
-            }
-            input = &token;
-        }
+        let bound = graph.bind(model.layout(), params);
+        let read_last_row = |logits: Matrix<'_>, out: &mut Vec<f64>| {
+            logits.read_row(logits.shape().0 - 1, |row| out.extend_from_slice(row));
+        };
+        work(&mut CachedSession::new(model, bound.params, read_last_row))
     }
 }

@@ -1,21 +1,28 @@
 //! Matrices of values: the scalar engine's [`Tensor`].
 //!
-//! A matrix is a view into a block, so cutting off rows or columns copies nothing. Every other operation makes a new block
-//! of numbers, each of them a node with operands of its own.
+//! A matrix is a start and two strides: how far it is in the graph from one row to the next, and from one column to the next.
+//! So a part of a matrix, or a row that stands for all, copies nothing. Every other operation makes new numbers, each a node
+//! with an operation of its own.
 
-use std::array::from_fn;
 use std::ops::Range;
 
-use super::made::Made;
-use super::value::{Block, Graph, Value};
-use super::view::View;
+use super::value::{Graph, Op, Value};
 use crate::function::{BinaryOp, UnaryOp};
 use crate::params::{BoundParams, Layout};
 use crate::tensor::{Tensor, broadcast};
 
+// ANCHOR: matrix
 /// A matrix of at least one row and column, whose every element is a [`Value`].
 #[derive(Clone, Copy)]
-pub struct Matrix<'g>(&'g View<'g>);
+pub struct Matrix<'g> {
+    graph: &'g Graph<'g>,
+    start: u32,
+    rows: u32,
+    cols: u32,
+    row_stride: u32,
+    col_stride: u32,
+}
+// ANCHOR_END: matrix
 
 impl<'g> Graph<'g> {
     /// A matrix of given numbers, row by row: leaves of the graph.
@@ -23,68 +30,75 @@ impl<'g> Graph<'g> {
     /// # Panics
     /// If they are not `rows · cols`, or none.
     pub fn matrix(&'g self, rows: usize, cols: usize, data: &[f64]) -> Matrix<'g> {
-        let fits = rows.checked_mul(cols) == Some(data.len());
+        let fits = rows.checked_mul(cols) == Some(data.len()) && !data.is_empty();
         assert!(fits, "matrix: {} numbers for {rows} x {cols}", data.len());
-        Matrix::of(self.leaves(data), 0, rows, cols)
+        Matrix::new(self, self.leaves(data), rows, cols)
     }
 
-    /// All weights of a model as leaves of this graph.
+    /// All parameters of a model as leaves of this graph.
     ///
     /// # Panics
-    /// If they are not as many as the layout has, or a window has no row or column.
+    /// If they are not as many as the layout has, if a matrix has no row or column, or if the graph is not empty.
     pub fn bind(&'g self, layout: &Layout, params: &[f64]) -> Bound<'g> {
-        assert_eq!(params.len(), layout.len(), "bind: params against those of the layout");
-        let block = self.leaves(params);
-        let windows = layout.specs();
-        let matrices = self.bump().alloc_slice_fill_with(windows.len(), |at| {
-            let window = &windows[at];
-            assert!(!window.range().is_empty(), "bind: {} is empty", window.name);
-            Matrix::of(block, window.offset, window.rows, window.cols)
+        assert_eq!(params.len(), layout.len(), "bind: parameters against those of the layout");
+        assert!(self.is_empty(), "bind: parameters come first in a graph");
+        self.leaves(params);
+        let specs = layout.specs();
+        let matrices = self.arena.bump().alloc_slice_fill_with(specs.len(), |at| {
+            let spec = &specs[at];
+            assert!(!spec.range().is_empty(), "bind: {} is empty", spec.name);
+            Matrix::new(self, spec.offset as u32, spec.rows, spec.cols)
         });
-        Bound { params: BoundParams::new(matrices), block }
+        let trainable = self.arena.bump().alloc_slice_fill_with(specs.len(), |at| {
+            if specs[at].trainable { specs[at].range() } else { 0..0 }
+        });
+        Bound { params: BoundParams::new(matrices), graph: self, trainable }
     }
 }
 
-/// A model's weights in a graph.
+/// A model's parameters in a graph.
 #[derive(Clone, Copy)]
 pub struct Bound<'g> {
-    /// The matrices, by their parameter.
+    /// The matrices, to be taken by their [`Param`](crate::params::Param).
     pub params: BoundParams<'g, Matrix<'g>>,
-    block: &'g Block<'g>,
+    graph: &'g Graph<'g>,
+    /// The places of each parameter in the graph; none if it is frozen.
+    trainable: &'g [Range<usize>],
 }
 
 impl Bound<'_> {
-    /// Copies the gradients of all weights out of the graph, in the order of the layout: those of the last
-    /// [`Value::backward`], all zero if it did not come here.
+    /// Copies the gradients of the trainable parameters out of the graph, one after another in the order of the layout:
+    /// those of the last [`Value::backward`], and zero where it did not come.
     ///
     /// # Panics
-    /// If `out` has another length than the weights.
-    pub fn gradient(self, out: &mut [f64]) {
-        assert_eq!(out.len(), self.block.data.len(), "gradient: room against params");
-        let generation = self.block.graph.generation();
-        for (out, grad) in out.iter_mut().zip(self.block.reach(generation)) {
-            *out = grad.get();
+    /// If `out` is not as long as there are trainable numbers.
+    pub fn gradient(self, mut out: &mut [f64]) {
+        let len: usize = self.trainable.iter().map(Range::len).sum();
+        assert_eq!(out.len(), len, "gradient: the numbers to write against the trainable ones");
+        let nodes = &mut *self.graph.nodes.borrow_mut();
+        let (mut grads, ..) = nodes.gradients();
+        for range in self.trainable.iter().filter(|range| !range.is_empty()) {
+            let here = out.split_off_mut(..range.len()).expect("as many as there are trainable numbers");
+            here.copy_from_slice(grads.of(range.start as u32, range.len() as u32));
         }
     }
 }
 
 impl<'g> Matrix<'g> {
-    /// `rows` rows that lie one after another in a block, from `start` on.
-    fn of(block: &'g Block<'g>, start: usize, rows: usize, cols: usize) -> Self {
-        let [start, rows, cols] = [start, rows, cols].map(|n| n as u32);
-        Matrix::view(View { block, start, rows, cols, stride: cols })
+    fn new(graph: &'g Graph<'g>, start: u32, rows: usize, cols: usize) -> Self {
+        Matrix { graph, start, rows: rows as u32, cols: cols as u32, row_stride: cols as u32, col_stride: 1 }
     }
 
-    fn view(view: View<'g>) -> Self {
-        Matrix(view.block.graph.bump().alloc(view))
+    /// New numbers, each by an operation of its own.
+    #[inline(always)]
+    fn make(self, rows: usize, cols: usize, op: impl Fn(usize, usize) -> Op) -> Self {
+        Matrix::new(self.graph, self.graph.make(rows, cols, op), rows, cols)
     }
 
-    fn graph(self) -> &'g Graph<'g> {
-        self.0.block.graph
-    }
-
-    fn list<T>(self, items: impl ExactSizeIterator<Item = T>) -> &'g [T] {
-        self.graph().bump().alloc_slice_fill_iter(items)
+    /// The place of a number in the graph.
+    #[inline(always)]
+    fn place(self, row: usize, col: usize) -> u32 {
+        self.start + row as u32 * self.row_stride + col as u32 * self.col_stride
     }
 
     /// The number in one place.
@@ -94,127 +108,84 @@ impl<'g> Matrix<'g> {
     pub fn at(self, row: usize, col: usize) -> Value<'g> {
         let (rows, cols) = self.shape();
         assert!(row < rows && col < cols, "at: row {row}, column {col} of {rows} x {cols}");
-        self.0.value_or_only(row, col)
+        Value { graph: self.graph, place: self.place(row, col) }
     }
 
-    /// All numbers of a row.
+    /// Calls `read` with all numbers of a row.
     ///
     /// # Panics
     /// If there is no such row.
-    pub fn row(self, row: usize) -> &'g [f64] {
-        let (rows, _) = self.shape();
-        assert!(row < rows, "row: {row} of {rows}");
-        self.0.row(row).data
+    pub fn read_row<R>(self, row: usize, read: impl FnOnce(&[f64]) -> R) -> R {
+        assert!(row < self.rows as usize, "read_row: {row} of {}", self.rows);
+        read(&self.graph.nodes.borrow().data[self.place(row, 0) as usize..][..self.cols as usize])
     }
 
-    /// New numbers: `made` says how, and `fill` computes them in room that holds zeros.
-    #[inline]
-    fn compute(self, (rows, cols): (usize, usize), made: Made<'g>, fill: impl FnOnce(&mut [f64])) -> Self {
-        let (data, grad) = self.graph().room(rows * cols);
-        fill(data);
-        Matrix::of(self.graph().block(data, grad, made), 0, rows, cols)
+    /// The same numbers, of which a single row or column stands for as many as are asked for.
+    fn broadcast(self) -> Self {
+        let row_stride = if self.rows == 1 { 0 } else { self.row_stride };
+        let col_stride = if self.cols == 1 { 0 } else { self.col_stride };
+        Matrix { row_stride, col_stride, ..self }
     }
 
-    #[inline]
-    fn map(self, function: UnaryOp, f: impl Fn(f64) -> f64) -> Self {
-        self.compute(self.shape(), Made::Unary(function, self.0), |out| {
-            let x = self.0.flat();
-            for (row, out) in out.chunks_exact_mut(x.shape().1).enumerate() {
-                out.iter_mut().zip(x.row(row).data).for_each(|(y, &x)| *y = f(x));
-            }
-        })
-    }
-
-    #[inline]
-    fn zip(self, b: Self, op: BinaryOp, f: impl Fn(f64, f64) -> f64) -> Self {
-        let shape = broadcast(op.sign(), self.shape(), b.shape());
-        self.graph().check(b.0.block);
-        self.compute(shape, Made::Binary(op, self.0, b.0), |out| {
-            let (a, b) = View::flat_pair(*self.0, *b.0);
-            let cols = a.cols.max(b.cols) as usize;
-            for (row, out) in out.chunks_exact_mut(cols).enumerate() {
-                match (a.row_or_only(row).data, b.row_or_only(row).data) {
-                    (&[a], b) => out.iter_mut().zip(b).for_each(|(y, &b)| *y = f(a, b)),
-                    (a, &[b]) => out.iter_mut().zip(a).for_each(|(y, &a)| *y = f(a, b)),
-                    (a, b) => out.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = f(a, b)),
-                }
-            }
-        })
-    }
-
-    /// Each operator has a loop of its own, in which nothing is asked.
     fn combine(self, b: Self, op: BinaryOp) -> Self {
-        match op {
-            BinaryOp::Add => self.zip(b, op, |a, b| BinaryOp::Add.eval(a, b)),
-            BinaryOp::Sub => self.zip(b, op, |a, b| BinaryOp::Sub.eval(a, b)),
-            BinaryOp::Mul => self.zip(b, op, |a, b| BinaryOp::Mul.eval(a, b)),
-            BinaryOp::Div => self.zip(b, op, |a, b| BinaryOp::Div.eval(a, b)),
-        }
+        let (rows, cols) = broadcast(op.sign(), self.shape(), b.shape());
+        self.graph.check(b.graph);
+        let (a, b) = (self.broadcast(), b.broadcast());
+        self.make(rows, cols, |row, col| Op::Binary(op, a.place(row, col), b.place(row, col)))
     }
+
+    fn copy(self) -> Self {
+        let (rows, cols) = self.shape();
+        self.make(rows, cols, |row, col| copy_of(self.place(row, col)))
+    }
+}
+
+fn copy_of(place: u32) -> Op {
+    Op::Unary(UnaryOp::Identity, place)
 }
 
 impl<'g> Tensor for Matrix<'g> {
     fn shape(self) -> (usize, usize) {
-        self.0.shape()
+        (self.rows as usize, self.cols as usize)
     }
 
     fn constant(self, rows: usize, cols: usize, data: &[f64]) -> Self {
-        self.graph().matrix(rows, cols, data)
+        self.graph.matrix(rows, cols, data)
     }
 
-    /// The frequent functions have a loop of their own, in which nothing is asked.
     fn apply(self, f: UnaryOp) -> Self {
-        match f {
-            UnaryOp::Scale(c) => self.map(f, |x| UnaryOp::Scale(c).eval(x)),
-            UnaryOp::Relu => self.map(f, |x| UnaryOp::Relu.eval(x)),
-            UnaryOp::Exp => self.map(f, |x| UnaryOp::Exp.eval(x)),
-            _ => self.map(f, |x| f.eval(x)),
-        }
+        let (rows, cols) = self.shape();
+        self.make(rows, cols, |row, col| Op::Unary(f, self.place(row, col)))
     }
 
     fn matmul(self, b: Self) -> Self {
         let ((rows, len), (b_rows, cols)) = (self.shape(), b.shape());
         assert_eq!(len, b_rows, "matmul: {:?} · {:?}", self.shape(), b.shape());
-        self.graph().check(b.0.block);
-        self.compute((rows, cols), Made::Matmul(self.0, b.0), |out| {
-            for (row, out) in out.chunks_exact_mut(cols).enumerate() {
-                for (at, x) in self.row(row).iter().enumerate() {
-                    out.iter_mut().zip(b.row(at)).for_each(|(y, w)| *y += x * w);
-                }
-            }
-        })
+        self.graph.check(b.graph);
+        let (len, step) = (len as u32, b.row_stride);
+        self.make(rows, cols, |row, col| Op::Dot { a: self.place(row, 0), b: b.place(0, col), len, step })
     }
 
     fn matmul_t(self, b: Self) -> Self {
         let ((rows, len), (cols, b_len)) = (self.shape(), b.shape());
         assert_eq!(len, b_len, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
-        self.graph().check(b.0.block);
-        self.compute((rows, cols), Made::MatmulT(self.0, b.0), |out| {
-            for (row, out) in out.chunks_exact_mut(cols).enumerate() {
-                let a = self.row(row);
-                for (at, y) in out.iter_mut().enumerate() {
-                    *y = dot(a, b.0.row(at).data);
-                }
-            }
-        })
+        self.graph.check(b.graph);
+        let len = len as u32;
+        self.make(rows, cols, |row, col| Op::Dot { a: self.place(row, 0), b: b.place(col, 0), len, step: 1 })
     }
 
     fn row_sum(self) -> Self {
-        let (rows, _) = self.shape();
-        self.compute((rows, 1), Made::RowSum(self.0), |out| {
-            for (row, y) in out.iter_mut().enumerate() {
-                *y = self.row(row).iter().sum();
-            }
-        })
+        let (rows, len) = (self.rows as usize, self.cols);
+        self.make(rows, 1, |row, _| Op::Sum { x: self.place(row, 0), len })
     }
 
     fn row_max(self) -> Self {
-        let (rows, _) = self.shape();
-        self.compute((rows, 1), Made::Given, |out| {
-            for (row, y) in out.iter_mut().enumerate() {
-                *y = self.row(row).iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            }
-        })
+        let (start, rows) = (self.graph.len() as u32, self.rows as usize);
+        for row in 0..rows {
+            let max = self.read_row(row, |x| x.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+            self.graph.leaves(&[max]);
+        }
+        Matrix::new(self.graph, start, rows, 1)
     }
 
     fn gather_rows(self, rows: &[usize]) -> Self {
@@ -223,12 +194,7 @@ impl<'g> Tensor for Matrix<'g> {
         for row in rows {
             assert!(*row < all, "gather_rows: row {row} of {:?}", self.shape());
         }
-        let rows = self.list(rows.iter().copied());
-        self.compute((rows.len(), cols), Made::GatherRows(self.0, rows), |out| {
-            for (out, &row) in out.chunks_exact_mut(cols).zip(rows) {
-                out.copy_from_slice(self.row(row));
-            }
-        })
+        self.make(rows.len(), cols, |row, col| copy_of(self.place(rows[row], col)))
     }
 
     fn pick(self, cols: &[usize]) -> Self {
@@ -237,114 +203,57 @@ impl<'g> Tensor for Matrix<'g> {
         for col in cols {
             assert!(*col < all, "pick: column {col} of {all}");
         }
-        let cols = self.list(cols.iter().copied());
-        self.compute((rows, 1), Made::Pick(self.0, cols), |out| {
-            for (row, (y, &col)) in out.iter_mut().zip(cols).enumerate() {
-                *y = self.row(row)[col];
-            }
-        })
+        self.make(rows, 1, |row, _| copy_of(self.place(row, cols[row])))
     }
 
     /// The same numbers, seen otherwise: nothing is copied.
     fn slice_cols(self, cols: Range<usize>) -> Self {
-        assert!(
-            cols.start < cols.end && cols.end <= self.shape().1,
-            "slice_cols: {cols:?} of {:?}",
-            self.shape()
-        );
-        Matrix::view(View { start: self.0.start + cols.start as u32, cols: cols.len() as u32, ..*self.0 })
-    }
-
-    fn concat_cols(parts: &[Self]) -> Self {
-        let (rows, _) = parts.first().expect("concat_cols of nothing").shape();
-        for part in parts {
-            assert_eq!(part.shape().0, rows, "concat_cols: {:?} beside {:?}", part.shape(), parts[0].shape());
-            parts[0].graph().check(part.0.block);
-        }
-        let cols = parts.iter().map(|part| part.shape().1).sum();
-        let made = Made::ConcatCols(parts[0].list(parts.iter().map(|part| part.0)));
-        parts[0].compute((rows, cols), made, |mut out| {
-            for row in 0..rows {
-                for part in parts {
-                    let here = out.split_off_mut(..part.shape().1).expect("the parts fill the row");
-                    here.copy_from_slice(part.row(row));
-                }
-            }
-        })
-    }
-
-    fn concat_rows(parts: &[Self]) -> Self {
-        let (_, cols) = parts.first().expect("concat_rows of nothing").shape();
-        for part in parts {
-            assert_eq!(part.shape().1, cols, "concat_rows: {:?} below {:?}", part.shape(), parts[0].shape());
-            parts[0].graph().check(part.0.block);
-        }
-        let rows = parts.iter().map(|part| part.shape().0).sum();
-        let made = Made::ConcatRows(parts[0].list(parts.iter().map(|part| part.0)));
-        parts[0].compute((rows, cols), made, |mut out| {
-            for part in parts {
-                for row in 0..part.shape().0 {
-                    let here = out.split_off_mut(..cols).expect("the parts fill the rows");
-                    here.copy_from_slice(part.row(row));
-                }
-            }
-        })
+        let fits = cols.start < cols.end && cols.end <= self.cols as usize;
+        assert!(fits, "slice_cols: {cols:?} of {:?}", self.shape());
+        Matrix { start: self.place(0, cols.start), cols: cols.len() as u32, ..self }
     }
 
     /// The same numbers, seen otherwise: nothing is copied.
     fn slice_rows(self, rows: Range<usize>) -> Self {
-        assert!(
-            rows.start < rows.end && rows.end <= self.shape().0,
-            "slice_rows: {rows:?} of {:?}",
-            self.shape()
-        );
-        let start = self.0.start + rows.start as u32 * self.0.stride;
-        Matrix::view(View { start, rows: rows.len() as u32, ..*self.0 })
+        let fits = rows.start < rows.end && rows.end <= self.rows as usize;
+        assert!(fits, "slice_rows: {rows:?} of {:?}", self.shape());
+        Matrix { start: self.place(rows.start, 0), rows: rows.len() as u32, ..self }
+    }
+
+    /// Copies, one row of one part after the other, so that they lie as one matrix.
+    fn concat_cols(parts: &[Self]) -> Self {
+        let first = *parts.first().expect("concat_cols of nothing");
+        for part in parts {
+            assert_eq!(part.rows, first.rows, "concat_cols: {:?} beside {:?}", part.shape(), first.shape());
+            first.graph.check(part.graph);
+        }
+        let start = first.graph.len() as u32;
+        for row in 0..first.rows as usize {
+            parts.iter().for_each(|part| _ = part.slice_rows(row..row + 1).copy());
+        }
+        let cols = parts.iter().map(|part| part.cols as usize).sum();
+        Matrix::new(first.graph, start, first.rows as usize, cols)
+    }
+
+    fn concat_rows(parts: &[Self]) -> Self {
+        let first = *parts.first().expect("concat_rows of nothing");
+        for part in parts {
+            assert_eq!(part.cols, first.cols, "concat_rows: {:?} below {:?}", part.shape(), first.shape());
+            first.graph.check(part.graph);
+        }
+        let start = first.graph.len() as u32;
+        parts.iter().for_each(|part| _ = part.copy());
+        let rows = parts.iter().map(|part| part.rows as usize).sum();
+        Matrix::new(first.graph, start, rows, first.cols as usize)
     }
 
     /// One dot node a row instead of a product for each element and their sum.
     fn row_dot(self, b: Self) -> Self {
         assert_eq!(self.shape(), b.shape(), "row_dot: {:?} and {:?}", self.shape(), b.shape());
-        self.graph().check(b.0.block);
-        let (rows, _) = self.shape();
-        self.compute((rows, 1), Made::RowDot(self.0, b.0), |out| {
-            for (row, y) in out.iter_mut().enumerate() {
-                *y = dot(self.row(row), b.row(row));
-            }
-        })
+        self.graph.check(b.graph);
+        let (rows, len) = (self.rows as usize, self.cols);
+        self.make(rows, 1, |row, _| Op::Dot { a: self.place(row, 0), b: b.place(row, 0), len, step: 1 })
     }
-}
-
-/// How many running sums there are in a dot product: as many as an `f64` register can hold at present.
-const LANES: usize = 8;
-
-// ANCHOR: dot
-/// The dot product of two rows, in [`LANES`] running sums that are added up at the end. The order of the additions is
-/// fixed, so the result is the same on every machine.
-#[inline]
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        sums = from_fn(|k| sums[k] + a[k] * b[k]);
-    }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    if a_chunks.is_empty() { rest } else { total(sums) + rest }
-}
-// ANCHOR_END: dot
-
-/// The sum of running sums: half of them is added to the other half, until one is left.
-#[inline]
-fn total(mut sums: [f64; LANES]) -> f64 {
-    let mut left = LANES;
-    while left > 1 {
-        left /= 2;
-        for k in 0..left {
-            sums[k] += sums[k + left];
-        }
-    }
-    sums[0]
 }
 
 crate::tensor::operators!(Matrix<'g>);

@@ -1,31 +1,30 @@
-//! The scalar engine: every number is a node of a graph, in `f64`. Transparent and exact: the specification by which every
-//! other engine is judged.
+//! The scalar engine: every number is a node of a graph, in `f64`. It is transparent and exact, and the specification that
+//! every other engine is tested against.
 //!
-//! Every [`Value`] is one number of a calculation. It knows its operation and its operands, so the whole
-//! calculation is a graph, and [`Value::backward`] walks it from the result to the beginning to find how
-//! much the result would change with every number in it: the gradient. That is all of automatic
-//! differentiation (in reverse mode; Linnainmaa 1970), and all that a neural network needs in order to learn.
+//! Every [`Value`] is one number of a calculation. It knows its operation and its operands, so the whole calculation is a
+//! graph. [`Value::backward`] walks the graph from the result back to the inputs and computes how much the result changes
+//! with each number in it: the gradient. That is all of automatic differentiation (reverse mode; Linnainmaa 1970), and
+//! all that a neural network needs in order to learn.
 //!
 //! # Where the numbers live
 //!
-//! In an [`Arena`]: memory that is filled from one end and emptied all at once. [`Arena::graph`] empties it and
-//! starts a new [`Graph`] there, so that after the first few training steps nothing is asked of the system.
-//! Numbers that are born together (the elements of a row, of a whole matrix) lie together in one block:
-//! their values in one array, their gradients in another, and how they were made noted once. A number made by
-//! itself is a block of one. So a [`Value`] is a block and an index, and a dot product reads two stretches
-//! of memory from left to right, which is what processors are good at.
+//! In an [`Arena`]: memory that is filled from one end and emptied all at once. [`Arena::graph`] empties it and starts a new
+//! [`Graph`] there, with as much memory as the last one needed, so that after the first few training steps no more memory is
+//! allocated. The numbers of a graph lie side by side in the order of their creation, and a [`Value`] is the index of one of
+//! them. So the rows of a matrix lie side by side too, and a dot product reads two contiguous pieces of memory, which is
+//! what processors are good at.
 //!
-//! A model sees none of this: it computes with [`Matrix`], the engine's [`Tensor`](crate::Tensor).
+//! Models see none of this: they compute with [`Matrix`], the engine's [`Tensor`](crate::Tensor).
 
-mod backward;
+mod arena;
 mod diagram;
+mod drawing;
 mod engine;
-mod made;
 mod matrix;
 mod value;
-mod view;
 
+pub use arena::Arena;
 pub use diagram::{Diagram, DiagramNode};
 pub use engine::ScalarEngine;
 pub use matrix::{Bound, Matrix};
-pub use value::{Arena, Graph, Value};
+pub use value::{Graph, Value};

@@ -78,7 +78,6 @@ impl Mask {
     }
 }
 
-// ANCHOR: bucket
 impl Buckets {
     /// The bucket of a distance: the query's position minus the key's, so that earlier keys have a positive one.
     pub fn bucket(self, distance: isize) -> usize {
@@ -96,7 +95,6 @@ impl Buckets {
         first + (exact + step as usize).min(count - 1)
     }
 }
-// ANCHOR_END: bucket
 
 /// The slopes of ALiBi (Press et al. 2022, section 3): for `n` heads the geometric sequence that begins with `2^(-8/n)` and has
 /// that as its ratio. Where `n` is no power of two, as in the authors' code: those for the next smaller power of two, and then

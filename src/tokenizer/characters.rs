@@ -1,15 +1,19 @@
 //! One token for each character.
 
-/// The distinct characters (Unicode scalar values) of a text in order, and one token more that marks where a
-/// document begins and ends.
+use super::{Tokenizer, TokenizerSpec, UnknownText};
+
+/// The distinct characters (Unicode scalar values) of a text in order, and one token more, [`BOS`](Self::BOS), that
+/// stands before and after each document.
 ///
 /// ```
-/// use gradus::tokenizer::CharTokenizer;
+/// use gradus::tokenizer::{CharTokenizer, Tokenizer};
 /// let tokenizer = CharTokenizer::of("가나 banana".chars().filter(|c| *c != ' '));
-/// assert_eq!(tokenizer.vocab_size(), 6); // a b n 가 나, and the mark
-/// assert_eq!(tokenizer.encode('b'), Some(1));
-/// assert_eq!(tokenizer.decode(3), Some('가'));
-/// assert_eq!(tokenizer.decode(tokenizer.bos()), None);
+/// assert_eq!(tokenizer.vocab_size(), 6); // a b n 가 나, and BOS
+/// assert_eq!(tokenizer.token('b'), Some(1));
+/// assert_eq!(tokenizer.decode(&[3]), "가");
+/// assert_eq!(tokenizer.decode(&[tokenizer.bos()]), "");
+/// let error = tokenizer.encode("bad").unwrap_err();
+/// assert_eq!((error.character, error.position), ('d', 3));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CharTokenizer {
@@ -17,6 +21,9 @@ pub struct CharTokenizer {
 }
 
 impl CharTokenizer {
+    /// The name of the special token at both ends of a document (beginning of sequence).
+    pub const BOS: &str = "<bos>";
+
     /// The vocabulary of all characters that occur.
     pub fn of(text: impl IntoIterator<Item = char>) -> Self {
         let mut chars: Vec<char> = Vec::new();
@@ -33,28 +40,42 @@ impl CharTokenizer {
         &self.chars
     }
 
-    /// How many tokens there are, the mark included.
-    pub fn vocab_size(&self) -> usize {
-        self.chars.len() + 1
-    }
-
-    /// The mark at both ends of a document, called BOS (beginning of sequence): the last token.
-    pub fn bos(&self) -> usize {
-        self.chars.len()
-    }
-
     /// The token of a character, if it is in the vocabulary.
-    pub fn encode(&self, c: char) -> Option<usize> {
+    pub fn token(&self, c: char) -> Option<usize> {
         self.chars.binary_search(&c).ok()
     }
 
-    /// The character of a token; none for the mark or beyond.
-    pub fn decode(&self, token: usize) -> Option<char> {
-        self.chars.get(token).copied()
+    /// The token named [`BOS`](Self::BOS).
+    pub fn bos(&self) -> usize {
+        self.chars.len()
+    }
+}
+
+impl Tokenizer for CharTokenizer {
+    fn vocab_size(&self) -> usize {
+        self.chars.len() + 1
     }
 
-    /// The text of some tokens, without marks.
-    pub fn text(&self, tokens: &[usize]) -> String {
-        tokens.iter().filter_map(|&token| self.decode(token)).collect()
+    fn encode(&self, text: &str) -> Result<Vec<usize>, UnknownText> {
+        let unknown = |at: usize, character: char| UnknownText {
+            character,
+            position: at + 1,
+            known: self.chars.iter().filter(|c| !c.is_control()).collect(),
+        };
+        text.chars().enumerate().map(|(at, c)| self.token(c).ok_or_else(|| unknown(at, c))).collect()
+    }
+
+    fn push_bytes(&self, token: usize, bytes: &mut Vec<u8>) {
+        if let Some(c) = self.chars.get(token) {
+            bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+
+    fn special(&self, name: &str) -> Option<usize> {
+        (name == Self::BOS).then(|| self.bos())
+    }
+
+    fn spec(&self) -> TokenizerSpec {
+        TokenizerSpec::Characters { characters: self.chars.iter().collect() }
     }
 }

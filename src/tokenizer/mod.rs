@@ -1,5 +1,68 @@
 //! From text to tokens and back.
+//!
+//! A [`Tokenizer`] cuts text into tokens, which models see as plain numbers, and turns tokens into text again. Tokens
+//! that stand for no text, such as the one before the first of a document, are *special*: they are asked for by
+//! name, and no text ever encodes to them.
+//!
+//! [`CharTokenizer`] has one token for each character. [`TokenizerSpec`] is what a checkpoint keeps of a tokenizer.
 
 mod characters;
+mod spec;
+mod stream;
 
 pub use characters::CharTokenizer;
+pub use spec::{SpecError, TokenizerSpec};
+pub use stream::TextStream;
+
+/// Cuts text into tokens, and puts tokens together again.
+///
+/// ```
+/// use gradus::tokenizer::{CharTokenizer, Tokenizer};
+/// let tokenizer: &dyn Tokenizer = &CharTokenizer::of("banana".chars());
+/// let tokens = tokenizer.encode("nab")?;
+/// assert_eq!(tokens, [2, 0, 1]);
+/// assert_eq!(tokenizer.decode(&tokens), "nab");
+/// # Ok::<(), gradus::tokenizer::UnknownText>(())
+/// ```
+pub trait Tokenizer: Send + Sync {
+    /// How many tokens there are, special ones included: tokens are the numbers below it.
+    fn vocab_size(&self) -> usize;
+
+    /// The tokens of a text, none of which is special.
+    ///
+    /// # Errors
+    /// [`UnknownText`] if no token stands for a part of it.
+    fn encode(&self, text: &str) -> Result<Vec<usize>, UnknownText>;
+
+    /// Appends the bytes that a token stands for. They are UTF-8 together with those of its neighbours, not always by
+    /// themselves. A special token, or one beyond the vocabulary, stands for none.
+    fn push_bytes(&self, token: usize, bytes: &mut Vec<u8>);
+
+    /// The special token of this name, for example [`CharTokenizer::BOS`], if there is one.
+    fn special(&self, name: &str) -> Option<usize>;
+
+    /// What a checkpoint keeps of it.
+    fn spec(&self) -> TokenizerSpec;
+
+    /// The text of some tokens. Bytes that are not UTF-8 become U+FFFD.
+    fn decode(&self, tokens: &[usize]) -> String {
+        let mut stream = TextStream::default();
+        let mut text = String::new();
+        for &token in tokens {
+            text.push_str(&stream.push(self, token));
+        }
+        text + &stream.finish()
+    }
+}
+
+/// A text that a tokenizer has no token for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{character:?}, character {position} of the text, is none of those it knows: {known}")]
+pub struct UnknownText {
+    /// The first character that is unknown.
+    pub character: char,
+    /// Which character of the text that is, from 1.
+    pub position: usize,
+    /// The characters that are known, without those that cannot be printed.
+    pub known: String,
+}

@@ -1,8 +1,8 @@
-//! When to give up: no best value for a while.
+//! When to stop: the validation loss has not improved for a while.
 
 use serde::{Deserialize, Serialize};
 
-/// Watches the validation loss and says when it has not improved for too long.
+/// Watches the validation loss and says when it has gone too long without a new best.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
     patience: usize,
@@ -11,12 +11,12 @@ pub struct EarlyStopping {
 }
 
 impl EarlyStopping {
-    /// Stops after so many values in a row that are no better than the best before them.
+    /// Stops after `patience` values in a row without a new best.
     pub fn new(patience: usize) -> Self {
         EarlyStopping { patience, best: None, since: 0 }
     }
 
-    /// Takes note of a value. Returns whether it is the best so far.
+    /// Records a value. Returns whether it is the best so far; NaN never is.
     pub fn record(&mut self, loss: f64) -> bool {
         let better = self.best.is_none_or(|best| loss < best);
         if better {

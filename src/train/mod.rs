@@ -1,8 +1,10 @@
-//! The loop that learns: a batch, its gradient, a step of the optimizer, again.
+//! The training loop: take a batch, compute its gradient, let the optimizer make a step, again.
 
 mod early_stopping;
 mod state;
 mod weighting;
+
+use std::borrow::Cow;
 
 pub use early_stopping::EarlyStopping;
 pub use state::Progress;
@@ -12,32 +14,35 @@ use crate::counter_rng::CounterRng;
 use crate::data::Batch;
 use crate::engine::Engine;
 use crate::model::{Mode, Model};
-use crate::optim::{Adam, AdamSettings, Ema, Optimizer, Schedule, clip};
+use crate::optim::{Adam, AdamSettings, Ema, Optimizer, Schedule, clip, constrain};
+use crate::params::Layout;
 use crate::random::Random;
+use crate::real::Real;
 
-/// What a training run is told.
+/// How a [`Trainer`] trains. What belongs to the optimizer is set there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// How many steps there will be.
+    /// How many steps the run has. The schedule needs to know; the trainer itself never stops.
     pub steps: usize,
     /// The highest learning rate.
     pub learning_rate: f64,
-    /// How it changes.
+    /// How the learning rate changes from step to step.
     pub schedule: Schedule,
-    /// The greatest length of the gradient, if there is a limit.
+    /// The greatest length of a gradient (global norm). Longer ones are scaled down; `None` leaves all as they are.
     pub clip: Option<f64>,
-    /// Label smoothing of the loss that is trained on.
+    /// Label smoothing of the training loss, from 0 (none) to 1. Validation never smooths.
     pub smoothing: f64,
-    /// How much of the average of the weights stays from step to step, if there is to be one.
+    /// Keeps an average of the parameters, with this decay: a step keeps that much of the average and mixes in the rest
+    /// of the parameters. Validation and generation then use the average. `None`: there is no average.
     pub ema_decay: Option<f64>,
-    /// What all dropout follows from; without it nothing is dropped.
+    /// The seed of all dropout masks. `None`: nothing is dropped, whatever the model's rate.
     pub dropout_seed: Option<u64>,
-    /// Whether tokens weigh more where they are difficult ([`Weighting`]).
+    /// Whether difficult tokens count more in the training loss ([`Weighting`]).
     pub weighting: bool,
 }
 
 impl Default for Settings {
-    /// Those of microgpt.
+    /// Those of microgpt: a thousand steps, a learning rate that falls from 0.01 to zero in a straight line, nothing else.
     fn default() -> Self {
         Settings {
             steps: 1000,
@@ -57,13 +62,16 @@ impl Default for Settings {
 pub struct Step {
     /// Its number, from 1.
     pub number: usize,
-    /// The loss of its batch before the weights were changed, in nats a token, with smoothing and weights if there are any.
+    /// The loss of its batch before the update, in nats a token; smoothed and weighted, if the settings say so.
     pub loss: f64,
-    /// The learning rate.
+    /// The learning rate of the update.
     pub learning_rate: f64,
 }
 
-/// A model in training: its weights, the engine that runs it and the optimizer that changes it.
+/// A model in training: its parameters, the engine that computes their gradient and the optimizer that updates them.
+///
+/// Constraints of parameters ([`UnitNorm`](crate::params::UnitNorm)) hold from the start and after every step, whatever
+/// the engine and the optimizer. Frozen parameters never change.
 pub struct Trainer<M: Model, E: Engine> {
     model: M,
     engine: E,
@@ -78,40 +86,41 @@ pub struct Trainer<M: Model, E: Engine> {
 }
 
 impl<M: Model, E: Engine> Trainer<M, E> {
-    /// Training from fresh weights with microgpt's Adam.
+    /// Training from fresh parameters with microgpt's Adam.
     pub fn new(model: M, engine: E, settings: Settings, random: &mut Random) -> Self {
         let params = model.layout().initial(random);
-        Self::from_weights(model, engine, settings, params)
+        Self::from_params(model, engine, settings, params)
     }
 
-    /// Training from given weights with microgpt's Adam.
+    /// Training from given parameters with microgpt's Adam.
     ///
     /// # Panics
-    /// If they are not as many as the model has.
-    pub fn from_weights(model: M, engine: E, settings: Settings, params: Vec<E::Real>) -> Self {
-        let adam = Adam::new(params.len(), AdamSettings::MICROGPT);
+    /// If there are not as many as the model's layout says.
+    pub fn from_params(model: M, engine: E, settings: Settings, params: Vec<E::Real>) -> Self {
+        let adam = Adam::new(model.layout(), AdamSettings::MICROGPT);
         Self::with_optimizer(model, engine, Box::new(adam), settings, params)
     }
 
-    /// Training from given weights with any optimizer.
+    /// Training from given parameters with any optimizer that was made for the model's layout.
     ///
     /// # Panics
-    /// If the weights are not as many as the model has.
+    /// If there are not as many parameters as the layout says.
     pub fn with_optimizer(
         model: M,
         engine: E,
         optimizer: Box<dyn Optimizer<E::Real>>,
         settings: Settings,
-        params: Vec<E::Real>,
+        mut params: Vec<E::Real>,
     ) -> Self {
-        let count = model.layout().len();
-        assert_eq!(params.len(), count, "a model of {count} params");
+        let layout = model.layout();
+        assert_eq!(params.len(), layout.len(), "Trainer: the given parameters against those of the model");
+        constrain(layout, &mut params);
         Trainer {
             engine,
             settings,
-            gradient: vec![Default::default(); count],
+            gradient: vec![Default::default(); layout.trainable_len()],
             optimizer,
-            ema: settings.ema_decay.map(|_| Ema::new(&params)),
+            ema: settings.ema_decay.map(|_| Ema::new(layout, &params)),
             weighting: settings.weighting.then(|| Weighting::new(model.vocab_size())),
             batch: Batch::new(),
             done: 0,
@@ -127,7 +136,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         let mode = Mode { dropout, smoothing, first_row: 0 };
         let batch = match &self.weighting {
             Some(weighting) => {
-                self.batch.copy_part(batch, 0..batch.sequences().lengths.len(), 0, 1.0);
+                self.batch.copy_sequences(batch, 0..batch.sequences().lengths.len(), 0, 1.0);
                 weighting.apply(&mut self.batch);
                 &self.batch
             }
@@ -145,22 +154,24 @@ impl<M: Model, E: Engine> Trainer<M, E> {
             self.settings.learning_rate * self.settings.schedule.factor(self.done, self.settings.steps);
         self.optimizer.update(&mut self.params, &self.gradient, learning_rate);
         // ANCHOR_END: step
+        let layout = self.model.layout();
+        constrain(layout, &mut self.params);
         if let (Some(ema), Some(decay)) = (&mut self.ema, ema_decay) {
-            // At first it keeps less, so as not to hang on to the random weights of the beginning.
+            // A smaller decay at first, so that the average soon forgets the random parameters of the start.
             let warm = (1.0 + self.done as f64) / (10.0 + self.done as f64);
-            ema.update(&self.params, decay.min(warm));
+            ema.update(layout, &self.params, decay.min(warm));
         }
         self.done += 1;
         Step { number: self.done, loss, learning_rate }
     }
 
-    /// The mean cross entropy of batches that are not learned from, in nats a token, without dropout, smoothing or weights;
-    /// with the averaged weights if there are any.
+    /// The mean cross entropy of batches that are not learned from, in nats a token: without dropout, smoothing or
+    /// weighting, and with the averaged parameters if there are any.
     pub fn validate(&mut self, batches: &[Batch]) -> f64 {
-        let params = self.ema.as_ref().map_or(self.params.as_slice(), Ema::params);
+        let params = averaged(self.model.layout(), &self.params, self.ema.as_ref());
         let (mut sum, mut tokens) = (0.0, 0);
         for batch in batches {
-            self.engine.loss(&self.model, params, batch);
+            self.engine.loss(&self.model, &params, batch);
             sum += self.engine.token_losses().iter().sum::<f64>();
             tokens += batch.len();
         }
@@ -177,29 +188,43 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         &self.model
     }
 
-    /// The weights as they are now, in the order of the model's layout.
+    /// The parameters after the last step, in the order of the model's layout.
     pub fn params(&self) -> &[E::Real] {
         &self.params
     }
 
-    /// The weights to use: averaged ones if there are any.
-    pub fn eval_params(&self) -> &[E::Real] {
-        self.ema.as_ref().map_or(&self.params, Ema::params)
+    /// The parameters to validate, save and generate with: averaged, if there is an average. They are copied only where
+    /// an average has to be joined with frozen parameters.
+    pub fn eval_params(&self) -> Cow<'_, [E::Real]> {
+        averaged(self.model.layout(), &self.params, self.ema.as_ref())
     }
 
-    /// The gradient of the last step.
+    /// The gradient of the last step: the trainable numbers alone, in the order of the model's layout.
     pub fn gradient(&self) -> &[E::Real] {
         &self.gradient
     }
 
-    /// The difficulty of bigrams, if tokens are weighed by it.
+    /// The difficulty of bigrams, if tokens are weighted by it.
     pub fn weighting(&self) -> Option<&Weighting> {
         self.weighting.as_ref()
     }
 
-    /// All that generation needs: the engine, the model and the weights to use.
-    pub fn split_mut(&mut self) -> (&mut E, &M, &[E::Real]) {
-        let params = self.ema.as_ref().map_or(self.params.as_slice(), Ema::params);
+    /// What generation needs, all at once: the engine, the model and [`eval_params`](Self::eval_params).
+    pub fn split_mut(&mut self) -> (&mut E, &M, Cow<'_, [E::Real]>) {
+        let params = averaged(self.model.layout(), &self.params, self.ema.as_ref());
         (&mut self.engine, &self.model, params)
+    }
+}
+
+/// All parameters, with the averages in the place of the trainable ones.
+fn averaged<'a, R: Real>(layout: &Layout, params: &'a [R], ema: Option<&'a Ema<R>>) -> Cow<'a, [R]> {
+    match ema.map(Ema::average) {
+        None => Cow::Borrowed(params),
+        Some(average) if average.len() == params.len() => Cow::Borrowed(average),
+        Some(average) => {
+            let mut all = params.to_vec();
+            layout.scatter_trainable(average, &mut all);
+            Cow::Owned(all)
+        }
     }
 }

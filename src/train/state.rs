@@ -1,4 +1,4 @@
-//! All that a training run remembers, on disk: so that a run that was stopped goes on bit for bit.
+//! The state of a training run on disk, so that a run that was stopped continues bit for bit.
 
 use std::path::Path;
 
@@ -9,31 +9,40 @@ use super::Trainer;
 use crate::checkpoint::{CheckpointError, Entry, TensorFile, read, write};
 use crate::engine::Engine;
 use crate::model::Model;
+use crate::params::Layout;
+use crate::real::Real;
 
 /// The file's name in a checkpoint's folder.
 pub const FILE: &str = "training.safetensors";
 
-/// How far a run has come, with what only its caller knows: random generators, data positions, settings.
+/// How far a run has come, with what only the caller knows: random generators, data positions, settings.
 #[derive(Serialize, Deserialize)]
 pub struct Progress<C> {
     /// Steps made.
     pub step: usize,
-    /// What the caller needs in order to go on.
+    /// A fingerprint of the frozen parameters, which the state does not hold. `None` if nothing is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<u64>,
+    /// What the caller needs in order to continue.
     pub caller: C,
 }
 
 impl<M: Model, E: Engine> Trainer<M, E> {
-    /// Saves the whole state of the run into a folder: weights, averages, what the optimizer remembers, the difficulty of
-    /// bigrams, and what the caller adds. A state that was there before is replaced in one instant.
+    /// Saves the state of the run into a folder: trainable parameters, averages, what the optimizer remembers, the
+    /// difficulty of bigrams, and what the caller adds. A state that was there before is replaced in one instant.
+    ///
+    /// Frozen parameters are not saved: they are still where they came from. Only their fingerprint is.
     ///
     /// # Errors
     /// If the system refuses.
     pub fn save_state(&mut self, folder: &Path, caller: impl Serialize) -> Result<(), CheckpointError> {
-        let progress = Progress { step: self.done, caller };
+        let layout = self.model.layout();
+        let progress = Progress { step: self.done, frozen: fingerprint(layout, &self.params), caller };
+        let params = layout.gather_trainable(&self.params);
         let difficulty: Vec<E::Real> = self.difficulty();
-        let mut entries: Vec<Entry<'_, E::Real>> = vec![("params", [1, self.params.len()], &self.params)];
+        let mut entries: Vec<Entry<'_, E::Real>> = vec![("params", [1, params.len()], &params)];
         if let Some(ema) = &self.ema {
-            entries.push(("ema", [1, ema.params().len()], ema.params()));
+            entries.push(("ema", [1, ema.average().len()], ema.average()));
         }
         if !difficulty.is_empty() {
             entries.push(("difficulty", [1, difficulty.len()], &difficulty));
@@ -52,22 +61,34 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         read(&folder.join(FILE), |bytes| Ok(TensorFile::<Progress<C>>::parse(bytes)?.description.caller))
     }
 
-    /// Restores a state that a run with the same model and settings has saved, and returns what its caller added.
+    /// Restores the state that a run with the same model, settings and frozen parameters has saved. Returns what its
+    /// caller added.
     ///
     /// # Errors
-    /// If there is none, or it is damaged, or of another model or other settings. The trainer is then to be thrown away.
+    /// If there is none, or it is damaged, or belongs to another model, to other settings or to other frozen
+    /// parameters. Do not use the trainer after an error: it may be restored in part.
     pub fn restore_state<C: DeserializeOwned>(&mut self, folder: &Path) -> Result<C, CheckpointError> {
         read(&folder.join(FILE), |bytes| {
             let contents = TensorFile::<Progress<C>>::parse(bytes)?;
+            if contents.description.frozen != fingerprint(self.model.layout(), &self.params) {
+                return Err(
+                    "its frozen parameters are not those of this run. Start from the same checkpoint \
+                            and freeze the same parameters"
+                        .to_owned(),
+                );
+            }
             let fill = |name: &str, to: &mut [E::Real]| -> Result<(), String> {
                 let mut numbers = Vec::with_capacity(to.len());
                 contents.read(name, [1, to.len()], &mut numbers)?;
                 to.copy_from_slice(&numbers);
                 Ok(())
             };
-            fill("params", &mut self.params)?;
+            let layout = self.model.layout();
+            let mut params = layout.gather_trainable(&self.params);
+            fill("params", &mut params)?;
+            layout.scatter_trainable(&params, &mut self.params);
             if let Some(ema) = &mut self.ema {
-                fill("ema", ema.params_mut())?;
+                fill("ema", ema.average_mut())?;
             }
             for (name, numbers) in self.optimizer.state() {
                 fill(name, numbers)?;
@@ -82,7 +103,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
                 + usize::from(self.weighting.is_some())
                 + self.optimizer.state().len();
             if contents.len() != known {
-                return Err(format!("it remembers {} things where this run has {known}", contents.len()));
+                return Err(format!("it holds {} arrays where this run has {known}", contents.len()));
             }
             self.done = contents.description.step;
             self.optimizer.set_steps(self.done);
@@ -92,8 +113,18 @@ impl<M: Model, E: Engine> Trainer<M, E> {
 
     /// The table of difficulties in the engine's numbers; empty if there is none.
     fn difficulty(&mut self) -> Vec<E::Real> {
-        use crate::real::Real;
         let table = self.weighting.as_mut().map_or(&mut [][..], |weighting| weighting.state());
         table.iter().map(|x| E::Real::from_f64(f64::from(*x))).collect()
     }
+}
+
+/// A hash of which parameters are frozen and of every bit of them (FNV-1a over whole numbers). `None` if none are.
+fn fingerprint<R: Real>(layout: &Layout, params: &[R]) -> Option<u64> {
+    let frozen = layout.specs().iter().filter(|spec| !spec.trainable);
+    let bits = frozen.flat_map(|spec| {
+        let numbers = params[spec.range()].iter().map(|x| x.to_f64().to_bits());
+        std::iter::once(spec.offset as u64).chain(numbers)
+    });
+    let mix = |hash: u64, bits: u64| (hash ^ bits).wrapping_mul(0x0100_0000_01b3);
+    (layout.trainable_len() < layout.len()).then(|| bits.fold(0xcbf2_9ce4_8422_2325, mix))
 }

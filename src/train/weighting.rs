@@ -1,11 +1,12 @@
-//! Adaptive loss weighting: more attention to what is still difficult.
+//! Adaptive loss weighting: what is still difficult counts more.
 //!
-//! After nn.zig. For each pair of a token and the one that follows it (a bigram), a running mean of the loss says how difficult
-//! it is at present. In the loss, a token of difficulty `d` weighs `d / 2`, but never less than 0.1 or more than 3.
+//! After nn.zig. For each pair of a token and the one that follows it (a bigram), a running mean of the loss says how
+//! difficult the pair still is. In the loss, a token of difficulty `d` has the weight `d / 2`, but at least 0.1 and at
+//! most 3.
 
 use crate::data::Batch;
 
-/// How much of the running mean stays from one observation to the next.
+/// How much of the running mean is kept when a new loss is mixed in.
 const KEEP: f32 = 0.99;
 
 /// The difficulty of every bigram of a vocabulary.
@@ -22,13 +23,13 @@ impl Weighting {
         Weighting { vocab_size, difficulty: vec![0.0; vocab_size * vocab_size] }
     }
 
-    fn place(&self, token: usize, target: usize) -> usize {
+    fn index(&self, token: usize, target: usize) -> usize {
         token * self.vocab_size + target
     }
 
     /// The weight of a bigram: 1 if it has not been seen yet.
     pub fn weight(&self, token: usize, target: usize) -> f64 {
-        weight_of(self.difficulty[self.place(token, target)])
+        weight_of(self.difficulty[self.index(token, target)])
     }
 
     /// Sets the weights of a batch.
@@ -39,11 +40,11 @@ impl Weighting {
         }
     }
 
-    /// Takes note of the losses of a batch.
+    /// Mixes the losses of a batch into the running means.
     // ANCHOR: update
     pub fn update(&mut self, batch: &Batch, losses: &[f64]) {
         for ((&token, &target), &loss) in batch.sequences().tokens.iter().zip(batch.targets()).zip(losses) {
-            let at = self.place(token, target);
+            let at = self.index(token, target);
             let mean = &mut self.difficulty[at];
             let loss = (loss as f32).max(f32::MIN_POSITIVE);
             *mean = if *mean == 0.0 { loss } else { KEEP * *mean + (1.0 - KEEP) * loss };
@@ -51,7 +52,7 @@ impl Weighting {
     }
     // ANCHOR_END: update
 
-    /// The mean weight of all bigrams that have been seen: it falls as they are learned. 1 if there are none.
+    /// The mean weight of all bigrams that have been seen; it falls as they are learned. 1 if none have been seen.
     pub fn mean(&self) -> f64 {
         let seen = || self.difficulty.iter().filter(|d| **d > 0.0);
         let count = seen().count();

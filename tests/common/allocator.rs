@@ -1,4 +1,4 @@
-//! A global allocator that counts what each thread asks for, so that a test can say how much that may be.
+//! A global allocator that counts the allocations of each thread, so that tests can limit them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -6,31 +6,31 @@ use std::cell::Cell;
 struct Counting;
 
 thread_local! {
-    /// How often this thread asked for memory, and the most bytes that it asked for at once. The value is constant
-    /// and needs no destructor, so that to reach it allocates nothing.
-    static ASKED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    /// The number of allocations of this thread, and the bytes of the largest. Its initial value is constant and it needs no
+    /// destructor, so that accessing it allocates nothing.
+    static ALLOCATIONS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
-fn note(bytes: usize) {
-    let (count, largest) = ASKED.get();
-    ASKED.set((count + 1, largest.max(bytes)));
+fn record(bytes: usize) {
+    let (count, largest) = ALLOCATIONS.get();
+    ALLOCATIONS.set((count + 1, largest.max(bytes)));
 }
 
-// SAFETY: every method hands its arguments on to `System`, which keeps the promises of `GlobalAlloc`, and returns what
-// `System` returned. `note` does not allocate.
+// SAFETY: every method passes its arguments to `System`, which upholds the contract of `GlobalAlloc`, and returns its
+// result. `record` does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
+        record(layout.size());
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
+        record(layout.size());
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size);
+        record(size);
         unsafe { System.realloc(block, layout, size) }
     }
 
@@ -42,10 +42,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Does some work and tells its result, how often it asked for memory, and the most bytes it asked for at once.
-pub fn watched<R>(work: impl FnOnce() -> R) -> (R, usize, usize) {
-    ASKED.set((0, 0));
+/// Returns the result of some work, the number of its allocations, and the bytes of the largest.
+pub fn count_allocations<R>(work: impl FnOnce() -> R) -> (R, usize, usize) {
+    ALLOCATIONS.set((0, 0));
     let result = work();
-    let (count, largest) = ASKED.get();
+    let (count, largest) = ALLOCATIONS.get();
     (result, count, largest)
 }

@@ -1,11 +1,11 @@
-//! An engine with all of its overrides taken away.
+//! An engine without its overrides.
 
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 use gradus::{Tensor, UnaryOp};
 
-/// Any engine's matrix, of which only what the contract requires is handed on: every derived operation runs its default
-/// body. One that becomes required is missing here until it is added, so nothing slips through unnoticed.
+/// A wrapper of any engine's matrix that passes on the required operations only, so every derived operation runs its
+/// default body. If another operation becomes required, this does not compile until it is added.
 #[derive(Clone, Copy)]
 pub struct DefaultBodies<T>(pub T);
 

@@ -1,4 +1,4 @@
-//! Expressions that are written once for every engine, and engines that evaluate them.
+//! Expressions, written once for every engine, and engines that evaluate them.
 
 use gradus::Tensor;
 use gradus::scalar::{Arena, Matrix, Value};
@@ -11,22 +11,22 @@ pub struct Numbers {
     pub data: Vec<f64>,
 }
 
-/// A calculation with matrices.
+/// A calculation on matrices.
 pub trait Expression: Sync {
     fn of<T: Tensor>(&self, x: &[T]) -> T;
 }
 
-/// What came of it.
+/// The result of evaluating an expression.
 pub struct Outcome {
     pub output: Numbers,
-    /// How much the sum of all outputs, each times its `upstream`, changes with each element of each input.
+    /// The gradient, with respect to each input, of the sum of all outputs, each times its `upstream`.
     pub gradients: Vec<Numbers>,
 }
 
 /// An engine, as the tests of operations see it.
 pub trait Autograd {
-    /// The output of an expression and the gradients of its inputs, given `upstream`: the gradient of each element of the
-    /// output, counted row by row.
+    /// Evaluates an expression and the gradients of its inputs, given `upstream`: the gradient of the n-th element of the
+    /// output, row by row.
     fn evaluate(
         &mut self,
         expression: &impl Expression,
@@ -52,8 +52,8 @@ impl Autograd for OnScalar {
         let y = expression.of(&x);
         let (rows, cols) = y.shape();
         let values: Vec<Value> = (0..rows * cols).map(|n| y.at(n / cols, n % cols)).collect();
-        let parts: Vec<Value> = values.iter().enumerate().map(|(n, &y)| y * upstream(n)).collect();
-        Value::sum(&parts).backward();
+        let terms: Vec<Value> = values.iter().enumerate().map(|(n, &y)| y * upstream(n)).collect();
+        Value::sum(&terms).backward();
         let gradient = |(x, m): (Matrix, &Numbers)| {
             let grad = |n| x.at(n / m.cols, n % m.cols).grad();
             Numbers { data: (0..m.rows * m.cols).map(grad).collect(), ..*m }

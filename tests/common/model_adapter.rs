@@ -1,12 +1,12 @@
-//! The one public door to an engine is `Engine`: models go in, losses and gradients come out. So that expressions and
-//! parts of models can go through it as well, they are made models of their own here.
+//! Expressions and parts of models as models. The public interface of an engine, `Engine`, takes nothing but models, so
+//! this is how tests evaluate them on any engine.
 
 use gradus::Tensor;
 use gradus::data::Batch;
 use gradus::model::{Cache, Mode, Model};
 use gradus::params::{BoundParams, Layout};
 
-/// Something that makes a column of its weights: one number for each token of a batch, in the place of its loss.
+/// An expression of parameters whose result is a column: one number for each token of a batch, in place of its loss.
 pub trait TokenColumn: Sync {
     fn of<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T;
 }
@@ -33,7 +33,7 @@ impl<C: TokenColumn> Model for ModelAdapter<C> {
     }
 
     fn decode<T: Tensor>(&self, _: BoundParams<'_, T>, _: &[usize], _: &mut Cache<T>) -> T {
-        unreachable!("a column is never asked what may follow")
+        unreachable!("a column has no next token")
     }
 
     fn vocab_size(&self) -> usize {
@@ -45,14 +45,14 @@ impl<C: TokenColumn> Model for ModelAdapter<C> {
     }
 }
 
-/// A batch of so many tokens, of which nothing counts but their number.
+/// A batch of this many tokens. The tokens themselves do not matter.
 pub fn tokens(count: usize) -> Batch {
     let mut batch = Batch::new();
     batch.push(vec![0; count + 1]);
     batch
 }
 
-/// Every element of a matrix, row by row, as a column.
+/// All elements of a matrix, row by row, as a column.
 pub fn elements<T: Tensor>(x: T) -> T {
     let (rows, cols) = x.shape();
     let all = || 0..rows * cols;

@@ -1,15 +1,15 @@
-//! The examples as the programs that people run.
+//! Runs the examples as programs.
 
 use std::env::{consts::EXE_SUFFIX, current_exe};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A built example. A test lies in `target/<profile>/deps`, the examples in `target/<profile>/examples`.
 pub fn example(name: &str) -> PathBuf {
-    let test = current_exe().expect("a test knows where it is");
+    let test = current_exe().expect("the path of this test");
     let profile = test.parent().and_then(Path::parent).expect("a test lies in a folder of its profile");
     let path = profile.join("examples").join(format!("{name}{EXE_SUFFIX}"));
     assert!(
@@ -20,31 +20,34 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
-/// How a program ended.
+/// The exit code and output of a program.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Output {
     /// The exit code; `None` if a signal killed it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Runs a program to its end. One that does not come to an end within two minutes is killed: an error that
-/// would otherwise stop all tests.
-pub fn run(command: &mut Command) -> Ended {
-    let folder = tempfile::tempdir().expect("a folder for what it says");
+/// A program that has not ended after this time hangs. Far longer than any test takes on any machine.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs a program to its end. One that hangs is killed, so that it does not stop all tests.
+pub fn run(command: &mut Command) -> Output {
+    let folder = tempfile::tempdir().expect("a folder for the output");
     let (out, err) = (folder.path().join("out"), folder.path().join("err"));
-    let pipe = |path: &Path| File::create(path).expect("a file for what it says");
-    let child = command.stdin(Stdio::null()).stdout(pipe(&out)).stderr(pipe(&err)).spawn();
+    let create = |path: &Path| File::create(path).expect("a file for the output");
+    let child = command.stdin(Stdio::null()).stdout(create(&out)).stderr(create(&err)).spawn();
     let mut child = child.expect("it can be started");
-    let said = |path| String::from_utf8(fs::read(path).expect("what it said")).expect("it speaks UTF-8");
-    for _ in 0..60_000 {
-        if let Some(status) = child.try_wait().expect("it can be waited for") {
-            return Ended { code: status.code(), stdout: said(&out), stderr: said(&err) };
+    let read = |path| String::from_utf8(fs::read(path).expect("the output")).expect("UTF-8");
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        if let Some(status) = child.try_wait().expect("its status") {
+            return Output { code: status.code(), stdout: read(&out), stderr: read(&err) };
         }
-        sleep(Duration::from_millis(2));
+        sleep(Duration::from_millis(2)); // and look again
     }
     child.kill().ok();
     child.wait().ok();
-    panic!("{command:?} does not come to an end. It said:\n{}{}", said(&out), said(&err));
+    panic!("{command:?} does not end. Its output:\n{}{}", read(&out), read(&err));
 }

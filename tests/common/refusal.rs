@@ -1,27 +1,28 @@
-//! How a program answers what is wrong: with one paragraph that names it, a code that says whose mistake it was, and
-//! without a trace on disk.
+//! How a program reports an error: in one paragraph that names what is wrong, with an exit code that distinguishes usage
+//! errors (2) from others (1), and without leaving anything on disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::program::Ended;
+use crate::program::Output;
 
-/// That a program ended with this code, and said all of these words in the paragraph about what was wrong.
-pub fn assert_refused(ended: &Ended, code: i32, words: &[&str], shown: &str) {
-    let Ended { code: ended, stderr, .. } = ended;
-    assert_eq!(*ended, Some(code), "{shown}");
+/// Asserts that a program ended with this code and that its error message contains all of these words. `shown` describes the
+/// case in failures.
+pub fn assert_refused(ended: &Output, code: i32, words: &[&str], shown: &str) {
+    let stderr = &ended.stderr;
+    assert_eq!(ended.code, Some(code), "{shown}");
     assert!(stderr.starts_with("error: "), "{shown}");
     assert!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{shown}");
     let (paragraph, rest) = stderr.trim_end().split_once("\n\n").unwrap_or((stderr.trim_end(), ""));
     for word in words {
-        assert!(paragraph.contains(word), "{word:?} is not said: {shown}");
+        assert!(paragraph.contains(word), "{word:?} is missing: {shown}");
     }
-    // Only a wrong command line is answered with some words on how to call the program, too.
+    // A usage error, and no other, is followed by a hint at the usage.
     assert_eq!(rest.is_empty(), code != 2, "{shown}");
     assert!(code != 2 || rest.contains("--help"), "{shown}");
 }
 
-/// Everything below a folder: paths and what is in the files.
+/// All files below a folder: their paths and contents.
 pub fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {

@@ -1,4 +1,4 @@
-//! The state of a training run as it lies on disk.
+//! The saved state of a training run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,21 +7,21 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// The file's name in the folder of a run.
+/// The name of its file in the folder of a run.
 pub const FILE: &str = "training.safetensors";
 
-/// A saved state: what it says about itself, and its numbers by their names, byte for byte.
+/// A saved state: its description, and the bytes of its arrays by name.
 #[derive(Debug, PartialEq)]
 pub struct State {
     pub description: Value,
     pub numbers: BTreeMap<String, Vec<u8>>,
 }
 
-/// Reads it, which must be possible.
+/// Reads the state in a folder. It must be valid.
 pub fn state(folder: &Path) -> State {
-    let bytes = fs::read(folder.join(FILE)).expect("a state was saved");
-    let tensors = SafeTensors::deserialize(&bytes).expect("a whole file");
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a whole file");
+    let bytes = fs::read(folder.join(FILE)).expect("a saved state");
+    let tensors = SafeTensors::deserialize(&bytes).expect("a complete file");
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a complete file");
     let description = &metadata.metadata().as_ref().expect("a description")["gradus"];
     State {
         description: serde_json::from_str(description).expect("a description in JSON"),

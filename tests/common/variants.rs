@@ -1,4 +1,4 @@
-//! The decoders that tests of models walk over: the presets, and each variant of a configuration.
+//! The decoders that tests of models go through: the presets, and each variant of a configuration.
 
 use gradus::data::Batch;
 use gradus::model::{Activation, DecoderConfig, Position};
@@ -41,7 +41,7 @@ pub fn variants() -> Vec<(&'static str, DecoderConfig)> {
     ]
 }
 
-/// Sequences in which every token and every place occurs, with unequal lengths and weights.
+/// Sequences of unequal lengths and loss weights, with every token and every position among them.
 pub fn batch(config: &DecoderConfig) -> Batch {
     let mut batch = Batch::new();
     let (vocab, block) = (config.vocab_size, config.context);

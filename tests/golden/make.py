@@ -323,6 +323,24 @@ def adams():
         "initial": matrices(initial), "gradients": [matrices(g) for g in gradients], "params": after,
     })
 
+    # Parameter groups: gains, biases and scales never decay, embeddings only if asked for.
+    shapes = {"matrix": (2, 3), "embedding": (3, 2), "gain": (1, 3), "bias": (1, 2), "scale": (1, 2)}
+    for name, decaying in [("all", ["matrix", "embedding"]), ("no_embeddings", ["matrix"])]:
+        seed("adamw_groups")
+        initial, gradients = setting_out(shapes, steps, 0.5)
+        params = copies(initial)
+        groups = [
+            {"params": [params[key] for key in decaying], "weight_decay": decay},
+            {"params": [params[key] for key in shapes if key not in decaying], "weight_decay": 0.0},
+        ]
+        after = trajectory(torch.optim.AdamW(groups, lr, betas, eps), params, gradients)
+        OPTIM.append({
+            "algorithm": "adamw_groups", "name": name,
+            "settings": {"beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": decay,
+                         "decay_embeddings": "embedding" in decaying, "lrs": [lr] * steps},
+            "initial": matrices(initial), "gradients": [matrices(g) for g in gradients], "params": after,
+        })
+
 
 NS_COEFFICIENTS, NS_EPS = (3.4445, -4.7750, 2.0315), 1e-7
 

@@ -1,55 +1,67 @@
-//! The engine that runs a model on any graph of numbers.
+//! An engine that runs a model on any graph of scalar values.
 
 use gradus::data::Batch;
-use gradus::model::{Cache, Mode, Model};
+use gradus::engine::{CachedSession, Session};
+use gradus::model::{Mode, Model};
 use gradus::params::BoundParams;
 use gradus::{Engine, Tensor};
 use smallvec::SmallVec;
 
-use super::number::Numbers;
-use super::rows::Rows;
+use super::matrix::Matrix;
+use super::scalar_graph::ScalarGraph;
 
-/// What a graph lives in, to be used for one graph after the other.
-pub trait Storage: Default {
+/// The memory of a graph, reused for the next one.
+pub trait GraphArena: Default {
     /// The graph.
-    type Graph<'g>: Numbers<'g>
+    type Graph<'g>: ScalarGraph<'g>
     where
         Self: 'g;
 
-    /// Forgets the last graph and starts an empty one.
+    /// Drops the last graph and starts an empty one.
     fn graph(&mut self) -> &Self::Graph<'_>;
 }
 
-/// An [`Engine`] whose numbers are those of a rung.
+/// An [`Engine`] whose graphs live in an arena `A`.
 #[derive(Default)]
-pub struct Ladder<R> {
-    room: R,
+pub struct GraphEngine<A> {
+    arena: A,
     losses: Vec<f64>,
-    nodes: usize,
+    node_count: usize,
 }
 
-impl<R: Storage> Ladder<R> {
-    /// How many nodes the last graph had.
-    pub fn nodes(&self) -> usize {
-        self.nodes
+impl<A: GraphArena> GraphEngine<A> {
+    /// How many nodes the graph of the last gradient had.
+    pub fn node_count(&self) -> usize {
+        self.node_count
     }
 }
 
-type Matrix<'g, R> = Rows<'g, <R as Storage>::Graph<'g>>;
-type Number<'g, R> = <<R as Storage>::Graph<'g> as Numbers<'g>>::Number;
+type MatrixIn<'g, A> = Matrix<'g, <A as GraphArena>::Graph<'g>>;
+type ValueIn<'g, A> = <<A as GraphArena>::Graph<'g> as ScalarGraph<'g>>::Value;
 
-/// All weights as leaves, and the matrices that they make.
-fn bind<'g, R: Storage + 'g, M: Model>(
-    graph: &'g R::Graph<'g>,
+/// All parameters as leaves, and the matrices made of them.
+fn bind<'g, A: GraphArena + 'g, M: Model>(
+    graph: &'g A::Graph<'g>,
     model: &M,
     params: &[f64],
-) -> (&'g [Number<'g, R>], SmallVec<[Matrix<'g, R>; 16]>) {
-    let leaves = graph.list(params.len(), |at| graph.leaf(params[at]));
-    let windows = model.layout().specs().iter();
-    (leaves, windows.map(|w| Rows::of(graph, &leaves[w.range()], w.rows, w.cols)).collect())
+) -> (&'g [ValueIn<'g, A>], SmallVec<[MatrixIn<'g, A>; 16]>) {
+    let leaves = graph.alloc_slice(params.len(), |at| graph.leaf(params[at]));
+    let specs = model.layout().specs().iter();
+    (leaves, specs.map(|spec| Matrix::new(graph, &leaves[spec.range()], spec.rows, spec.cols)).collect())
 }
 
-impl<R: Storage> Engine for Ladder<R> {
+/// Reads the last row of a matrix of logits.
+fn last_row_reader<'g, A: GraphArena + 'g>(
+    graph: &'g A::Graph<'g>,
+    vocab_size: usize,
+) -> impl FnMut(MatrixIn<'g, A>, &mut Vec<f64>) {
+    move |logits, out| {
+        let logits = logits.values();
+        out.extend(logits[logits.len() - vocab_size..].iter().map(|&x| graph.data(x)));
+    }
+}
+
+impl<A: GraphArena> Engine for GraphEngine<A> {
     type Real = f64;
 
     fn gradient<M: Model>(
@@ -60,47 +72,43 @@ impl<R: Storage> Engine for Ladder<R> {
         mode: Mode,
         gradient: &mut [f64],
     ) -> f64 {
-        let graph = self.room.graph();
-        let (leaves, matrices) = bind::<R, M>(graph, model, params);
+        let graph = self.arena.graph();
+        let (leaves, matrices) = bind::<A, M>(graph, model, params);
         let losses = model.losses(BoundParams::new(&matrices), batch, mode);
-        let loss = losses.weighted_mean(batch.loss_weights()).numbers()[0];
+        let loss = losses.weighted_mean(batch.loss_weights()).values()[0];
         graph.backward(loss);
-        gradient.iter_mut().zip(leaves).for_each(|(out, &leaf)| *out = graph.grad(leaf));
+        for (_, range, grad_range) in model.layout().trainable() {
+            let leaves = gradient[grad_range].iter_mut().zip(&leaves[range]);
+            leaves.for_each(|(out, &leaf)| *out = graph.grad(leaf));
+        }
         self.losses.clear();
-        self.losses.extend(losses.numbers().iter().map(|&loss| graph.value(loss)));
-        self.nodes = graph.len();
-        graph.value(loss)
+        self.losses.extend(losses.values().iter().map(|&loss| graph.data(loss)));
+        self.node_count = graph.node_count();
+        graph.data(loss)
     }
 
     fn loss<M: Model>(&mut self, model: &M, params: &[f64], batch: &Batch) -> f64 {
-        let graph = self.room.graph();
-        let (_, matrices) = bind::<R, M>(graph, model, params);
+        let graph = self.arena.graph();
+        let (_, matrices) = bind::<A, M>(graph, model, params);
         let losses = model.losses(BoundParams::new(&matrices), batch, Mode::default());
         self.losses.clear();
-        self.losses.extend(losses.numbers().iter().map(|&loss| graph.value(loss)));
-        graph.value(losses.weighted_mean(batch.loss_weights()).numbers()[0])
+        self.losses.extend(losses.values().iter().map(|&loss| graph.data(loss)));
+        graph.data(losses.weighted_mean(batch.loss_weights()).values()[0])
     }
 
     fn token_losses(&self) -> &[f64] {
         &self.losses
     }
 
-    fn generate<M: Model>(
+    fn decode<M: Model, R>(
         &mut self,
         model: &M,
         params: &[f64],
-        prompt: &[usize],
-        next: &mut dyn FnMut(&[f64]) -> Option<usize>,
-    ) {
-        let graph = self.room.graph();
-        let (_, matrices) = bind::<R, M>(graph, model, params);
-        let mut cache = Cache::default();
-        let mut input = SmallVec::<[usize; 16]>::from_slice(prompt);
-        while !input.is_empty() {
-            let logits = model.decode(BoundParams::new(&matrices), &input, &mut cache).numbers();
-            let last = &logits[logits.len() - model.vocab_size()..];
-            let scores: SmallVec<[f64; 32]> = last.iter().map(|&x| graph.value(x)).collect();
-            input = next(&scores).into_iter().collect();
-        }
+        work: impl FnOnce(&mut dyn Session) -> R,
+    ) -> R {
+        let graph = self.arena.graph();
+        let (_, matrices) = bind::<A, M>(graph, model, params);
+        let read_last_row = last_row_reader::<A>(graph, model.vocab_size());
+        work(&mut CachedSession::new(model, BoundParams::new(&matrices), read_last_row))
     }
 }

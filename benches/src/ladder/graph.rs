@@ -1,168 +1,159 @@
-//! A graph of nodes in an arena, in parts that a rung chooses: where nodes lie, what they know of their origin, in
-//! which order backward visits them, and what is made in one go.
+//! A graph of nodes that point at their operands, in exchangeable parts. A rung chooses one implementation of each: the
+//! arena, what a node stores of its operation, the order of backward, and the derived operations.
 
 use std::cell::Cell;
 
 use bumpalo::Bump;
 use gradus::{BinaryOp, UnaryOp};
 
-use super::engine::Storage;
-use super::number::{Numbers, Shortcuts};
+use super::engine::GraphArena;
+use super::scalar_graph::{DerivedOps, ScalarGraph};
 
-/// A rung: one choice for each part.
-pub trait Rung: Sized + 'static {
-    /// Where nodes lie.
-    type Memory: Memory;
-    /// What a node knows of its origin.
-    type Origin<'g>: Origin<'g, Self>;
-    /// In which order backward visits nodes.
-    type Walk: Walk<Self>;
-    /// What is made in one go.
-    type Shortcuts: for<'g> Shortcuts<'g, Graph<'g, Self>>;
+/// A variant of the graph: one choice for each part.
+pub trait Variant: Sized + 'static {
+    /// Where nodes are allocated.
+    type Arena: StepArena;
+    /// What a node stores of the operation that made it.
+    type GradFn<'g>: GradFn<'g, Self>;
+    /// In which order backward visits the nodes.
+    type Order: BackwardOrder<Self>;
+    /// The operations that are not primitive.
+    type Derived: for<'g> DerivedOps<'g, Graph<'g, Self>>;
 }
 
-/// Where nodes lie.
-pub trait Memory: Default {
-    /// An arena without anything in it.
-    fn empty(&mut self) -> &Bump;
+/// An arena for the nodes of one training step.
+pub trait StepArena: Default {
+    /// Drops the nodes of the last step.
+    fn reset(&mut self) -> &Bump;
 }
 
-/// What a node knows of how it was made.
-pub trait Origin<'g, R: Rung>: 'g {
-    /// A number from outside.
+/// The operation that made a node, with its operands: what PyTorch calls `grad_fn`.
+pub trait GradFn<'g, V: Variant>: 'g {
+    /// That of a leaf.
     fn leaf() -> Self;
-    /// `y = f(x)`.
-    fn unary(f: UnaryOp, x: &'g Node<'g, R>, y: f64) -> Self;
-    /// `y = a ∘ b`.
-    fn binary(op: BinaryOp, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self;
-    /// The `n`-th operand, if there are so many.
-    fn operand(&self, n: usize) -> Option<&'g Node<'g, R>>;
-    /// Adds to the gradients of the operands what the gradient of the result says.
+    /// That of `y = f(x)`.
+    fn unary(f: UnaryOp, x: &'g Node<'g, V>, y: f64) -> Self;
+    /// That of `y = a ∘ b`.
+    fn binary(op: BinaryOp, a: &'g Node<'g, V>, b: &'g Node<'g, V>, y: f64) -> Self;
+    /// The operand with this index, or `None` past the last.
+    fn operand(&self, index: usize) -> Option<&'g Node<'g, V>>;
+    /// The chain rule: given the value of the result and its gradient, adds to the gradients of the operands.
     fn backward(&self, y: f64, grad: f64);
 }
 
-/// In which order backward visits nodes: any in which a node comes after all that were made from it.
-pub trait Walk<R: Rung> {
-    /// What a node carries for it.
-    type Link<'g>: 'g;
+/// An order in which backward may visit the nodes: any that reaches a node only after everything computed from it.
+pub trait BackwardOrder<V: Variant> {
+    /// What each node stores for it.
+    type NodeField<'g>: 'g;
     /// That of a new node.
-    fn link<'g>(graph: &Graph<'g, R>) -> Self::Link<'g>;
-    /// Lets each node that `root` was made from hand its gradient down.
-    fn walk<'g>(graph: &Graph<'g, R>, root: &'g Node<'g, R>);
+    fn node_field<'g>(graph: &Graph<'g, V>) -> Self::NodeField<'g>;
+    /// Calls [`Node::backward`] on every node that `root` depends on.
+    fn visit<'g>(graph: &Graph<'g, V>, root: &'g Node<'g, V>);
 }
 
-/// A number and all that the way back needs of it.
-pub struct Node<'g, R: Rung> {
+/// A value, its gradient, and what backward needs to know about it.
+pub struct Node<'g, V: Variant> {
     pub(super) data: f64,
     pub(super) grad: Cell<f64>,
-    pub(super) origin: R::Origin<'g>,
-    pub(super) link: <R::Walk as Walk<R>>::Link<'g>,
+    pub(super) grad_fn: V::GradFn<'g>,
+    pub(super) order: <V::Order as BackwardOrder<V>>::NodeField<'g>,
 }
 
-impl<'g, R: Rung> Node<'g, R> {
+impl<'g, V: Variant> Node<'g, V> {
     /// Adds to its gradient.
     #[inline]
     pub(super) fn add_grad(&self, term: f64) {
         self.grad.set(self.grad.get() + term);
     }
 
-    /// Hands its gradient down.
+    /// Adds to the gradients of its operands.
     #[inline]
     pub(super) fn backward(&self) {
-        self.origin.backward(self.data, self.grad.get());
+        self.grad_fn.backward(self.data, self.grad.get());
     }
 }
 
-/// All nodes of one calculation.
-pub struct Graph<'g, R: Rung> {
+/// All nodes of one computation.
+pub struct Graph<'g, V: Variant> {
     bump: &'g Bump,
-    pub(super) newest: Cell<Option<&'g Node<'g, R>>>,
-    generation: Cell<u32>,
-    nodes: Cell<usize>,
+    pub(super) newest: Cell<Option<&'g Node<'g, V>>>,
+    /// The number of the last backward pass.
+    pub(super) generation: Cell<u32>,
+    node_count: Cell<usize>,
 }
 
-impl<'g, R: Rung> Graph<'g, R> {
-    /// How many nodes there are.
-    pub(super) fn nodes(&self) -> usize {
-        self.nodes.get()
-    }
-
-    /// The number of the backward pass.
-    pub(super) fn generation(&self) -> u32 {
-        self.generation.get()
-    }
-
+impl<'g, V: Variant> Graph<'g, V> {
     /// A new node.
     #[inline]
-    pub(super) fn node(&self, data: f64, origin: R::Origin<'g>) -> &'g Node<'g, R> {
-        let link = R::Walk::link(self);
-        let node = &*self.bump.alloc(Node { data, grad: Cell::new(0.0), origin, link });
+    pub(super) fn node(&self, data: f64, grad_fn: V::GradFn<'g>) -> &'g Node<'g, V> {
+        let order = V::Order::node_field(self);
+        let node = &*self.bump.alloc(Node { data, grad: Cell::new(0.0), grad_fn, order });
         self.newest.set(Some(node));
-        self.nodes.set(self.nodes.get() + 1);
+        self.node_count.set(self.node_count.get() + 1);
         node
     }
 }
 
-impl<'g, R: Rung> Numbers<'g> for Graph<'g, R> {
-    type Number = &'g Node<'g, R>;
-    type Shortcuts = R::Shortcuts;
+impl<'g, V: Variant> ScalarGraph<'g> for Graph<'g, V> {
+    type Value = &'g Node<'g, V>;
+    type Derived = V::Derived;
 
     #[inline]
-    fn leaf(&'g self, x: f64) -> Self::Number {
-        self.node(x, Origin::leaf())
+    fn leaf(&'g self, x: f64) -> Self::Value {
+        self.node(x, GradFn::leaf())
     }
 
     #[inline]
-    fn value(&'g self, x: Self::Number) -> f64 {
+    fn data(&'g self, x: Self::Value) -> f64 {
         x.data
     }
 
     #[inline]
-    fn unary(&'g self, f: UnaryOp, x: Self::Number) -> Self::Number {
+    fn unary(&'g self, f: UnaryOp, x: Self::Value) -> Self::Value {
         let y = f.eval(x.data);
-        self.node(y, Origin::unary(f, x, y))
+        self.node(y, GradFn::unary(f, x, y))
     }
 
     #[inline]
-    fn binary(&'g self, op: BinaryOp, a: Self::Number, b: Self::Number) -> Self::Number {
+    fn binary(&'g self, op: BinaryOp, a: Self::Value, b: Self::Value) -> Self::Value {
         let y = op.eval(a.data, b.data);
-        self.node(y, Origin::binary(op, a, b, y))
+        self.node(y, GradFn::binary(op, a, b, y))
     }
 
-    fn backward(&'g self, root: Self::Number) {
+    fn backward(&'g self, root: Self::Value) {
         self.generation.set(self.generation.get() + 1);
         root.grad.set(1.0);
-        R::Walk::walk(self, root);
+        V::Order::visit(self, root);
     }
 
-    fn grad(&'g self, x: Self::Number) -> f64 {
+    fn grad(&'g self, x: Self::Value) -> f64 {
         x.grad.get()
     }
 
-    fn list(&'g self, len: usize, mut fill: impl FnMut(usize) -> Self::Number) -> &'g [Self::Number] {
+    fn alloc_slice(&'g self, len: usize, mut fill: impl FnMut(usize) -> Self::Value) -> &'g [Self::Value] {
         self.bump.alloc_slice_fill_with(len, &mut fill)
     }
 
-    fn len(&self) -> usize {
-        self.nodes()
+    fn node_count(&self) -> usize {
+        self.node_count.get()
     }
 }
 
-/// The room of a rung's graphs.
-pub struct Pointers<R: Rung>(R::Memory);
+/// The arena of a variant's graphs.
+pub struct NodeArena<V: Variant>(V::Arena);
 
-impl<R: Rung> Default for Pointers<R> {
+impl<V: Variant> Default for NodeArena<V> {
     fn default() -> Self {
-        Pointers(Default::default())
+        NodeArena(Default::default())
     }
 }
 
-impl<R: Rung> Storage for Pointers<R> {
-    type Graph<'g> = Graph<'g, R>;
+impl<V: Variant> GraphArena for NodeArena<V> {
+    type Graph<'g> = Graph<'g, V>;
 
-    fn graph(&mut self) -> &Graph<'_, R> {
-        let bump = self.0.empty();
-        let (newest, generation, nodes) = Default::default();
-        bump.alloc(Graph { bump, newest, generation, nodes })
+    fn graph(&mut self) -> &Graph<'_, V> {
+        let bump = self.0.reset();
+        let (newest, generation, node_count) = Default::default();
+        bump.alloc(Graph { bump, newest, generation, node_count })
     }
 }

@@ -1,258 +1,250 @@
-//! The ladder: from the graph as everybody writes it first to the fastest engine of the library, one shortcut at a time.
+//! The ladder: from the autograd graph as most people write it first to the fastest engine of the library, one change at a
+//! time.
 //!
-//! Every rung trains the same model, which is the library's, on the same names from the same weights, and its losses are
-//! the same. Begin with `number.rs`, what a rung owes; `graph.rs` is an engine in exchangeable parts, and each further file
-//! exchanges one of them.
+//! Every rung trains the same model, which is the library's, on the same names from the same initial parameters, and gets
+//! the same losses. Start with `scalar_graph.rs`, what a rung has to provide. `graph.rs` is a graph in exchangeable parts,
+//! and each file of the next seven rungs exchanges one of them. `hot_cold.rs` and `blocks/` are graphs of their own.
 
-mod composed;
-mod creation;
+pub mod blocks;
+mod creation_order;
 #[path = "../../../tests/common/default_bodies.rs"] // shared with tests/parity.rs
 mod default_bodies;
-mod direct;
+mod direct_ops;
+mod dot_runs;
 mod engine;
-mod generation;
+mod generation_counter;
 mod graph;
-mod layout;
+mod hot_cold;
+mod intrusive;
+mod matrix;
 mod naive;
 mod nary;
-mod number;
-mod reset;
-mod rows;
-mod runs;
+mod one_arena;
+mod operators;
+mod scalar_graph;
+mod small_node;
 mod sort;
-mod split;
-mod task;
-mod threaded;
+mod unfused;
+mod workload;
 
 use anyhow::Result;
 use gradus::fast::FastEngine;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
 
-use composed::Composed;
-use engine::Ladder;
-use graph::Pointers;
-pub use task::{NamesTask, STEPS, TrainingRun};
+use blocks::BlocksEngine;
+use creation_order::CreationOrder;
+use direct_ops::DirectOps;
+use dot_runs::RunOfDots;
+use engine::GraphEngine;
+use generation_counter::GenerationCounter;
+use graph::NodeArena;
+use hot_cold::HotColdArena;
+use intrusive::Intrusive;
+use naive::Naive;
+use nary::Nary;
+use one_arena::OneArena;
+use small_node::SmallNode;
+use unfused::Unfused;
+pub use workload::{DynTrainer, NamesWorkload, STEPS};
 
-/// One step of the ladder.
+/// One rung of the ladder.
 pub struct Rung {
     /// Its name.
     pub name: &'static str,
-    /// What is other than in the rung before, and why that helps, or why it does not.
+    /// What changed since the rung before, in at most eight words.
+    pub short: &'static str,
+    /// What changed, and why that helps, or why it does not.
     pub change: &'static str,
     /// Names in a step.
     pub batch: usize,
-    /// Whether its numbers have 64 bits.
+    /// Whether it computes in `f64` (or else in `f32`).
     pub double: bool,
     /// The files that it is made of, as [`lines::count`](crate::lines::count) takes them.
-    pub sources: &'static [&'static str],
-    /// The model at its first step.
-    pub start: fn(&NamesTask) -> Result<Box<dyn TrainingRun>>,
+    pub sources: &'static str,
+    /// Makes a trainer before its first step.
+    pub new_trainer: fn(&NamesWorkload) -> Result<Box<dyn DynTrainer>>,
 }
 
-/// A trainer on an engine of its own.
-fn start<E: gradus::Engine + task::Nodes + Default + 'static>(
-    task: &NamesTask,
-) -> Result<Box<dyn TrainingRun>> {
-    Ok(Box::new(task.trainer(task.model(WIDTH)?, E::default())))
+/// A trainer on a default engine of this type.
+fn trainer<E: gradus::Engine + workload::NodeCount + Default + 'static>(
+    workload: &NamesWorkload,
+) -> Result<Box<dyn DynTrainer>> {
+    Ok(Box::new(workload.trainer(workload.model(WIDTH)?, E::default())))
 }
 
-fn start_composed(task: &NamesTask) -> Result<Box<dyn TrainingRun>> {
-    Ok(Box::new(task.trainer(Composed(task.model(WIDTH)?), fast())))
+fn unfused_trainer(workload: &NamesWorkload) -> Result<Box<dyn DynTrainer>> {
+    Ok(Box::new(workload.trainer(Unfused(workload.model(WIDTH)?), fast())))
 }
 
-fn start_fast(task: &NamesTask) -> Result<Box<dyn TrainingRun>> {
-    Ok(Box::new(task.trainer(task.model(WIDTH)?, fast())))
+fn fast_trainer(workload: &NamesWorkload) -> Result<Box<dyn DynTrainer>> {
+    Ok(Box::new(workload.trainer(workload.model(WIDTH)?, fast())))
 }
 
 fn fast() -> FastEngine {
     FastEngine::new(ThreadPool::new(1))
 }
 
-/// The width of microgpt.
+/// The embedding width of microgpt.
 const WIDTH: usize = 16;
 
 /// From the bottom up.
 pub const RUNGS: &[Rung] = &[
     Rung {
         name: "naive graph",
+        short: "nodes point at operands; sort with a `HashSet`",
         change: "nodes in an arena point at their operands; a depth-first sort with a `HashSet` of visited addresses; \
                  `-a` is `a·-1`, `a/b` is `a·b⁻¹`",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "sort", "naive"],
-        start: start::<Ladder<Pointers<naive::Naive>>>,
+        sources: "scalar_graph matrix operators engine graph sort naive",
+        new_trainer: trainer::<GraphEngine<NodeArena<Naive>>>,
     },
     Rung {
         name: "generation counter",
-        change: "each node carries the number of the pass that visited it: no hashing, no set that grows, nothing to wipe",
+        short: "a visited mark in each node, no set",
+        change: "each node stores the number of the pass that visited it: no hashing, no set that grows, nothing to clear",
         batch: 1,
         double: true,
-        sources: &[
-            "number",
-            "rows",
-            "engine",
-            "graph",
-            "sort",
-            "naive#memory",
-            "naive#origin",
-            "naive#shortcuts",
-            "generation",
-        ],
-        start: start::<Ladder<Pointers<generation::Generation>>>,
+        sources: "scalar_graph matrix operators engine graph sort naive#arena naive#slopes naive#derived \
+                  generation_counter",
+        new_trainer: trainer::<GraphEngine<NodeArena<GenerationCounter>>>,
     },
     Rung {
         name: "direct neg, sub, div",
-        change: "one node for what took two or three. Gains little here: nearly all nodes are products and sums",
+        short: "one node instead of two or three",
+        change: "one node instead of two or three. Gains little here: nearly all nodes are products and sums",
         batch: 1,
         double: true,
-        sources: &[
-            "number",
-            "rows",
-            "engine",
-            "graph",
-            "sort",
-            "naive#memory",
-            "naive#origin",
-            "generation",
-            "direct",
-        ],
-        start: start::<Ladder<Pointers<direct::Direct>>>,
+        sources: "scalar_graph matrix operators engine graph sort naive#arena naive#slopes \
+                  generation_counter direct_ops",
+        new_trainer: trainer::<GraphEngine<NodeArena<DirectOps>>>,
     },
     Rung {
         name: "one arena",
-        change: "reset between steps instead of given back and asked for again. Gains little: the allocator had kept it at hand",
+        short: "reset between steps, not freed and allocated again",
+        change: "reset between steps, not freed and allocated again. Gains little: the allocator kept the memory at hand",
         batch: 1,
         double: true,
-        sources: &[
-            "number",
-            "rows",
-            "engine",
-            "graph",
-            "sort",
-            "naive#origin",
-            "generation",
-            "direct",
-            "reset",
-        ],
-        start: start::<Ladder<Pointers<reset::Reset>>>,
+        sources: "scalar_graph matrix operators engine graph sort naive#slopes generation_counter \
+                  direct_ops one_arena",
+        new_trainer: trainer::<GraphEngine<NodeArena<OneArena>>>,
     },
     Rung {
         name: "no lists in backward",
-        change: "the path and the order are threads through the nodes: nothing grows or is moved, and less is written",
+        short: "the sort links the nodes: no vectors",
+        change: "the sort's stack and result are linked lists through the nodes: no vector grows or is copied, and less is \
+                 written",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "naive#origin", "direct", "reset", "threaded"],
-        start: start::<Ladder<Pointers<threaded::Threaded>>>,
+        sources: "scalar_graph matrix operators engine graph naive#slopes direct_ops one_arena intrusive",
+        new_trainer: trainer::<GraphEngine<NodeArena<Intrusive>>>,
     },
     Rung {
         name: "smaller node",
-        change: "an operation instead of two slopes: 56 bytes, not 64. To find the slopes again takes instructions, but no \
-                 longer than memory was waited for",
+        short: "stores the operation, not its slopes",
+        change: "the operation instead of two slopes: 56 bytes, not 64. Computing the slopes takes instructions, but less \
+                 time than waiting for memory did",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout"],
-        start: start::<Ladder<Pointers<layout::Layout>>>,
+        sources: "scalar_graph matrix operators engine graph direct_ops one_arena intrusive small_node",
+        new_trainer: trainer::<GraphEngine<NodeArena<SmallNode>>>,
     },
     Rung {
         name: "n-ary sum and dot",
-        change: "a dot product is one node and no chain of products and sums: 7.5 times fewer nodes, and no partial \
-                 sums to store and read again",
+        short: "a whole dot product is one node",
+        change: "a dot product is one node, not a chain of products and sums: 7.5 times fewer nodes, and no partial sums \
+                 to store and read again",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "direct", "reset", "threaded", "layout", "nary"],
-        start: start::<Ladder<Pointers<nary::Nary>>>,
+        sources: "scalar_graph matrix operators engine graph direct_ops one_arena intrusive small_node nary",
+        new_trainer: trainer::<GraphEngine<NodeArena<Nary>>>,
     },
     Rung {
         name: "creation order",
-        change: "no sort: an operand is older than its result, so the order of creation, backward, will do; and what \
-                 has no gradient hands none down",
+        short: "no sort: operands are older than results",
+        change: "no sort: operands are older than their result, so creation order in reverse will do; and nodes without a \
+                 gradient are skipped",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "graph", "direct", "reset", "layout", "nary", "creation"],
-        start: start::<Ladder<Pointers<creation::Creation>>>,
+        sources: "scalar_graph matrix operators engine graph direct_ops one_arena small_node nary \
+                  creation_order",
+        new_trainer: trainer::<GraphEngine<NodeArena<CreationOrder>>>,
     },
     Rung {
         name: "hot and cold apart",
-        change: "value and gradient, which every use touches, in 16 bytes, and the origin, read once, elsewhere: \
-                 four times as many numbers in the first cache",
+        short: "value and gradient in 16 bytes, operations elsewhere",
+        change: "value and gradient, which every use touches, in 16 bytes, and the operation, read once, elsewhere: four \
+                 times as many values in the first cache",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "direct", "nary#shortcuts", "split"],
-        start: start::<Ladder<split::Split>>,
+        sources: "scalar_graph matrix operators engine direct_ops nary#derived hot_cold",
+        new_trainer: trainer::<GraphEngine<HotColdArena>>,
     },
     Rung {
         name: "runs of dots",
-        change: "dot products of one row hand down together, its gradient written once. Gains nothing yet: numbers that \
-                 are found by pointers do not go into vector registers",
+        short: "one backward for a row's dot products",
+        change: "dot products of one row share a backward, which writes the row's gradient once. Gains nothing yet: values \
+                 found by pointers do not go into vector registers",
         batch: 1,
         double: true,
-        sources: &["number", "rows", "engine", "direct", "nary#shortcuts", "split", "runs"],
-        start: start::<Ladder<split::Split<runs::Together>>>,
+        sources: "scalar_graph matrix operators engine direct_ops nary#derived hot_cold dot_runs",
+        new_trainer: trainer::<GraphEngine<HotColdArena<RunOfDots>>>,
     },
     Rung {
         name: "side by side: `scalar`",
-        change: "numbers of a matrix lie in one block, values here and gradients there, and share the note of how \
-                 they were made: no pointers to follow, and dot products and their runs go through vector registers",
+        short: "numbers side by side; dots name two spans",
+        change: "every number is a node, and numbers lie side by side in the order they were made: a dot product names two \
+                 spans instead of many pointers, and goes through vector registers",
         batch: 1,
         double: true,
-        sources: &[
-            "/src/scalar/value.rs",
-            "/src/scalar/made.rs",
-            "/src/scalar/view.rs",
-            "/src/scalar/backward.rs",
-            "/src/scalar/matrix.rs",
-            "/src/scalar/engine.rs",
-        ],
-        start: start::<ScalarEngine>,
+        sources: "/src/scalar/value.rs /src/scalar/arena.rs /src/scalar/matrix.rs /src/scalar/engine.rs",
+        new_trainer: trainer::<ScalarEngine>,
+    },
+    Rung {
+        name: "blocks",
+        short: "a matrix shares one operation and one mark",
+        change: "numbers made together share one record of their operation and one visited mark: one decision a matrix, \
+                 not one a number, and the dot products of a row keep its gradient in registers",
+        batch: 1,
+        double: true,
+        sources: "operators blocks/",
+        new_trainer: trainer::<BlocksEngine>,
     },
     Rung {
         name: "whole matrices",
-        change: "a node is a matrix, in `f32`, and whatever is no product is still put together from small \
-                 operations. Loses here: a matrix of a few dozen numbers costs more to look after than to compute",
+        short: "a node is a matrix, in `f32`",
+        change: "a node is a matrix, in `f32`, and everything but products is still composed of small operations. Loses \
+                 here: a matrix of a few dozen numbers costs more to manage than to compute",
         batch: 1,
         double: false,
         sources: MATRICES,
-        start: start_composed,
+        new_trainer: unfused_trainer,
     },
     Rung {
         name: "fused: `fast`",
-        change: "attention, normalisation and loss are one node each, with kernels for small matrices that keep a row \
-                 in registers: 12.6 times fewer nodes, and little to store and read again",
+        short: "attention, normalisation and loss are one node each",
+        change: "attention, normalisation and loss are one node each, with kernels for small matrices that keep a row in \
+                 registers: 12.6 times fewer nodes, and little to store and read again",
         batch: 1,
         double: false,
-        sources: &["/src/fast/", "/src/gemm/"],
-        start: start_fast,
+        sources: "/src/fast/ /src/gemm/",
+        new_trainer: fast_trainer,
     },
     Rung {
         name: "16 names a step",
+        short: "packed names share one step",
         change: "packed names share one pass through the tape and one step of Adam, and matrices become tall enough to \
                  keep the vector units busy",
         batch: 16,
         double: false,
-        sources: &["/src/fast/", "/src/gemm/"],
-        start: start_fast,
+        sources: "/src/fast/ /src/gemm/",
+        new_trainer: fast_trainer,
     },
 ];
 
 /// The fast engine without its fused operations.
-const MATRICES: &[&str] = &[
-    "/src/fast/engine.rs",
-    "/src/fast/tape.rs",
-    "/src/fast/matrix.rs",
-    "/src/fast/ops/mod.rs",
-    "/src/fast/ops/unary.rs",
-    "/src/fast/ops/binary.rs",
-    "/src/fast/ops/matmul.rs",
-    "/src/fast/ops/matmul_t.rs",
-    "/src/fast/ops/row_sum.rs",
-    "/src/fast/ops/gather_rows.rs",
-    "/src/fast/ops/pick.rs",
-    "/src/fast/ops/slice_cols.rs",
-    "/src/fast/ops/slice_rows.rs",
-    "/src/fast/ops/concat_cols.rs",
-    "/src/fast/ops/concat_rows.rs",
-    "/src/fast/backward.rs",
-    "/src/fast/simd.rs",
-    "/src/gemm/",
-];
+const MATRICES: &str = "/src/fast/engine.rs /src/fast/tape.rs /src/fast/matrix.rs /src/fast/backward.rs /src/fast/simd.rs \
+                        /src/gemm/ /src/fast/ops/binary.rs /src/fast/ops/concat_cols.rs /src/fast/ops/concat_rows.rs \
+                        /src/fast/ops/gather_rows.rs /src/fast/ops/matmul.rs /src/fast/ops/matmul_t.rs /src/fast/ops/pick.rs \
+                        /src/fast/ops/row_sum.rs /src/fast/ops/slice_cols.rs /src/fast/ops/slice_rows.rs /src/fast/ops/unary.rs";

@@ -1,61 +1,62 @@
-//! (0) The graph as everybody writes it first, in an arena: nodes point at what they were made from and keep the slopes.
+//! (0) The graph as most people write it first: nodes point at their operands and store the slopes. It has an arena from
+//! the start, because in Rust that is the easiest way to write a graph.
 
 use std::collections::HashSet;
 
 use bumpalo::Bump;
 use gradus::{BinaryOp, UnaryOp};
 
-use super::graph::{Graph, Memory, Node, Origin, Rung};
-use super::number::Shortcuts;
-use super::sort::{Sorted, Visited};
+use super::graph::{GradFn, Graph, Node, StepArena, Variant};
+use super::scalar_graph::DerivedOps;
+use super::sort::{TopologicalSort, Visited};
 
 /// The rung.
 pub struct Naive;
 
-impl Rung for Naive {
-    type Memory = Fresh;
-    type Origin<'g> = Slopes<'g, Self>;
-    type Walk = Sorted<Addresses>;
-    type Shortcuts = Primitives;
+impl Variant for Naive {
+    type Arena = FreshArena;
+    type GradFn<'g> = Slopes<'g, Self>;
+    type Order = TopologicalSort<AddressSet>;
+    type Derived = FromPrimitives;
 }
 
-// ANCHOR: memory
+// ANCHOR: arena
 /// A new arena for each step.
 #[derive(Default)]
-pub struct Fresh(Bump);
+pub struct FreshArena(Bump);
 
-impl Memory for Fresh {
-    fn empty(&mut self) -> &Bump {
+impl StepArena for FreshArena {
+    fn reset(&mut self) -> &Bump {
         self.0 = Bump::new();
         &self.0
     }
 }
-// ANCHOR_END: memory
+// ANCHOR_END: arena
 
-// ANCHOR: origin
-/// Up to two operands, and the slope toward each.
-pub struct Slopes<'g, R: Rung>([Option<(&'g Node<'g, R>, f64)>; 2]);
+// ANCHOR: slopes
+/// Up to two operands, and the slope toward each, computed during forward.
+pub struct Slopes<'g, V: Variant>([Option<(&'g Node<'g, V>, f64)>; 2]);
 
-impl<'g, R: Rung> Origin<'g, R> for Slopes<'g, R> {
+impl<'g, V: Variant> GradFn<'g, V> for Slopes<'g, V> {
     #[inline]
     fn leaf() -> Self {
         Slopes([None, None])
     }
 
     #[inline]
-    fn unary(f: UnaryOp, x: &'g Node<'g, R>, y: f64) -> Self {
+    fn unary(f: UnaryOp, x: &'g Node<'g, V>, y: f64) -> Self {
         Slopes([Some((x, f.slope(x.data, y))), None])
     }
 
     #[inline]
-    fn binary(op: BinaryOp, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self {
-        let (to_a, to_b) = op.slopes(a.data, b.data, y);
-        Slopes([Some((a, to_a)), Some((b, to_b))])
+    fn binary(op: BinaryOp, a: &'g Node<'g, V>, b: &'g Node<'g, V>, y: f64) -> Self {
+        let (a_slope, b_slope) = op.slopes(a.data, b.data, y);
+        Slopes([Some((a, a_slope)), Some((b, b_slope))])
     }
 
     #[inline]
-    fn operand(&self, n: usize) -> Option<&'g Node<'g, R>> {
-        self.0.get(n)?.map(|(operand, _)| operand)
+    fn operand(&self, index: usize) -> Option<&'g Node<'g, V>> {
+        self.0.get(index)?.map(|(operand, _)| operand)
     }
 
     #[inline]
@@ -65,25 +66,25 @@ impl<'g, R: Rung> Origin<'g, R> for Slopes<'g, R> {
         }
     }
 }
-// ANCHOR_END: origin
+// ANCHOR_END: slopes
 
 // ANCHOR: visited
-/// The addresses of all visited nodes.
-pub struct Addresses;
+/// A set with the addresses of all visited nodes.
+pub struct AddressSet;
 
-impl Visited for Addresses {
+impl Visited for AddressSet {
     type Mark = ();
     type Set = HashSet<*const ()>;
 
-    fn is_new(set: &mut Self::Set, address: *const (), _: &(), _: u32) -> bool {
+    fn is_first_visit(set: &mut Self::Set, address: *const (), _: &(), _: u32) -> bool {
         set.insert(address)
     }
 }
 // ANCHOR_END: visited
 
-// ANCHOR: shortcuts
-/// None: everything is made of primitives.
-pub struct Primitives;
+// ANCHOR: derived
+/// Everything is made from primitives.
+pub struct FromPrimitives;
 
-impl<'g, R: Rung> Shortcuts<'g, Graph<'g, R>> for Primitives {}
-// ANCHOR_END: shortcuts
+impl<'g, V: Variant> DerivedOps<'g, Graph<'g, V>> for FromPrimitives {}
+// ANCHOR_END: derived

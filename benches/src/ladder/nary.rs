@@ -2,59 +2,59 @@
 
 use gradus::{BinaryOp, UnaryOp};
 
-use super::direct::OneNode;
-use super::graph::{Graph, Node, Origin, Rung};
-use super::layout::{Layout, Operation};
-use super::number::{Numbers, Shortcuts};
+use super::direct_ops::OneNode;
+use super::graph::{GradFn, Graph, Node, Variant};
+use super::scalar_graph::{DerivedOps, ScalarGraph};
+use super::small_node::{Op, SmallNode};
 
 /// The rung.
 pub struct Nary;
 
-impl Rung for Nary {
-    type Memory = <Layout as Rung>::Memory;
-    type Origin<'g> = Long<'g, Self>;
-    type Walk = <Layout as Rung>::Walk;
-    type Shortcuts = Short;
+impl Variant for Nary {
+    type Arena = <SmallNode as Variant>::Arena;
+    type GradFn<'g> = NaryOp<'g, Self>;
+    type Order = <SmallNode as Variant>::Order;
+    type Derived = NaryNode;
 }
 
-/// An operation of one or two operands, or one of as many as there are in lists.
-pub enum Long<'g, R: Rung> {
-    Few(Operation<'g, R>),
-    Sum(&'g [&'g Node<'g, R>]),
-    Dot(&'g [&'g Node<'g, R>], &'g [&'g Node<'g, R>]),
+/// An operation on one or two operands, or on slices of any length.
+pub enum NaryOp<'g, V: Variant> {
+    Simple(Op<'g, V>),
+    Sum(&'g [&'g Node<'g, V>]),
+    Dot(&'g [&'g Node<'g, V>], &'g [&'g Node<'g, V>]),
 }
 
-impl<'g, R: Rung> Origin<'g, R> for Long<'g, R> {
+impl<'g, V: Variant> GradFn<'g, V> for NaryOp<'g, V> {
     #[inline]
     fn leaf() -> Self {
-        Long::Few(Operation::leaf())
+        NaryOp::Simple(Op::leaf())
     }
 
     #[inline]
-    fn unary(f: UnaryOp, x: &'g Node<'g, R>, y: f64) -> Self {
-        Long::Few(Operation::unary(f, x, y))
+    fn unary(f: UnaryOp, x: &'g Node<'g, V>, y: f64) -> Self {
+        NaryOp::Simple(Op::unary(f, x, y))
     }
 
     #[inline]
-    fn binary(op: BinaryOp, a: &'g Node<'g, R>, b: &'g Node<'g, R>, y: f64) -> Self {
-        Long::Few(Operation::binary(op, a, b, y))
+    fn binary(op: BinaryOp, a: &'g Node<'g, V>, b: &'g Node<'g, V>, y: f64) -> Self {
+        NaryOp::Simple(Op::binary(op, a, b, y))
     }
 
     #[inline]
-    fn operand(&self, n: usize) -> Option<&'g Node<'g, R>> {
+    fn operand(&self, index: usize) -> Option<&'g Node<'g, V>> {
         match self {
-            Long::Few(operation) => operation.operand(n),
-            Long::Sum(terms) => terms.get(n).copied(),
-            Long::Dot(a, b) => a.get(n).or_else(|| b.get(n - a.len())).copied(),
+            NaryOp::Simple(op) => op.operand(index),
+            NaryOp::Sum(terms) => terms.get(index).copied(),
+            NaryOp::Dot(a, b) => a.get(index).or_else(|| b.get(index - a.len())).copied(),
         }
     }
 
     #[inline]
     fn backward(&self, y: f64, grad: f64) {
         match self {
-            Long::Few(operation) => operation.backward(y, grad),
-            Long::Sum(terms) => terms.iter().for_each(|x| x.add_grad(grad)),
-            Long::Dot(a, b) => {
+            NaryOp::Simple(op) => op.backward(y, grad),
+            NaryOp::Sum(terms) => terms.iter().for_each(|x| x.add_grad(grad)),
+            NaryOp::Dot(a, b) => {
                 for (a, b) in a.iter().zip(*b) {
                     a.add_grad(grad * b.data);
                     b.add_grad(grad * a.data);
@@ -64,55 +64,55 @@ impl<'g, R: Rung> Origin<'g, R> for Long<'g, R> {
     }
 }
 
-// ANCHOR: shortcuts
-/// A graph that has sums and dot products of any length.
-pub trait AnyLength<'g>: Numbers<'g> {
-    /// `x₀ + x₁ + …`.
-    fn sum(&'g self, terms: &'g [Self::Number]) -> Self::Number;
-    /// `a₀·b₀ + a₁·b₁ + …`.
-    fn dot(&'g self, a: &'g [Self::Number], b: &'g [Self::Number]) -> Self::Number;
+// ANCHOR: derived
+/// A graph with sums and dot products of any length.
+pub trait NaryGraph<'g>: ScalarGraph<'g> {
+    /// `x₀ + x₁ + …` as one node.
+    fn sum(&'g self, terms: &'g [Self::Value]) -> Self::Value;
+    /// `a₀·b₀ + a₁·b₁ + …` as one node.
+    fn dot(&'g self, a: &'g [Self::Value], b: &'g [Self::Value]) -> Self::Value;
 }
 
-/// As before, and sums and dot products.
-pub struct Short;
+/// Sums and dot products as one node, too.
+pub struct NaryNode;
 
-impl<'g, G: AnyLength<'g>> Shortcuts<'g, G> for Short {
-    fn scale(g: &'g G, x: G::Number, c: f64) -> G::Number {
+impl<'g, G: NaryGraph<'g>> DerivedOps<'g, G> for NaryNode {
+    fn scale(g: &'g G, x: G::Value, c: f64) -> G::Value {
         OneNode::scale(g, x, c)
     }
 
-    fn shift(g: &'g G, x: G::Number, c: f64) -> G::Number {
+    fn shift(g: &'g G, x: G::Value, c: f64) -> G::Value {
         OneNode::shift(g, x, c)
     }
 
-    fn neg(g: &'g G, x: G::Number) -> G::Number {
+    fn neg(g: &'g G, x: G::Value) -> G::Value {
         OneNode::neg(g, x)
     }
 
-    fn sub(g: &'g G, a: G::Number, b: G::Number) -> G::Number {
+    fn sub(g: &'g G, a: G::Value, b: G::Value) -> G::Value {
         OneNode::sub(g, a, b)
     }
 
-    fn div(g: &'g G, a: G::Number, b: G::Number) -> G::Number {
+    fn div(g: &'g G, a: G::Value, b: G::Value) -> G::Value {
         OneNode::div(g, a, b)
     }
 
-    fn sum(g: &'g G, terms: &'g [G::Number]) -> G::Number {
+    fn sum(g: &'g G, terms: &'g [G::Value]) -> G::Value {
         g.sum(terms)
     }
 
-    fn dot(g: &'g G, a: &'g [G::Number], b: &'g [G::Number]) -> G::Number {
+    fn dot(g: &'g G, a: &'g [G::Value], b: &'g [G::Value]) -> G::Value {
         g.dot(a, b)
     }
 }
-// ANCHOR_END: shortcuts
+// ANCHOR_END: derived
 
-impl<'g, R: Rung<Origin<'g> = Long<'g, R>>> AnyLength<'g> for Graph<'g, R> {
-    fn sum(&'g self, terms: &'g [&'g Node<'g, R>]) -> &'g Node<'g, R> {
-        self.node(terms.iter().map(|x| x.data).sum(), Long::Sum(terms))
+impl<'g, V: Variant<GradFn<'g> = NaryOp<'g, V>>> NaryGraph<'g> for Graph<'g, V> {
+    fn sum(&'g self, terms: &'g [&'g Node<'g, V>]) -> &'g Node<'g, V> {
+        self.node(terms.iter().map(|x| x.data).sum(), NaryOp::Sum(terms))
     }
 
-    fn dot(&'g self, a: &'g [&'g Node<'g, R>], b: &'g [&'g Node<'g, R>]) -> &'g Node<'g, R> {
-        self.node(a.iter().zip(b).map(|(a, b)| a.data * b.data).sum(), Long::Dot(a, b))
+    fn dot(&'g self, a: &'g [&'g Node<'g, V>], b: &'g [&'g Node<'g, V>]) -> &'g Node<'g, V> {
+        self.node(a.iter().zip(b).map(|(a, b)| a.data * b.data).sum(), NaryOp::Dot(a, b))
     }
 }

@@ -1,50 +1,50 @@
-//! Backward in topological order, which a depth-first search finds, as everybody writes it first.
+//! Backward in topological order, found by a depth-first search: what most people write first.
 
 use std::marker::PhantomData;
 
-use super::graph::{Graph, Node, Origin, Rung, Walk};
+use super::graph::{BackwardOrder, GradFn, Graph, Node, Variant};
 
-/// A sort with a way to know which nodes were visited.
-pub struct Sorted<V>(PhantomData<V>);
+/// A sort, with a way to tell which nodes have been visited.
+pub struct TopologicalSort<S>(PhantomData<S>);
 
-/// How the search knows which nodes it has visited.
+/// How the search tells which nodes it has visited.
 pub trait Visited: 'static {
-    /// What a node carries for it.
+    /// What each node stores for it.
     type Mark: Default + 'static;
-    /// What is kept elsewhere.
+    /// What is stored elsewhere.
     type Set: Default;
-    /// Whether the node with this address and mark is new, which from now on it is not.
-    fn is_new(set: &mut Self::Set, address: *const (), mark: &Self::Mark, generation: u32) -> bool;
+    /// Marks a node as visited. Returns whether this pass visits it for the first time.
+    fn is_first_visit(set: &mut Self::Set, address: *const (), mark: &Self::Mark, generation: u32) -> bool;
 }
 
-impl<R: Rung<Walk = Self>, V: Visited> Walk<R> for Sorted<V> {
-    type Link<'g> = V::Mark;
+impl<V: Variant<Order = Self>, S: Visited> BackwardOrder<V> for TopologicalSort<S> {
+    type NodeField<'g> = S::Mark;
 
-    fn link<'g>(_: &Graph<'g, R>) -> V::Mark {
-        V::Mark::default()
+    fn node_field<'g>(_: &Graph<'g, V>) -> S::Mark {
+        S::Mark::default()
     }
 
     // ANCHOR: sort
-    fn walk<'g>(graph: &Graph<'g, R>, root: &'g Node<'g, R>) {
-        let mut set = V::Set::default();
-        let mut is_new = |node: &Node<'g, R>| {
-            V::is_new(&mut set, (&raw const *node).cast(), &node.link, graph.generation())
+    fn visit<'g>(graph: &Graph<'g, V>, root: &'g Node<'g, V>) {
+        let mut set = S::Set::default();
+        let mut is_first_visit = |node: &Node<'g, V>| {
+            S::is_first_visit(&mut set, (&raw const *node).cast(), &node.order, graph.generation.get())
         };
-        is_new(root);
-        let mut order = Vec::new();
-        let mut path = vec![(root, 0)];
-        while let Some((node, n)) = path.pop() {
-            match node.origin.operand(n) {
+        is_first_visit(root);
+        let mut sorted = Vec::new();
+        let mut stack = vec![(root, 0)];
+        while let Some((node, index)) = stack.pop() {
+            match node.grad_fn.operand(index) {
                 Some(operand) => {
-                    path.push((node, n + 1));
-                    if is_new(operand) {
-                        path.push((operand, 0));
+                    stack.push((node, index + 1));
+                    if is_first_visit(operand) {
+                        stack.push((operand, 0));
                     }
                 }
-                None => order.push(node), // all that it was made from is in the list already
+                None => sorted.push(node), // all its operands are in the list already
             }
         }
-        while let Some(node) = order.pop() {
+        while let Some(node) = sorted.pop() {
             node.backward();
         }
     }

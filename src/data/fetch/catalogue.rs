@@ -1,61 +1,61 @@
-//! What there is: the data sets, their hashes and licences, and what of them is here already.
+//! The catalogue: the data sets, their hashes and licences, and which files of them are already here.
 
 use std::path::Path;
 
-use super::{FetchError, beside, hash_file, last, length};
+use super::{FetchError, file_length, file_name, hash_file, with_suffix};
 
-/// One data set: what it is, under which terms, and the files it leaves in a folder.
+/// One data set: what it is, its licence, and its files.
 #[derive(Clone, Copy, Debug)]
 pub struct Dataset<'a> {
-    /// What the command line calls it.
+    /// Its name on the command line.
     pub name: &'a str,
-    /// One line on what is in it.
+    /// Its content, in one line.
     pub description: &'a str,
     /// The licence its publisher states.
     pub licence: &'a str,
-    /// What to know before relying on the hash, or nothing.
+    /// What to know about its licence or hash; may be empty.
     pub note: &'a str,
-    /// The files, or none when the data set is the project's own and ships with its source.
+    /// Its files. There are none if the data set is the project's own and comes with its source.
     pub files: &'a [DataFile<'a>],
 }
 
-/// One file of a data set, as it lies in the folder when everything went well.
+/// One file of a data set, as it is in the folder after a successful download.
 #[derive(Clone, Copy, Debug)]
 pub struct DataFile<'a> {
-    /// Where it lies below the data folder, with forward slashes.
+    /// Its path below the data folder, with forward slashes.
     pub path: &'a str,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its sha256 in lower-case hexadecimal digits.
+    /// Its sha256, in lower-case hexadecimal digits.
     pub sha256: &'a str,
     /// Where it comes from.
     pub origin: Origin<'a>,
 }
 
-/// Where a file comes from, and how what is downloaded becomes the file.
+/// Where a file comes from, and how it is made of the download.
 #[derive(Clone, Copy, Debug)]
 pub enum Origin<'a> {
-    /// The address serves the very file.
+    /// The file itself is at this URL.
     Url(&'a str),
-    /// The file is one member of a zip archive.
+    /// The file is a member of a zip archive.
     Zip(Member<'a>),
-    /// The members, in order, are DailyDialog's text: see [`daily_dialog_lines`](super::daily_dialog_lines).
+    /// The file is made of these members in this order, by [`daily_dialog_lines`](super::daily_dialog_lines).
     DailyDialog(&'a [Member<'a>]),
 }
 
-/// A file inside a zip archive. The archive's own hash need not be known: the member is checked.
+/// A file in a zip archive. The hash of the archive does not matter: that of the member is checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// The address of the archive.
+    /// The URL of the archive.
     pub url: &'a str,
-    /// The member's file name; the folders before it in the archive do not matter.
+    /// The file name of the member, without the folders before it in the archive.
     pub name: &'a str,
     /// The sha256 of the unpacked member.
     pub sha256: &'a str,
 }
 
 impl<'a> Origin<'a> {
-    /// The members of archives that make the file, if any.
+    /// The archive members that the file is made of, if any.
     pub(super) fn members(&self) -> &[Member<'a>] {
         match self {
             Origin::Url(_) => &[],
@@ -73,7 +73,7 @@ const fn member<'a>(url: &'a str, name: &'a str, sha256: &'a str) -> Member<'a> 
     Member { url, name, sha256 }
 }
 
-/// Every data set the examples use.
+/// All data sets that the examples use.
 #[rustfmt::skip]
 pub static CATALOGUE: &[Dataset<'static>] = &[
     Dataset {
@@ -118,7 +118,7 @@ pub static CATALOGUE: &[Dataset<'static>] = &[
         name: "dolly",
         description: "15,014 instructions and answers, written by people",
         licence: "CC BY-SA 3.0",
-        note: "the catalogue knows the hash of one revision; the publisher has put a newer one at the same address",
+        note: "the hash is that of one revision; the publisher has put a newer one at the same URL",
         files: &[file("databricks-dolly-15k.jsonl", 13_216_570, "e442d96b320010510c67a6cc0a86ea988a2a6f71c7570d1afbdf4fa631896e58",
             Origin::Url("https://huggingface.co/datasets/databricks/databricks-dolly-15k/resolve/main/databricks-dolly-15k.jsonl"))],
     },
@@ -126,7 +126,7 @@ pub static CATALOGUE: &[Dataset<'static>] = &[
         name: "alpaca",
         description: "52,002 instructions and answers, written by a model",
         licence: "CC BY-NC 4.0",
-        note: "the hash is that of the publisher's file; a lightly cleaned copy of 22,767,558 bytes is in circulation too",
+        note: "the hash is that of the publisher's file; there is also a lightly cleaned copy of 22,767,558 bytes",
         files: &[file("alpaca_data_en.json", 22_773_992, "2eddafc6b977608d778aaab8dfc7e50e547b3af9826dfb9e909d9fc362e4a419",
             Origin::Url("https://raw.githubusercontent.com/tatsu-lab/stanford_alpaca/main/alpaca_data.json"))],
     },
@@ -142,7 +142,7 @@ pub static CATALOGUE: &[Dataset<'static>] = &[
         name: "fra-eng",
         description: "142,787 English sentences and their French, short to long",
         licence: "CC BY 2.0",
-        note: "the hash is that of the edition of 2017-09-29; the site renews the archive, and newer ones have a third column",
+        note: "the hash is that of the edition of 2017-09-29; the site updates the archive, and newer editions have a third column",
         files: &[file("fra-eng/fra.txt", 10_009_515, "2546838ae46e0eac4c02ab7032ea0a02a006074a5340077a36a9444f41e02888",
             Origin::Zip(member("http://www.manythings.org/anki/fra-eng.zip",
                 "fra.txt", "2546838ae46e0eac4c02ab7032ea0a02a006074a5340077a36a9444f41e02888")))],
@@ -161,12 +161,12 @@ pub static CATALOGUE: &[Dataset<'static>] = &[
     },
 ];
 
-/// What lies in a folder under the name of a file of the catalogue.
+/// What there is in a folder of a file in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Nothing.
     Absent,
-    /// So many bytes of an unfinished download.
+    /// This many bytes of an unfinished download.
     Partial(u64),
     /// The file.
     Present,
@@ -174,22 +174,22 @@ pub enum State {
     Changed {
         /// Its length.
         bytes: u64,
-        /// Its hash, where it was computed.
+        /// Its hash, if it was computed.
         sha256: Option<String>,
     },
 }
 
-/// The data set of that name, or an error that knows the nearest name.
+/// The data set of this name. The error suggests the nearest name.
 pub fn find(name: &str) -> Result<&'static Dataset<'static>, FetchError> {
     CATALOGUE.iter().find(|d| d.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        let near = CATALOGUE.iter().map(|d| (distance(name, d.name), d.name)).min();
-        let nearest = near.filter(|&(steps, n)| steps <= n.len() / 3 + 1).map(|(_, n)| n);
+        let nearest = CATALOGUE.iter().map(|d| (edit_distance(name, d.name), d.name)).min();
+        let nearest = nearest.filter(|&(edits, n)| edits <= n.len() / 3 + 1).map(|(_, n)| n);
         FetchError::UnknownName { name: name.to_owned(), nearest }
     })
 }
 
-/// Levenshtein's distance: the fewest letters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
+/// The Levenshtein distance: how many letters must be inserted, deleted or replaced, at least.
+fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.to_lowercase().chars().enumerate() {
@@ -204,24 +204,24 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 impl DataFile<'_> {
-    /// What lies in `dir`, judged by length alone: quick, for a table.
+    /// What there is in `dir`, by length alone: fast, for a table.
     pub fn state(&self, dir: &Path) -> Result<State, FetchError> {
         let path = dir.join(self.path);
-        if let Some(bytes) = length(&path)? {
+        if let Some(bytes) = file_length(&path)? {
             let changed = State::Changed { bytes, sha256: None };
             return Ok(if bytes == self.bytes { State::Present } else { changed });
         }
-        let mut parts = vec![beside(&path, "part")];
-        for archive in self.origin.members().iter().map(|m| beside(&path, last(m.url))) {
-            parts.push(beside(&archive, "part"));
+        let mut parts = vec![with_suffix(&path, "part")];
+        for archive in self.origin.members().iter().map(|m| with_suffix(&path, file_name(m.url))) {
+            parts.push(with_suffix(&archive, "part"));
             parts.push(archive);
         }
-        let lengths = parts.iter().map(|p| length(p)).collect::<Result<Vec<_>, _>>()?;
+        let lengths = parts.iter().map(|p| file_length(p)).collect::<Result<Vec<_>, _>>()?;
         let bytes = lengths.into_iter().flatten().sum();
         Ok(if bytes == 0 { State::Absent } else { State::Partial(bytes) })
     }
 
-    /// What lies in `dir`, judged by its sha256.
+    /// What there is in `dir`, by sha256.
     pub fn check(&self, dir: &Path) -> Result<State, FetchError> {
         let state = self.state(dir)?;
         let (State::Present | State::Changed { .. }) = state else { return Ok(state) };

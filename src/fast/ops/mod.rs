@@ -41,9 +41,10 @@ pub use unary::Unary;
 /// How a node was made: the operation, its operands' places on the tape, and what else backward must know.
 #[derive(Clone, Copy, Debug)]
 pub enum Op {
-    /// A matrix of weights, at this place of the flat buffer.
-    Weight {
+    /// A parameter: a matrix in the flat buffer. `grad` is where its gradient begins, if it is trainable.
+    Param {
         offset: usize,
+        grad: Option<usize>,
     },
     /// Given numbers, without a gradient.
     Constant,

@@ -1,0 +1,168 @@
+//! Values of options with their limits, and the groups of options that several programs have.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use gradus::Engine;
+use gradus::generate::{Sampler, Sampling, Stop, generate};
+use gradus::model::{DecoderConfig, Model};
+use gradus::random::Random;
+use gradus::tokenizer::{CharTokenizer, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+use crate::Usage;
+
+/// A whole number with limits: `value_parser = whole(1..=4096)`.
+pub fn whole(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| match text.parse() {
+        Ok(n) if range.contains(&n) => Ok(n),
+        _ => Err(format!("it must be a whole number from {} to {}", range.start(), range.end())),
+    }
+}
+
+/// A whole number that is not 0.
+pub fn at_least_1(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("it must be a whole number of at least 1".to_owned()),
+    }
+}
+
+/// A number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
+    number(text, |x| x > 0.0, "it must be a number above 0")
+}
+
+/// A number of at least 0.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    number(text, |x| x >= 0.0, "it must be a number, and not below 0")
+}
+
+/// A share of something, but not all of it.
+pub fn share(text: &str) -> Result<f64, String> {
+    number(text, |x| (0.0..1.0).contains(&x), "it must be a number from 0 to below 1")
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, problem: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|x: &f64| x.is_finite() && fits(*x)).ok_or_else(|| problem.to_owned())
+}
+
+/// The options that stood on the command line, as against those that have their default values.
+pub struct Given(pub(crate) ArgMatches);
+
+impl Given {
+    /// Whether this one did: `learning_rate` for `--learning-rate`.
+    pub fn has(&self, field: &str) -> bool {
+        let known = self.0.try_contains_id(field).unwrap_or(false);
+        known && self.0.value_source(field) == Some(ValueSource::CommandLine)
+    }
+}
+
+/// The sizes of a decoder. What they are by default, each program says.
+#[derive(clap::Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Model")]
+pub struct SizeArgs {
+    /// Blocks of the transformer
+    #[arg(long, value_name = "N", value_parser = at_least_1)]
+    pub layers: usize,
+    /// Its width
+    #[arg(long, value_name = "N", value_parser = at_least_1)]
+    pub embd: usize,
+    /// Heads of attention, which must divide the width
+    #[arg(long, value_name = "N", value_parser = at_least_1)]
+    pub heads: usize,
+    /// The longest sequence it can read: at most 1048576 tokens
+    #[arg(long, value_name = "N", value_parser = whole(1..=1 << 20))]
+    pub context: usize,
+}
+
+impl SizeArgs {
+    /// A preset with these sizes. Its feed-forward networks keep their width in proportion to the model's.
+    pub fn of(&self, preset: DecoderConfig) -> DecoderConfig {
+        DecoderConfig {
+            n_layer: self.layers,
+            n_embd: self.embd,
+            n_ffn: self.embd.saturating_mul(preset.n_ffn / preset.n_embd),
+            n_head: self.heads,
+            n_kv_head: self.heads,
+            context: self.context,
+            ..preset
+        }
+    }
+
+    /// Fails if a size was asked for that a loaded model does not have.
+    pub fn check_loaded(&self, config: &DecoderConfig, given: &Given, folder: &Path) -> Result<()> {
+        let sizes = [
+            ("layers", self.layers, config.n_layer),
+            ("embd", self.embd, config.n_embd),
+            ("heads", self.heads, config.n_head),
+            ("context", self.context, config.context),
+        ];
+        for (option, asked, has) in sizes {
+            if given.has(option) && asked != has {
+                let folder = folder.display();
+                bail!(Usage(format!("the model in {folder} has --{option} {has}: leave --{option} out")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a training writes beside its model.
+#[derive(clap::Args, Clone, Debug)]
+pub struct OutputArgs {
+    /// Draw the losses into this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub plot: Option<PathBuf>,
+    /// Write the figures as they come into this file: CSV, or JSON lines if its name ends in .jsonl
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+}
+
+/// How a model speaks.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Generation")]
+pub struct SamplingArgs {
+    /// Characters to say
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub tokens: usize,
+    /// Below 1 it says more ordinary things, above 1 wilder ones
+    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = positive)]
+    pub temperature: f64,
+    /// Choose only among so many of the likeliest characters
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    pub top_k: usize,
+    /// Choose only among the likeliest characters that together have this probability
+    #[arg(long, value_name = "P", value_parser = positive)]
+    pub top_p: Option<f64>,
+    /// Above 1 it says less of what it said just before
+    #[arg(long, value_name = "X", default_value_t = 1.2, value_parser = positive)]
+    pub repetition_penalty: f64,
+    /// Always choose the likeliest character
+    #[arg(long)]
+    pub greedy: bool,
+}
+
+impl SamplingArgs {
+    /// Lets a model continue a text, in which no document begins.
+    pub fn continue_text<M: Model, E: Engine>(
+        &self,
+        (engine, model, params): (&mut E, &M, &[E::Real]),
+        tokenizer: &dyn Tokenizer,
+        prompt: &[usize],
+        random: &mut Random,
+    ) -> Vec<usize> {
+        let sampling = Sampling {
+            temperature: if self.greedy { 0.0 } else { self.temperature },
+            top_k: Some(self.top_k),
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+            suppress: tokenizer.special(CharTokenizer::BOS),
+        };
+        let stop = Stop::After(self.tokens);
+        generate(engine, model, params, prompt, stop, &mut Sampler::new(sampling), random)
+    }
+}

@@ -1,0 +1,35 @@
+//! What the programs in `examples/` share, so that each of them is its arguments and what is special about it.
+//!
+//! - [`Program`]: parses the command line, runs, and reports how it ended.
+//! - [`args`]: values with limits, and groups of options that several programs have.
+//! - [`say!`]: a line on standard output.
+//! - [`Outputs`]: plot and metrics, opened before the first step.
+//! - [`Progress`], [`Interrupt`]: a bar, and Ctrl-C.
+//! - [`TrainArgs`], [`Task`], [`Run`]: a training with reports, validation and resume, of any model.
+//!
+//! `names.rs` has a loop of its own, in order to show one. A program that trains as `dialog.rs` does is a [`Task`].
+
+pub mod args;
+mod history;
+mod interrupt;
+mod load;
+mod losses;
+mod metrics;
+mod outputs;
+mod plot;
+pub mod print;
+mod program;
+mod progress;
+mod recipe;
+mod run;
+
+pub use args::{Given, OutputArgs, SamplingArgs, SizeArgs};
+pub use interrupt::Interrupt;
+pub use load::load;
+pub use losses::Losses;
+pub use outputs::{Outputs, check_folder};
+pub use plot::Curve;
+pub use program::{Program, Usage};
+pub use progress::Progress;
+pub use recipe::TrainArgs;
+pub use run::{Run, RunArgs, Task};

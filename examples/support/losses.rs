@@ -1,0 +1,74 @@
+//! The loss of every step.
+
+use anyhow::{Result, ensure};
+use gradus::train::Step;
+
+use crate::{Curve, say};
+
+/// The losses of a run, none of which is NaN or infinite.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(Vec<f64>);
+
+impl Losses {
+    /// The loss that is shown is the mean of so many: that of a single small batch says little.
+    const RECENT: usize = 100;
+
+    /// Takes note of a step's loss.
+    pub fn push(&mut self, done: &Step, learning_rate: f64) -> Result<()> {
+        check_finite(done, learning_rate)?;
+        self.0.push(done.loss);
+        Ok(())
+    }
+
+    /// The mean of the last of them.
+    pub fn recent(&self) -> f64 {
+        mean(&self.0[self.0.len().saturating_sub(Self::RECENT)..])
+    }
+
+    /// Says where training ended, and if it was before the steps that were asked for.
+    pub fn conclude(&self, steps: usize) {
+        let count = self.0.len();
+        if count < steps {
+            say!("stopped after step {count} of {steps}");
+        }
+        if count > 0 {
+            say!("mean loss of the last {} steps: {:.4}", count.min(Self::RECENT), self.recent());
+        }
+    }
+
+    /// Each of them, pale, and their running mean.
+    pub fn curves(&self) -> [Curve; 2] {
+        let curve = |name, losses: &[f64]| Curve {
+            name,
+            points: (1..).map(f64::from).zip(losses.iter().copied()).collect(),
+        };
+        [curve("", &self.0), curve("loss", &smooth(&self.0))]
+    }
+}
+
+/// Fails if training ran away: from then on every loss would be NaN.
+pub fn check_finite(done: &Step, learning_rate: f64) -> Result<()> {
+    let Step { number, loss, .. } = done;
+    ensure!(
+        loss.is_finite(),
+        "the loss is {loss} at step {number}: training ran away. Give a smaller --learning-rate than {learning_rate}"
+    );
+    Ok(())
+}
+
+/// The mean of some numbers; NaN if there are none.
+pub fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+/// The running mean, in which a loss counts the less the longer ago it was.
+fn smooth(losses: &[f64]) -> Vec<f64> {
+    let keep = 1.0 - 1.0 / (losses.len() as f64 / 40.0).max(1.0);
+    let (mut mean, mut weight) = (0.0, 0.0);
+    let mut next = |loss: &f64| {
+        mean = keep * mean + (1.0 - keep) * loss;
+        weight = keep * weight + (1.0 - keep);
+        mean / weight
+    };
+    losses.iter().map(&mut next).collect()
+}

@@ -1,0 +1,113 @@
+//! How a model is trained: optimizer, rates and schedule, as options that are saved with the run.
+
+use clap::ValueEnum;
+use gradus::fast::FastEngine;
+use gradus::model::Model;
+use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
+use gradus::random::Random;
+use gradus::thread_pool::ThreadPool;
+use gradus::train::{Settings, Trainer};
+use serde::{Deserialize, Serialize};
+
+use crate::args::{at_least_1, not_negative, positive, share};
+
+/// The options of a training on which its result depends, whatever the model.
+#[derive(clap::Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Training")]
+pub struct TrainArgs {
+    /// Steps of training
+    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = at_least_1)]
+    pub steps: usize,
+    /// Sequences in a step
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_1)]
+    pub batch: usize,
+    /// What all randomness follows from
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Muon for matrices and AdamW for the rest, or AdamW for all
+    #[arg(long, value_enum, default_value_t = Method::Muon)]
+    optimizer: Method,
+    /// Muon's order: momentum with a look ahead, plain, or of the orthogonalised gradient
+    #[arg(long, value_enum, default_value_t = Order::Nesterov)]
+    momentum: Order,
+    /// The highest learning rate of AdamW
+    #[arg(long, value_name = "R", default_value_t = 0.003, value_parser = positive)]
+    pub learning_rate: f64,
+    /// Muon's, as a multiple of it
+    #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = positive)]
+    muon_rate: f64,
+    /// Steps in which the learning rate rises, before it falls along a cosine
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    warmup: usize,
+    /// The share of every weight, times the learning rate, that is taken away in a step
+    #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = not_negative)]
+    weight_decay: f64,
+    /// The greatest length of the gradient
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
+    clip: f64,
+    /// Label smoothing
+    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = share)]
+    smoothing: f64,
+    /// How much of the averaged weights stays from step to step
+    #[arg(long, value_name = "D", default_value_t = 0.995, value_parser = share)]
+    ema: f64,
+    /// Weigh characters in the loss by how difficult they are at present
+    #[arg(long)]
+    weighting: bool,
+    /// Stop when so many validations in a row brought nothing better
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = at_least_1)]
+    pub patience: usize,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Method {
+    Muon,
+    Adamw,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Order {
+    Nesterov,
+    Plain,
+    OfOrthogonal,
+}
+
+impl TrainArgs {
+    /// A trainer before its first step, with weights drawn from `random`.
+    pub fn trainer<M: Model>(
+        &self,
+        model: M,
+        threads: &ThreadPool,
+        random: &mut Random,
+    ) -> Trainer<M, FastEngine> {
+        let settings = Settings {
+            steps: self.steps,
+            learning_rate: self.learning_rate,
+            schedule: Schedule::Cosine { warmup: self.warmup, floor: 0.02 },
+            clip: Some(self.clip),
+            smoothing: self.smoothing,
+            ema_decay: Some(self.ema),
+            dropout_seed: Some(self.seed),
+            weighting: self.weighting,
+        };
+        let optimizer = self.optimizer(&model, threads);
+        let params = model.layout().initial(random);
+        Trainer::with_optimizer(model, FastEngine::new(threads.clone()), optimizer, settings, params)
+    }
+
+    fn optimizer(&self, model: &impl Model, threads: &ThreadPool) -> Box<dyn Optimizer<f32>> {
+        let weight_decay = self.weight_decay;
+        let adam = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay, decay_embeddings: true };
+        let order = match self.momentum {
+            Order::Nesterov => Momentum::Nesterov,
+            Order::Plain => Momentum::Plain,
+            Order::OfOrthogonal => Momentum::OfOrthogonal,
+        };
+        let muon =
+            MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay, rate: self.muon_rate, adam };
+        match self.optimizer {
+            Method::Adamw => Box::new(Adam::new(model.layout(), adam)),
+            Method::Muon => Box::new(Muon::new(model.layout(), muon, threads.clone())),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The safetensors format: matrices under names, and in the file's metadata a description as JSON.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{CheckpointError, write_atomically};
+use crate::real::Real;
+
+/// The key of the metadata under which the description stands.
+const KEY: &str = "gradus";
+
+/// A matrix to be written: its name, rows and columns, and numbers.
+pub type Entry<'a, R> = (&'a str, [usize; 2], &'a [R]);
+
+/// Writes a description and matrices. A file that was there before is replaced in one instant, or stays whole if
+/// anything fails.
+///
+/// # Errors
+/// If the system refuses.
+///
+/// # Panics
+/// If a matrix does not have as many numbers as its shape says, or two have the same name.
+pub fn write<R: Real>(
+    path: &Path,
+    description: &impl Serialize,
+    entries: &[Entry<'_, R>],
+) -> Result<(), CheckpointError> {
+    let description = serde_json::to_string(description).expect("a description is plain JSON");
+    let bytes: Vec<Vec<u8>> = entries.iter().map(|(_, _, numbers)| to_bytes(numbers)).collect();
+    let views = entries.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        let view = TensorView::new(dtype::<R>(), shape.to_vec(), bytes);
+        (*name, view.expect("as many numbers as the shape says"))
+    });
+    write_views(path, description, views.collect())
+}
+
+/// What does not depend on the type of the numbers.
+fn write_views(
+    path: &Path,
+    description: String,
+    views: Vec<(&str, TensorView<'_>)>,
+) -> Result<(), CheckpointError> {
+    let metadata = [(KEY.to_owned(), description)].into_iter().collect();
+    let bytes = ::safetensors::serialize(views, Some(metadata)).expect("names are distinct");
+    write_atomically(path, &bytes)
+}
+
+/// A file's description and matrices, checked as they are read.
+pub struct TensorFile<'a, D> {
+    /// What the file says about itself.
+    pub description: D,
+    tensors: SafeTensors<'a>,
+}
+
+impl<'a, D: DeserializeOwned> TensorFile<'a, D> {
+    /// Parses the bytes of a file.
+    ///
+    /// # Errors
+    /// Says what is wrong with them.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, String> {
+        let (description, tensors) = parts(bytes)?;
+        let description = serde_json::from_str(&description)
+            .map_err(|error| format!("its description does not parse: {error}"))?;
+        Ok(TensorFile { description, tensors })
+    }
+
+    /// How many matrices there are.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds the numbers of a matrix to `to`. It must have the given shape, and every number must be finite.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn read<R: Real>(&self, name: &str, [rows, cols]: [usize; 2], to: &mut Vec<R>) -> Result<(), String> {
+        let view = self.tensors.tensor(name).map_err(|_| format!("{name} is missing"))?;
+        if view.shape() != [rows, cols] {
+            return Err(format!("{name} is {:?} instead of [{rows}, {cols}]", view.shape()));
+        }
+        let start = to.len();
+        match view.dtype() {
+            Dtype::F64 => to.extend(numbers(view.data(), f64::from_le_bytes).map(R::from_f64)),
+            Dtype::F32 => {
+                to.extend(numbers(view.data(), |b| f64::from(f32::from_le_bytes(b))).map(R::from_f64))
+            }
+            other => return Err(format!("{name} holds {other} numbers, not F32 or F64")),
+        }
+        match to[start..].iter().position(|w| !w.to_f64().is_finite()) {
+            Some(at) => Err(format!("{name} holds {} at place {at}", to[start + at])),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The text of the description, and the matrices.
+fn parts(bytes: &[u8]) -> Result<(String, SafeTensors<'_>), String> {
+    let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    // The crate would take the last of two matrices with the same name; here such a file is refused.
+    serde_json::from_slice::<DistinctKeys>(&bytes[8..8 + length]).map_err(|error| error.to_string())?;
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+    let text = text.ok_or("its metadata does not describe anything of gradus")?;
+    let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    Ok((text.clone(), tensors))
+}
+
+/// Reads a file and parses its bytes.
+///
+/// # Errors
+/// If it cannot be read, or if `parse` says that it is damaged.
+pub fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, CheckpointError> {
+    let bytes = fs::read(path).map_err(|source| CheckpointError::Io {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(&bytes).map_err(|problem| CheckpointError::Damaged { path: path.to_owned(), problem })
+}
+
+/// Any JSON object without two equal keys. Nothing of it is kept.
+struct DistinctKeys;
+
+impl<'de> Deserialize<'de> for DistinctKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = DistinctKeys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctKeys, A::Error> {
+                let mut seen = HashSet::new();
+                while let Some((key, IgnoredAny)) = map.next_entry::<String, _>()? {
+                    if let Some(key) = seen.replace(key) {
+                        return Err(serde::de::Error::custom(format!("{key} stands there twice")));
+                    }
+                }
+                Ok(DistinctKeys)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+fn numbers<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> impl Iterator<Item = f64> {
+    bytes.as_chunks::<N>().0.iter().map(move |&bytes| read(bytes))
+}
+
+fn dtype<R: Real>() -> Dtype {
+    if size_of::<R>() == 8 { Dtype::F64 } else { Dtype::F32 }
+}
+
+fn to_bytes<R: Real>(weights: &[R]) -> Vec<u8> {
+    let wide = size_of::<R>() == 8;
+    let mut bytes = Vec::with_capacity(size_of_val(weights));
+    for w in weights {
+        if wide {
+            bytes.extend(w.to_f64().to_le_bytes());
+        } else {
+            bytes.extend((w.to_f64() as f32).to_le_bytes());
+        }
+    }
+    bytes
+}

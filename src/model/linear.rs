@@ -1,0 +1,80 @@
+//! The linear layer: the one place where a model multiplies by weights.
+//!
+//! Every projection is a [`Linear`]: those of attention, of the feed-forward network, and the head. So a bias, a
+//! low-rank adapter or another way to store weights is added here, once, and every layer of every model has it.
+
+use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
+use crate::tensor::Tensor;
+
+/// `y = x·Wᵀ + b`, and beside it a low-rank adapter. Bias and adapter are optional.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    /// `W`: `[outputs, inputs]`
+    pub weight: Param,
+    /// `b`: `[1, outputs]`
+    pub bias: Option<Param>,
+    /// What is added to the output.
+    pub adapter: Option<LowRank>,
+}
+
+/// A low-rank adapter, LoRA (Hu et al. 2021, section 4.1): adds `scale · (x·Aᵀ)·Bᵀ` to the output of a layer, as if
+/// `scale · B·A` had been added to its weight. A few numbers can so adapt a weight that is frozen itself.
+#[derive(Clone, Copy, Debug)]
+pub struct LowRank {
+    /// `A`: `[rank, inputs]`
+    pub a: Param,
+    /// `B`: `[outputs, rank]`
+    pub b: Param,
+    /// How much it counts: `alpha / rank` in the paper.
+    pub scale: f64,
+}
+
+impl Linear {
+    /// A layer from `inputs` to `outputs` numbers, whose weight `[outputs, inputs]` is called `name.weight`.
+    pub fn new(layout: &mut Layout, name: &str, inputs: usize, outputs: usize, init: Init) -> Self {
+        Self::of(layout.add(ParamSpec::matrix(format!("{name}.weight"), outputs, inputs, init)))
+    }
+
+    /// A layer whose weight `[outputs, inputs]` is in the layout already: the head's, perhaps a table of embeddings.
+    pub fn of(weight: Param) -> Self {
+        Linear { weight, bias: None, adapter: None }
+    }
+
+    /// The same layer with a bias, `name.bias`, which is zero at first.
+    pub fn with_bias(self, layout: &mut Layout) -> Self {
+        let weight = &layout[self.weight];
+        let spec = ParamSpec::bias(format!("{}.bias", base_name(&weight.name)), weight.rows);
+        Linear { bias: Some(layout.add(spec)), ..self }
+    }
+
+    /// The same layer with an adapter of this rank, `name.lora_A.weight` and `name.lora_B.weight` (peft's names).
+    ///
+    /// `B` is zero at first, so the output does not change yet. `A` is drawn as in the authors' code and in peft. To train
+    /// the adapter alone, freeze the rest ([`Layout::freeze`]).
+    pub fn with_adapter(self, layout: &mut Layout, rank: usize, scale: f64) -> Self {
+        let weight = &layout[self.weight];
+        let (name, outputs, inputs) = (base_name(&weight.name).to_owned(), weight.rows, weight.cols);
+        let bound = (inputs as f64).sqrt().recip();
+        let a = ParamSpec::matrix(format!("{name}.lora_A.weight"), rank, inputs, Init::Uniform(bound));
+        let b = ParamSpec::matrix(format!("{name}.lora_B.weight"), outputs, rank, Init::Constant(0.0));
+        Linear { adapter: Some(LowRank { a: layout.add(a), b: layout.add(b), scale }), ..self }
+    }
+
+    /// `[n, inputs] → [n, outputs]`.
+    pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
+        let mut y = x.linear(w[self.weight]); // [n, outputs]
+        if let Some(bias) = self.bias {
+            y = y + w[bias];
+        }
+        if let Some(LowRank { a, b, scale }) = self.adapter {
+            let low = x.linear(w[a]) * scale; // [n, rank]
+            y = y + low.linear(w[b]);
+        }
+        y
+    }
+}
+
+/// The name of a layer, from that of its weight.
+fn base_name(weight: &str) -> &str {
+    weight.strip_suffix(".weight").unwrap_or(weight)
+}

@@ -1,0 +1,63 @@
+//! Training with either optimizer and everything there is: dropout, smoothing, weighting by difficulty, clipping,
+//! averaged parameters.
+
+use gradus::Model;
+use gradus::fast::FastEngine;
+use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
+use gradus::params::Layout;
+use gradus::thread_pool::ThreadPool;
+use gradus::train::{Settings, Trainer};
+
+/// Which optimizer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Method {
+    Muon,
+    Adamw,
+}
+
+pub const METHODS: [Method; 2] = [Method::Muon, Method::Adamw];
+
+/// With an `eps` above the rounding of 32 bits, which would otherwise turn a vanishing gradient into a whole step.
+pub const ADAMW: AdamSettings =
+    AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-6, weight_decay: 0.01, decay_embeddings: true };
+
+pub const SETTINGS: Settings = Settings {
+    steps: 100,
+    learning_rate: 0.003,
+    schedule: Schedule::Cosine { warmup: 5, floor: 0.02 },
+    clip: Some(1.0),
+    smoothing: 0.1,
+    ema_decay: Some(0.9),
+    dropout_seed: Some(42),
+    weighting: true,
+};
+
+impl Method {
+    pub fn optimizer(self, layout: &Layout, threads: &ThreadPool) -> Box<dyn Optimizer<f32>> {
+        let muon = MuonSettings {
+            momentum: 0.95,
+            order: Momentum::Nesterov,
+            iterations: 5,
+            weight_decay: 0.01,
+            rate: 5.0,
+            adam: ADAMW,
+        };
+        match self {
+            Method::Muon => Box::new(Muon::new(layout, muon, threads.clone())),
+            Method::Adamw => Box::new(Adam::new(layout, ADAMW)),
+        }
+    }
+
+    /// A trainer of any model on the fast engine, before its first step.
+    pub fn on_fast<M: Model>(
+        self,
+        model: M,
+        settings: Settings,
+        threads: usize,
+        params: Vec<f32>,
+    ) -> Trainer<M, FastEngine> {
+        let threads = ThreadPool::new(threads);
+        let optimizer = self.optimizer(model.layout(), &threads);
+        Trainer::with_optimizer(model, FastEngine::new(threads), optimizer, settings, params)
+    }
+}
