@@ -246,3 +246,30 @@ fn shapes_that_do_not_fit_are_named() {
         .collect();
     assert!(silent.is_empty(), "{}", silent.join("\n"));
 }
+
+/// The gradients of parameters are those of the last pass: none before the first, and none where it did not come.
+#[test]
+fn parameters_have_the_gradients_of_the_last_pass() {
+    let mut arena = Arena::new();
+    let graph = arena.graph();
+    let mut layout = Layout::default();
+    let (v, w) = (
+        layout.add(ParamSpec::matrix("v", 1, 2, Init::Constant(1.0))),
+        layout.add(ParamSpec::matrix("w", 1, 2, Init::Constant(1.0))),
+    );
+    let bound = graph.bind(&layout, &[2.0, 3.0, 4.0, 5.0]);
+    let gradient = || {
+        let mut out = [f64::NAN; 4];
+        bound.gradient(&mut out);
+        out
+    };
+    assert_eq!(gradient(), [0.0; 4]);
+    let of_both = bound.params[v].row_dot(bound.params[w]).at(0, 0);
+    let of_w = (bound.params[w] * 7.0).at(0, 1);
+    for _ in 0..2 {
+        of_both.backward();
+        assert_eq!(gradient(), [4.0, 5.0, 2.0, 3.0]);
+        of_w.backward();
+        assert_eq!(gradient(), [0.0, 0.0, 0.0, 7.0]);
+    }
+}

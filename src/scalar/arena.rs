@@ -1,11 +1,11 @@
 //! Where the numbers of a graph live: in memory that is used again for the next graph.
 
 use std::cell::{Cell, RefCell};
-use std::{fmt, ptr};
+use std::{fmt, ops::Range, ptr};
 
 use bumpalo::{Bump, collections::Vec};
 
-use super::value::{Gradients, Graph, Nodes, Op, PAGE, Value};
+use super::value::{Graph, Nodes, Op, Value};
 use crate::function::UnaryOp;
 
 /// The memory of a graph, which is filled from one end and emptied all at once.
@@ -53,10 +53,9 @@ impl Arena {
         self.bump.reset();
         let (arena, bump) = (&*self, &self.bump);
         let (numbers, nodes) = self.capacity.get();
-        let pages = numbers.div_ceil(PAGE);
         let data = Vec::with_capacity_in(numbers, bump);
-        let grad = Vec::with_capacity_in(pages * PAGE, bump);
-        let visited = Vec::with_capacity_in(pages, bump);
+        let grad = Vec::with_capacity_in(numbers, bump);
+        let visited = Vec::with_capacity_in(numbers, bump);
         let tape = Vec::with_capacity_in(nodes, bump);
         let nodes = Nodes { data, grad, visited, generation: 0, tape };
         bump.alloc(Graph { arena, nodes: RefCell::new(nodes), labels: RefCell::new(Vec::new_in(bump)) })
@@ -125,10 +124,14 @@ impl<'g> Graph<'g> {
 }
 
 impl Nodes<'_> {
-    /// The gradients, to be added to, and what backward reads: the numbers and the tape.
-    pub(super) fn gradients(&mut self) -> (Gradients<'_>, &[f64], &[(u32, Op)]) {
-        let Nodes { data, grad, visited, generation, tape } = self;
-        (Gradients { grad, visited, generation: *generation }, data, tape)
+    /// Copies the gradients of numbers side by side. They are zero where the last pass did not come.
+    pub(super) fn read_gradients(&self, places: Range<usize>, out: &mut [f64]) {
+        let (Some(grad), Some(visited)) = (self.grad.get(places.clone()), self.visited.get(places)) else {
+            return out.fill(0.0); // they are newer than the last pass, if there was any
+        };
+        for (out, (grad, visited)) in out.iter_mut().zip(grad.iter().zip(visited)) {
+            *out = if *visited == self.generation { *grad } else { 0.0 };
+        }
     }
 }
 

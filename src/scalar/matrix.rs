@@ -75,11 +75,10 @@ impl Bound<'_> {
     pub fn gradient(self, mut out: &mut [f64]) {
         let len: usize = self.trainable.iter().map(Range::len).sum();
         assert_eq!(out.len(), len, "gradient: the numbers to write against the trainable ones");
-        let nodes = &mut *self.graph.nodes.borrow_mut();
-        let (mut grads, ..) = nodes.gradients();
+        let nodes = self.graph.nodes.borrow();
         for range in self.trainable.iter().filter(|range| !range.is_empty()) {
             let here = out.split_off_mut(..range.len()).expect("as many as there are trainable numbers");
-            here.copy_from_slice(grads.of(range.start as u32, range.len() as u32));
+            nodes.read_gradients(range.clone(), here);
         }
     }
 }

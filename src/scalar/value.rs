@@ -41,7 +41,7 @@ pub struct Graph<'g> {
 pub(super) struct Nodes<'g> {
     pub(super) data: Vec<'g, f64>,
     pub(super) grad: Vec<'g, f64>,
-    /// For every [`PAGE`] of numbers, the last backward pass that visited one of them. Passes count from 1.
+    /// For each number, the last backward pass that visited it. Passes count from 1.
     pub(super) visited: Vec<'g, u32>,
     /// The number of the last backward pass.
     pub(super) generation: u32,
@@ -84,7 +84,7 @@ impl Op {
     /// The chain rule: each operand's gradient grows by `g`, the gradient of the result `y`, times the slope toward that
     /// operand. It grows rather than is set, since an operand may have several uses.
     #[inline(always)]
-    fn backward(self, y: f64, g: f64, data: &[f64], grads: &mut Gradients<'_>) {
+    fn backward<const AGAIN: bool>(self, y: f64, g: f64, data: &[f64], grads: &mut Gradients<'_, AGAIN>) {
         match self {
             Op::Unary(f, x) => *grads.at(x) += g * f.slope(data[x as usize], y),
             Op::Binary(op, a, b) => {
@@ -113,13 +113,15 @@ impl Graph<'_> {
     #[inline(always)]
     pub(super) fn make(&self, rows: usize, cols: usize, op: impl Fn(usize, usize) -> Op) -> u32 {
         let nodes = &mut *self.nodes.borrow_mut();
-        let first = self.reserve(nodes, rows * cols);
-        for row in 0..rows {
-            for col in 0..cols {
-                let (place, op) = (nodes.data.len() as u32, op(row, col));
-                let y = op.forward(&nodes.data);
-                nodes.data.push(y);
-                nodes.tape.push((place, op));
+        let (first, line) = (self.reserve(nodes, rows * cols), nodes.tape.len());
+        nodes.data.resize(first as usize + rows * cols, 0.0);
+        nodes.tape.resize(line + rows * cols, (first, op(0, 0)));
+        let (older, new) = nodes.data.split_at_mut(first as usize);
+        let new = new.chunks_exact_mut(cols).zip(nodes.tape[line..].chunks_exact_mut(cols));
+        for (row, (numbers, lines)) in new.enumerate() {
+            for (col, (y, line)) in numbers.iter_mut().zip(lines).enumerate() {
+                let op = op(row, col);
+                (*y, *line) = (op.forward(older), (first + (row * cols + col) as u32, op));
             }
         }
         first
@@ -133,67 +135,54 @@ fn span(first: u32, len: u32) -> Range<usize> {
 }
 
 // ANCHOR: dot
-/// A dot product in eight running sums: several fit a vector register. Their order is fixed, and so is the result. (Not
-/// inlined, since the compiler makes better vector code of it by itself.)
-#[inline(never)]
+/// A dot product in four running sums, which fit a vector register. Their order is fixed, and so is the result.
+#[inline(always)]
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let mut s = [0.0; 8];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
+    let mut s = [0.0; 4];
     for (a, b) in a.iter().zip(b) {
         s = from_fn(|k| s[k] + a[k] * b[k]);
     }
     let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    let s: [f64; 4] = from_fn(|k| s[k] + s[k + 4]);
-    (s[0] + s[2]) + (s[1] + s[3]) + rest
+    s.iter().sum::<f64>() + rest
 }
 // ANCHOR_END: dot
 
-/// `to += g · from`, four numbers at a time, since many rows are no longer than that.
+/// `to += g · from`.
 #[inline(always)]
 fn add_scaled(to: &mut [f64], g: f64, from: &[f64]) {
-    let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<4>(), from.as_chunks::<4>());
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = from_fn(|k| to[k] + g * from[k]));
-    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to += g * from);
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += g * from);
 }
 
-/// The gradients of all numbers, during a backward pass or after it.
-pub(super) struct Gradients<'a> {
-    pub(super) grad: &'a mut [f64],
-    pub(super) visited: &'a mut [u32],
-    pub(super) generation: u32,
+/// The gradients of all numbers during a backward pass. If it is the first over its graph, all were zero before. A pass that
+/// comes `AGAIN` finds gradients of the last one, and needs the marks to know them from its own.
+struct Gradients<'a, const AGAIN: bool> {
+    grad: &'a mut [f64],
+    visited: &'a mut [u32],
+    generation: u32,
 }
 
-/// How many numbers side by side share a visited mark, since it is tested at every operand.
-pub(super) const PAGE: usize = 64;
-
-impl Gradients<'_> {
+impl<const AGAIN: bool> Gradients<'_, AGAIN> {
     // ANCHOR: visit
-    /// Marks a page as visited by this pass. If it was not, its gradients are left over from an earlier pass, if there was
-    /// one, and start from zero. So a second pass over the same graph is right too.
+    /// The gradient of a number, to be added to. At the first visit it starts from zero.
     #[inline(always)]
-    fn visit(&mut self, page: usize) {
-        let last_visit = std::mem::replace(&mut self.visited[page], self.generation);
-        if last_visit != self.generation && last_visit != 0 {
-            self.grad[page * PAGE..][..PAGE].fill(0.0);
+    fn at(&mut self, place: u32) -> &mut f64 {
+        let at = place as usize;
+        if AGAIN && self.visited[at] != self.generation {
+            self.visited[at] = self.generation;
+            self.grad[at] = 0.0;
         }
+        &mut self.grad[at]
     }
     // ANCHOR_END: visit
 
-    /// The gradient of the number at a place, to be added to.
-    #[inline(always)]
-    fn at(&mut self, place: u32) -> &mut f64 {
-        self.visit(place as usize / PAGE);
-        &mut self.grad[place as usize]
-    }
-
     /// The same for `len` numbers side by side.
     #[inline(always)]
-    pub(super) fn of(&mut self, first: u32, len: u32) -> &mut [f64] {
-        let span = span(first, len);
-        let (page, last) = (span.start / PAGE, (span.end - 1) / PAGE);
-        self.visit(page);
-        (page + 1..last + 1).for_each(|page| self.visit(page));
-        &mut self.grad[span]
+    fn of(&mut self, first: u32, len: u32) -> &mut [f64] {
+        if AGAIN {
+            (first..first + len).for_each(|place| _ = self.at(place));
+        }
+        &mut self.grad[span(first, len)]
     }
 }
 
@@ -205,15 +194,18 @@ impl<'g> Value<'g> {
     /// was made from it. No recursion either, however deep the graph. A gradient of zero does not flow on.
     pub fn backward(self) {
         let nodes = &mut *self.graph.nodes.borrow_mut();
-        let pages = nodes.data.len().div_ceil(PAGE);
-        nodes.visited.resize(pages, 0);
-        nodes.grad.resize(pages * PAGE, 0.0);
         nodes.generation += 1;
-        let (grads, data, tape) = &mut nodes.gradients();
+        nodes.grad.resize(nodes.data.len(), 0.0);
+        nodes.visited.resize(nodes.data.len(), nodes.generation);
+        if nodes.generation == 1 { self.pass::<false>(nodes) } else { self.pass::<true>(nodes) }
+    }
+
+    fn pass<const AGAIN: bool>(self, Nodes { data, grad, visited, generation, tape }: &mut Nodes<'g>) {
+        let grads = &mut Gradients::<AGAIN> { grad, visited, generation: *generation };
         *grads.at(self.place) = 1.0;
         for &(place, op) in tape.iter().rev() {
             let at = place as usize;
-            if grads.visited[at / PAGE] == grads.generation && grads.grad[at] != 0.0 {
+            if grads.grad[at] != 0.0 && (!AGAIN || grads.visited[at] == grads.generation) {
                 op.backward(data[at], grads.grad[at], data, grads);
             }
         }
@@ -228,7 +220,7 @@ impl<'g> Value<'g> {
     /// How much the value on which [`backward`](Value::backward) was called last changes per unit of this one.
     pub fn grad(self) -> f64 {
         let (nodes, at) = (self.graph.nodes.borrow(), self.place as usize);
-        if nodes.visited.get(at / PAGE) == Some(&nodes.generation) { nodes.grad[at] } else { 0.0 }
+        if nodes.visited.get(at) == Some(&nodes.generation) { nodes.grad[at] } else { 0.0 }
     }
 
     fn make(self, op: Op) -> Self {
