@@ -76,6 +76,16 @@ pub enum CheckpointError {
         /// What is wrong.
         problem: String,
     },
+    /// A number to be written is NaN or infinite. Nothing was written.
+    #[error("{} was not written: {name} has a number that is {number}, and what was there before stays", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The matrix.
+        name: String,
+        /// The number.
+        number: f64,
+    },
     /// The file holds a model of another family.
     #[error("{} holds {found}, where {wanted} is needed", path.display())]
     OtherFamily {
@@ -98,7 +108,7 @@ impl<R: Real> Checkpoint<R> {
     /// replaced in one instant, or stays whole if anything fails.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the system refuses, or a weight is NaN or infinite.
     ///
     /// # Panics
     /// If there is no such model, or it has another number of weights.

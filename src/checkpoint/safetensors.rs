@@ -22,7 +22,7 @@ pub type Entry<'a, R> = (&'a str, [usize; 2], &'a [R]);
 /// anything fails.
 ///
 /// # Errors
-/// If the system refuses.
+/// If the system refuses, or a number is NaN or infinite.
 ///
 /// # Panics
 /// If a matrix does not have as many numbers as its shape says, or two have the same name.
@@ -31,6 +31,15 @@ pub fn write<R: Real>(
     description: &impl Serialize,
     entries: &[Entry<'_, R>],
 ) -> Result<(), CheckpointError> {
+    for (name, _, numbers) in entries {
+        if let Some(number) = numbers.iter().map(|x| x.to_f64()).find(|x| !x.is_finite()) {
+            return Err(CheckpointError::NotFinite {
+                path: path.to_owned(),
+                name: (*name).to_owned(),
+                number,
+            });
+        }
+    }
     let description = serde_json::to_string(description).expect("a description is plain JSON");
     let bytes: Vec<Vec<u8>> = entries.iter().map(|(_, _, numbers)| to_bytes(numbers)).collect();
     let views = entries.iter().zip(&bytes).map(|((name, shape, _), bytes)| {

@@ -16,9 +16,9 @@ impl EarlyStopping {
         EarlyStopping { patience, best: None, since: 0 }
     }
 
-    /// Records a value. Returns whether it is the best so far; NaN never is.
+    /// Records a value. Returns whether it is the best so far. NaN and infinity never are, not even as the first value.
     pub fn record(&mut self, loss: f64) -> bool {
-        let better = self.best.is_none_or(|best| loss < best);
+        let better = loss < self.best.unwrap_or(f64::INFINITY);
         if better {
             self.best = Some(loss);
             self.since = 0;
@@ -52,5 +52,16 @@ mod tests {
         assert!(!stopping.record(f64::NAN));
         assert!(stopping.should_stop());
         assert_eq!(stopping.best(), Some(1.9));
+    }
+
+    #[test]
+    fn a_first_value_that_is_no_number_is_not_the_best() {
+        for first in [f64::NAN, f64::INFINITY] {
+            let mut stopping = EarlyStopping::new(2);
+            assert!(!stopping.record(first));
+            assert_eq!(stopping.best(), None);
+            assert!(stopping.record(3.0));
+            assert_eq!(stopping.best(), Some(3.0));
+        }
     }
 }

@@ -34,7 +34,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     /// Frozen parameters are not saved: they are still where they came from. Only their fingerprint is.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the system refuses, or a number is NaN or infinite.
     pub fn save_state(&mut self, folder: &Path, caller: impl Serialize) -> Result<(), CheckpointError> {
         let layout = self.model.layout();
         let progress = Progress { step: self.done, frozen: fingerprint(layout, &self.params), caller };
