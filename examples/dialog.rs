@@ -6,6 +6,7 @@
 //! cargo run --release --example dialog -- --help
 //! ```
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -21,7 +22,9 @@ use gradus::tokenizer::Tokenizer;
 use gradus::train::Trainer;
 use serde::{Deserialize, Serialize};
 use support::args::{at_least_1, share};
-use support::{Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage, say};
+use support::{
+    Data, Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage, say,
+};
 
 /// How many stretches of the validation text are looked at for a report.
 const VALIDATION: usize = 512;
@@ -31,6 +34,7 @@ Examples:
   cargo run --release --example dialog                                learn from datasets/dialog.txt
   cargo run --release --example dialog -- --data dailydialog.txt      from DailyDialog (see the example `fetch`)
   cargo run --release --example dialog -- --data book.txt --save book from any text, into the folder book
+  cargo run --release --example dialog -- --overwrite                 begin anew, in place of the last model
   cargo run --release --example dialog -- --resume dialog-model       go on where Ctrl-C stopped
   cargo run --release --example dialog -- --generate 'A: Hello'       talk with what was learned
   cargo run --release --example dialog -- --layers 4 --heads 2        another model";
@@ -88,8 +92,10 @@ impl Args {
     fn train(&self, given: &Given) -> Result<()> {
         let interrupt = Interrupt::watch();
         let recipe = self.run.recipe(&self.recipe, given)?;
-        let text = Dialogs::read(&data::find(&recipe.data)?, recipe.sizes.context)?;
-        let run = Run::start(Dialog { recipe: &recipe, text: &text, sampling: &self.sampling }, &self.run)?;
+        let path = data::find(&recipe.data)?;
+        let text = Dialogs::read(&path, recipe.sizes.context)?;
+        let run =
+            Run::start(Dialog { recipe: &recipe, path, text: &text, sampling: &self.sampling }, &self.run)?;
         let ([train, val], [train_dialogs, val_dialogs]) = (text.sizes(), text.paragraphs());
         say!("text: {}, {train} characters in {train_dialogs} dialogues to learn from", recipe.data);
         say!("validation: {val} characters in {val_dialogs} other dialogues");
@@ -119,6 +125,7 @@ impl Args {
 /// What is trained.
 struct Dialog<'a> {
     recipe: &'a Recipe,
+    path: PathBuf,
     text: &'a Dialogs,
     sampling: &'a SamplingArgs,
 }
@@ -147,8 +154,8 @@ impl Task for Dialog<'_> {
         self.text.tokenizer()
     }
 
-    fn data(&self) -> (&str, u64) {
-        (&self.recipe.data, self.text.fingerprint())
+    fn data(&self) -> Data<'_> {
+        Data { name: &self.recipe.data, path: self.path.clone(), fingerprint: self.text.fingerprint() }
     }
 
     fn fill(&self, batch: &mut Batch, random: &mut Random) {

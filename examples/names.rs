@@ -24,8 +24,8 @@ use gradus::tokenizer::Tokenizer;
 use gradus::train::{Settings, Trainer};
 use support::args::{not_negative, whole};
 use support::{
-    Given, Interrupt, Losses, OutputArgs, Outputs, Program, Progress, SizeArgs, Usage, check_folder, load,
-    say,
+    Given, Interrupt, Losses, ModelFolder, OutputArgs, Outputs, Program, Progress, SizeArgs, Usage,
+    check_params, load, say,
 };
 
 const EXAMPLES: &str = "\
@@ -71,6 +71,9 @@ struct Args {
     /// Save the trained model into this folder
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
+    /// Replace the model that is in that folder
+    #[arg(long, requires = "save")]
+    overwrite: bool,
     /// Begin with the model in this folder
     #[arg(long, value_name = "DIR")]
     load: Option<PathBuf>,
@@ -96,9 +99,10 @@ impl Program for Args {
                 "--steps 0 trains nothing: give at least 1, or --load a trained model to sample from";
             bail!(Usage::of(problem));
         }
-        self.save.as_deref().map_or(Ok(()), check_folder)?;
         let mut random = if self.python_random { Random::python(self.seed) } else { Random::new(self.seed) };
-        let mut names = Names::read(&data::find(&self.file)?)?;
+        let path = data::find(&self.file)?;
+        let mut names = Names::read(&path)?;
+        Outputs::check(&self.outputs, &path)?;
         names.shuffle(&mut random);
         say!("num docs: {}", names.len());
         say!("vocab size: {}", names.vocab_size());
@@ -132,11 +136,16 @@ impl Args {
         if cut > 0 {
             say!("note: {cut} of the names do not fit into a context of {context} and are cut (--context)");
         }
+        let save = self.save.as_deref().map(ModelFolder::lock).transpose()?;
+        if let Some(folder) = &save {
+            folder.check_free(self.overwrite || self.load == self.save)?;
+        }
         let mut outputs = Outputs::open(&self.outputs, false)?;
         let losses = self.train(&mut trainer, names, &mut outputs)?;
-        if let Some(folder) = &self.save {
-            Checkpoint::of(trainer.model(), names.tokenizer(), trainer.params()).save(folder)?;
-            say!("saved to {}", folder.display());
+        check_params(trainer.params(), trainer.steps_done(), self.learning_rate)?;
+        if let Some(folder) = &save {
+            Checkpoint::of(trainer.model(), names.tokenizer(), trainer.params()).save(folder.path())?;
+            say!("saved to {}", folder.path().display());
         }
         let mut sampler = Sampler::new(Sampling { temperature: self.temperature, ..Sampling::default() });
         let bos = names.tokenizer().bos();

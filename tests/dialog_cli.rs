@@ -228,7 +228,7 @@ fn the_same_seed_gives_the_same_figures() {
     let place = Place::new();
     let figures = |args: &[&str]| {
         let folder = place.arg("model");
-        let stdout = tiny(&[&["--save", &folder], args].concat());
+        let stdout = tiny(&[&["--save", &folder, "--overwrite"], args].concat());
         (lines(&stdout), fs::read(place.path("model").join(FILE)).expect("a model"))
     };
     let first = figures(&[]);
@@ -281,7 +281,10 @@ fn a_plot_and_metrics() {
     let folder = place.arg("model");
     let watched = tiny(&["--save", &folder, "--weighting", "--plot", &plot, "--metrics", &csv]);
     let lines_of_csv = lines(&watched);
-    assert_eq!(lines(&tiny(&["--save", &folder, "--weighting", "--metrics", &jsonl])), lines_of_csv);
+    assert_eq!(
+        lines(&tiny(&["--save", &folder, "--weighting", "--metrics", &jsonl, "--overwrite"])),
+        lines_of_csv
+    );
 
     let svg = place.read("loss.svg");
     assert!(svg.trim_start().starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
@@ -326,7 +329,7 @@ fn metrics_go_on_where_they_ended() {
     for name in ["run.csv", "run.jsonl"] {
         let file = place.arg(name);
         // A run that is done: nothing comes in addition, and nothing is lost.
-        tiny(&["--save", &folder, "--metrics", &file]);
+        tiny(&["--save", &folder, "--metrics", &file, "--overwrite"]);
         let before = place.read(name);
         assert_eq!(before.lines().count(), if name.ends_with("csv") { 4 } else { 3 });
         good(["--resume", &folder, "--metrics", &file]);
@@ -347,7 +350,7 @@ fn stopping_early_and_in_time() {
     assert!(field(&stdout, "best validation loss: ").starts_with(&format!("{best:.4}")));
     assert!(field(&stdout, "to go on: ").ends_with(&format!("--resume {model}")));
 
-    let stdout = tiny(&["--save", &model, "--steps", "1000000", "--minutes", "0.002"]);
+    let stdout = tiny(&["--save", &model, "--overwrite", "--steps", "1000000", "--minutes", "0.002"]);
     field(&stdout, "the time is over after step ");
 }
 
@@ -392,7 +395,7 @@ fn refuse(code: i32, args: &[&str], words: &[&str]) {
     let model = kept.model("kept");
     let before = content(&kept.path(""));
     let chosen = ["--save", "--resume"].iter().any(|option| args.contains(option));
-    let save = if chosen { vec![] } else { vec!["--save", &model] };
+    let save = if chosen { vec![] } else { vec!["--save", &model, "--overwrite"] };
     let speaks = args.contains(&"--generate") || args.contains(&"--resume");
     let all = [args, &save].concat();
     let ended = if speaks { dialog(&all) } else { dialog(with_tiny(&all)) };
@@ -600,7 +603,8 @@ fn training_that_runs_away() {
     let place = Place::new();
     let model = place.model("model");
     let before = content(&place.path("model"));
-    let ended = dialog(with_tiny(&["--save", &model, "--learning-rate", "1e30", "--warmup", "0"]));
+    let ended =
+        dialog(with_tiny(&["--save", &model, "--overwrite", "--learning-rate", "1e30", "--warmup", "0"]));
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
     assert!(ended.stderr.starts_with("error: the loss is NaN at step "), "{}", ended.stderr);
     assert!(ended.stderr.contains("--learning-rate"), "{}", ended.stderr);
@@ -618,7 +622,7 @@ fn a_disk_that_is_full_leaves_the_old_model_whole() {
     let limited = |shell: &str| {
         let mut command = Command::new("sh");
         command.args(["-c", shell]).arg(example("dialog"));
-        run(command.args(with_tiny(&["--save", &model, "--seed", "7"])))
+        run(command.args(with_tiny(&["--save", &model, "--overwrite", "--seed", "7"])))
     };
     let told = limited("trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"");
     assert_eq!(told.code, Some(1), "{}", told.stderr);

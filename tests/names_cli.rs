@@ -311,7 +311,7 @@ fn refuse<S: AsRef<OsStr>>(code: i32, args: &[S], words: &[&str]) {
     let model = kept.model("kept");
     let before = content(&kept.path(""));
     let mut all: Vec<OsString> = args.iter().map(|arg| arg.as_ref().to_owned()).collect();
-    all.extend(["--save".into(), model.into()]);
+    all.extend(["--save".into(), model.into(), "--overwrite".into()]);
     let ended = names(&all);
     let shown = format!("{all:?}\n{}\n{}", ended.stdout, ended.stderr);
     assert_refused(&ended, code, words, &shown);
@@ -495,7 +495,7 @@ fn a_disk_that_is_full_leaves_the_old_model_whole() {
     let limited = |shell: &str| {
         let mut command = Command::new("sh");
         command.args(["-c", shell]).arg(example("names"));
-        run(command.args([&place.arg("small.txt"), "--steps", "5", "--save", &model]))
+        run(command.args([&place.arg("small.txt"), "--steps", "5", "--save", &model, "--overwrite"]))
     };
     let told = limited("trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"");
     assert_eq!(told.code, Some(1), "{}", told.stderr);

@@ -4,12 +4,14 @@
 //! - [`args`]: values with limits, and groups of options that several programs have.
 //! - [`say!`]: a line on standard output.
 //! - [`Outputs`]: plot and metrics, opened before the first step.
+//! - [`ModelFolder`]: where a model is saved, locked for one program, and protected from being overwritten by mistake.
 //! - [`Progress`], [`Interrupt`]: a bar, and Ctrl-C.
 //! - [`TrainArgs`], [`Task`], [`Run`]: a training with reports, validation and resume, of any model.
 //!
 //! `names.rs` has a loop of its own, in order to show one. A program that trains as `dialog.rs` does is a [`Task`].
 
 pub mod args;
+mod folder;
 mod history;
 mod interrupt;
 mod load;
@@ -24,12 +26,13 @@ mod recipe;
 mod run;
 
 pub use args::{Given, OutputArgs, SamplingArgs, SizeArgs};
+pub use folder::ModelFolder;
 pub use interrupt::Interrupt;
 pub use load::load;
-pub use losses::Losses;
-pub use outputs::{Outputs, check_folder};
+pub use losses::{Losses, check_params};
+pub use outputs::Outputs;
 pub use plot::Curve;
 pub use program::{Program, Usage};
 pub use progress::Progress;
 pub use recipe::TrainArgs;
-pub use run::{Run, RunArgs, Task};
+pub use run::{Data, Run, RunArgs, Task};

@@ -1,6 +1,7 @@
 //! The loss of every step.
 
 use anyhow::{Result, ensure};
+use gradus::real::Real;
 use gradus::train::Step;
 
 use crate::{Curve, say};
@@ -15,7 +16,7 @@ impl Losses {
 
     /// Takes note of a step's loss.
     pub fn push(&mut self, done: &Step, learning_rate: f64) -> Result<()> {
-        check_finite(done, learning_rate)?;
+        check_finite("loss", done.loss, done.number, &format!("--learning-rate than {learning_rate:?}"))?;
         self.0.push(done.loss);
         Ok(())
     }
@@ -47,13 +48,18 @@ impl Losses {
 }
 
 /// Fails if training ran away: from then on every loss would be NaN.
-pub fn check_finite(done: &Step, learning_rate: f64) -> Result<()> {
-    let Step { number, loss, .. } = done;
+pub fn check_finite(what: &str, loss: f64, step: usize, smaller: &str) -> Result<()> {
     ensure!(
         loss.is_finite(),
-        "the loss is {loss} at step {number}: training ran away. Give a smaller --learning-rate than {learning_rate}"
+        "the {what} is {loss} at step {step}: training ran away. Give a smaller {smaller}"
     );
     Ok(())
+}
+
+/// Fails if the last step made a parameter NaN or infinite, of which no loss has told yet.
+pub fn check_params<R: Real>(params: &[R], steps: usize, learning_rate: f64) -> Result<()> {
+    let worst = params.iter().map(|x| x.to_f64()).find(|x| !x.is_finite()).unwrap_or(0.0);
+    check_finite("value of a parameter", worst, steps, &format!("--learning-rate than {learning_rate:?}"))
 }
 
 /// The mean of some numbers; NaN if there are none.

@@ -1,10 +1,12 @@
 //! Where results go: checked before the work begins, since nobody wants to learn of a wrong path after it.
 
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
+use crate::Usage;
 use crate::args::OutputArgs;
 use crate::metrics::Metrics;
 use crate::plot::{self, Curve};
@@ -16,12 +18,25 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Opens them before the first step, so that what cannot be written is known before it. Metrics go on at their end if
-    /// the training does.
-    pub fn open(args: &OutputArgs, go_on: bool) -> Result<Self> {
-        for path in [&args.plot, &args.metrics].into_iter().flatten() {
-            check_file(path)?;
+    /// Fails if one of them could not be written, or would be written over the other or over the data.
+    pub fn check(args: &OutputArgs, data: &Path) -> Result<()> {
+        let asked = [("--plot", &args.plot), ("--metrics", &args.metrics)];
+        let asked: Vec<_> =
+            asked.iter().filter_map(|(option, path)| Some((option, path.as_ref()?))).collect();
+        for (option, path) in &asked {
+            let problem = "would be written over the data: give another name to";
+            ensure!(!same(path, data), Usage(format!("{} {problem} {option}", path.display())));
+            probe(path)?;
         }
+        if let [(_, plot), (_, metrics)] = asked[..] {
+            let problem = "cannot be both the plot and the metrics";
+            ensure!(!same(plot, metrics), Usage(format!("{} {problem}", plot.display())));
+        }
+        Ok(())
+    }
+
+    /// Opens what [`check`](Self::check) has found in order. Metrics go on at their end if the training does.
+    pub fn open(args: &OutputArgs, go_on: bool) -> Result<Self> {
         let metrics = args.metrics.as_ref().map(|path| Metrics::open(path, go_on)).transpose()?;
         Ok(Outputs { plot: args.plot.clone(), metrics })
     }
@@ -47,24 +62,22 @@ impl Outputs {
     }
 }
 
-/// Fails if this file could not be written later on.
-fn check_file(path: &Path) -> Result<()> {
+/// Fails if this file could not be written later on: it is opened for writing. Nothing in it changes, and if it was not
+/// there, it is not there afterwards either.
+fn probe(path: &Path) -> Result<()> {
     ensure!(!path.is_dir(), "{} is a folder: give the name of a file to write", path.display());
-    if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
-        ensure!(
-            folder.is_dir(),
-            "{} cannot be written: there is no folder {}",
-            path.display(),
-            folder.display()
-        );
+    let new = fs::symlink_metadata(path).is_err();
+    if new || path.is_file() {
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    if new {
+        fs::remove_file(path).ok();
     }
     Ok(())
 }
 
-/// Fails if this folder is not there and could not be made.
-pub fn check_folder(path: &Path) -> Result<()> {
-    let nearest = path.ancestors().find(|path| path.exists());
-    let fits = nearest.is_none_or(Path::is_dir);
-    ensure!(fits, "{} cannot be made: {} is a file", path.display(), nearest.unwrap_or(path).display());
-    Ok(())
+/// Whether two paths lead to the same file.
+fn same(a: &Path, b: &Path) -> bool {
+    a == b || fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }

@@ -95,6 +95,11 @@ impl TrainArgs {
         Trainer::with_optimizer(model, FastEngine::new(threads.clone()), optimizer, settings, params)
     }
 
+    /// The options that are at fault if a training runs away, with what they are.
+    pub(crate) fn rates(&self) -> String {
+        format!("--learning-rate than {:?} or --muon-rate than {:?}", self.learning_rate, self.muon_rate)
+    }
+
     fn optimizer(&self, model: &impl Model, threads: &ThreadPool) -> Box<dyn Optimizer<f32>> {
         let weight_decay = self.weight_decay;
         let adam = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay, decay_embeddings: true };

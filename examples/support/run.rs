@@ -20,8 +20,7 @@ use serde_json::Value;
 use crate::args::{at_least_1, positive};
 use crate::history::{History, Report, RunState};
 use crate::losses::{check_finite, mean};
-use crate::outputs::check_folder;
-use crate::{Given, Interrupt, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
+use crate::{Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
 
 /// Steps between reports, if nothing else is said.
 const VALIDATE_EVERY: usize = 250;
@@ -35,6 +34,9 @@ pub struct RunArgs {
     /// Go on with the training that was stopped in this folder, bit for bit
     #[arg(long, value_name = "DIR", conflicts_with = "save")]
     resume: Option<PathBuf>,
+    /// Replace the run or the model that is in the folder
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
     /// Threads [default: all that the machine has]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     threads: usize,
@@ -77,6 +79,16 @@ fn peek<R: DeserializeOwned>(folder: &Path) -> Result<RunState<R>> {
     Ok(Trainer::<gradus::model::Decoder, FastEngine>::peek_state(folder)?)
 }
 
+/// A text to train on.
+pub struct Data<'a> {
+    /// What people call it.
+    pub name: &'a str,
+    /// Its file.
+    pub path: PathBuf,
+    /// A number that follows from all of it.
+    pub fingerprint: u64,
+}
+
 /// What is trained, and on what. A program says it; [`Run`] does the rest.
 pub trait Task {
     /// The model.
@@ -100,8 +112,8 @@ pub trait Task {
     /// What its tokens mean.
     fn tokenizer(&self) -> &dyn Tokenizer;
 
-    /// What the data is called, and a number that follows from it: a run goes on with the same data only.
-    fn data(&self) -> (&str, u64);
+    /// What it is trained on. A run goes on with the same data only.
+    fn data(&self) -> Data<'_>;
 
     /// Fills the batch of the next step.
     fn fill(&self, batch: &mut Batch, random: &mut Random);
@@ -117,7 +129,9 @@ pub trait Task {
 pub struct Run<'a, T: Task> {
     task: T,
     args: &'a RunArgs,
-    folder: &'a Path,
+    folder: ModelFolder,
+    /// What the folder holds of another run, as long as nothing has taken its place.
+    replaces: Option<String>,
     validate_every: usize,
     threads: ThreadPool,
     trainer: Trainer<T::Model, FastEngine>,
@@ -131,28 +145,33 @@ impl<'a, T: Task> Run<'a, T> {
     /// outputs is found here.
     pub fn start(task: T, args: &'a RunArgs) -> Result<Self> {
         let folder = args.resume.as_ref().unwrap_or(&args.save);
-        check_folder(folder)?;
+        Outputs::check(&args.outputs, &task.data().path)?;
         let train = task.train_args();
         let threads = ThreadPool::new(args.threads);
         let mut random = Random::new(train.seed);
         let mut trainer = train.trainer(task.model()?, &threads, &mut random);
+        let folder = ModelFolder::lock(folder)?;
         let mut history = History::new(train.patience);
         let mut before = None;
-        if args.resume.is_some() {
-            let (name, fingerprint) = task.data();
+        let mut replaces = None;
+        if args.resume.is_none() {
+            folder.check_free(args.overwrite)?;
+            replaces = folder.content();
+        } else {
+            let Data { name, fingerprint, .. } = task.data();
             ensure!(
-                peek::<T::Recipe>(folder)?.fingerprint == fingerprint,
+                peek::<T::Recipe>(folder.path())?.fingerprint == fingerprint,
                 "{name} is no longer the text that the training in {} began with: bring that text back, or begin anew",
-                folder.display()
+                folder.path().display()
             );
-            let state: RunState<T::Recipe> = trainer.restore_state(folder)?;
+            let state: RunState<T::Recipe> = trainer.restore_state(folder.path())?;
             random = Random::restore(&state.random)?;
             history = state.history;
             before = Some(state.validate_every);
         }
         let validate_every = args.validate_every.or(before).unwrap_or(VALIDATE_EVERY);
         let outputs = Outputs::open(&args.outputs, trainer.steps_done() > 0)?;
-        Ok(Run { task, args, folder, validate_every, threads, trainer, random, history, outputs })
+        Ok(Run { task, args, folder, replaces, validate_every, threads, trainer, random, history, outputs })
     }
 
     /// Trains until the steps are done, the time is over, nothing gets better any more, or Ctrl-C. Then it saves, says why
@@ -164,8 +183,12 @@ impl<'a, T: Task> Run<'a, T> {
             say!("going on after step {}", self.trainer.steps_done());
         }
         let why = self.steps(interrupt)?;
+        let (step, folder) = (self.trainer.steps_done(), self.folder.path().display().to_string());
+        if let Some(content) = &self.replaces {
+            say!("{why} after step {step}, before the first validation: {folder} still holds {content}");
+            return self.outputs.finish(T::UNIT, &self.history.curves());
+        }
         self.save()?;
-        let (step, folder) = (self.trainer.steps_done(), self.folder.display());
         say!("{why} after step {step} and {:.0} seconds", self.history.seconds);
         if step < self.task.train_args().steps {
             say!("to go on: cargo run --release --example {} -- --resume {folder}", T::PROGRAM);
@@ -178,7 +201,7 @@ impl<'a, T: Task> Run<'a, T> {
 
     /// The steps, and why there are no more of them.
     fn steps(&mut self, interrupt: &Interrupt) -> Result<&'static str> {
-        let &TrainArgs { steps, learning_rate, .. } = self.task.train_args();
+        let steps = self.task.train_args().steps;
         let validation = self.task.validation();
         let progress = Progress::new(steps, self.trainer.steps_done());
         let limit = self.args.minutes.map_or(f64::INFINITY, |minutes| minutes * 60.0);
@@ -197,7 +220,7 @@ impl<'a, T: Task> Run<'a, T> {
             }
             self.task.fill(&mut batch, &mut self.random);
             let done = self.trainer.step(&batch);
-            check_finite(&done, learning_rate)?;
+            check_finite("loss", done.loss, done.number, &self.task.train_args().rates())?;
             self.history.losses.push(done.loss);
             tokens += batch.len();
             if done.number.is_multiple_of(self.validate_every) || done.number == steps {
@@ -230,11 +253,13 @@ impl<'a, T: Task> Run<'a, T> {
             tokens_per_second,
             seconds: self.history.seconds,
         };
+        check_finite("validation loss", report.val, report.step, &self.task.train_args().rates())?;
         self.history.reports.push(report);
         if self.history.stopping.record(report.val) {
             let (model, params) = (self.trainer.model(), self.trainer.eval_params());
-            Checkpoint::of(model, self.task.tokenizer(), &params).save(self.folder)?;
+            Checkpoint::of(model, self.task.tokenizer(), &params).save(self.folder.path())?;
         }
+        self.replaces = None;
         self.save()?;
         self.outputs.record(&report);
         self.outputs.flush();
@@ -245,11 +270,11 @@ impl<'a, T: Task> Run<'a, T> {
     fn save(&mut self) -> Result<()> {
         let state = RunState {
             recipe: self.task.recipe().clone(),
-            fingerprint: self.task.data().1,
+            fingerprint: self.task.data().fingerprint,
             validate_every: self.validate_every,
             random: self.random.state(),
             history: self.history.clone(),
         };
-        Ok(self.trainer.save_state(self.folder, state)?)
+        Ok(self.trainer.save_state(self.folder.path(), state)?)
     }
 }

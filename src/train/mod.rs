@@ -7,7 +7,7 @@ mod weighting;
 use std::borrow::Cow;
 
 pub use early_stopping::EarlyStopping;
-pub use state::Progress;
+pub use state::{FILE as STATE_FILE, Progress};
 pub use weighting::Weighting;
 
 use crate::counter_rng::CounterRng;

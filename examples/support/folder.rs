@@ -1,0 +1,98 @@
+//! The folder that a model is saved into: one run at a time, and nothing that is there is lost by mistake.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use gradus::checkpoint;
+use gradus::fast::FastEngine;
+use gradus::model::Decoder;
+use gradus::train::{self, Trainer};
+use serde_json::Value;
+
+use crate::history::RunState;
+
+/// The file that the running program keeps locked.
+const LOCK: &str = ".lock";
+
+/// A folder that belongs to this program until it ends, however it ends: the system itself releases the lock.
+pub struct ModelFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl ModelFolder {
+    /// Makes the folder, if it is not there, and locks it.
+    ///
+    /// # Errors
+    /// If it cannot be made or written, or another program has it.
+    pub fn lock(path: &Path) -> Result<Self> {
+        check_folder(path)?;
+        let unwritable = || format!("{} cannot be written", path.display());
+        fs::create_dir_all(path).with_context(unwritable)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut lock = options.open(path.join(LOCK)).with_context(unwritable)?;
+        // Where the system knows no locks, runs are not protected from each other. And a run that ends right now has removed
+        // the file that was opened here: it still counts as being there.
+        if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) || !path.join(LOCK).exists() {
+            let mut who = String::new();
+            lock.read_to_string(&mut who).ok();
+            let who = if who.is_empty() { "another program" } else { &who };
+            let folder = path.display();
+            bail!("{folder} is in use: {who} trains into it. Wait for it, or give another folder to --save");
+        }
+        let who = format!("process {}", std::process::id());
+        let written =
+            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(who.as_bytes()));
+        written.with_context(unwritable)?;
+        Ok(ModelFolder { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is there already, in words: a run with its step and loss, or a model.
+    pub fn content(&self) -> Option<String> {
+        let size = |name| Some(fs::metadata(self.path.join(name)).ok()?.len() as f64 / 1e6);
+        if let Some(megabytes) = size(train::STATE_FILE) {
+            // What is read here is the same for every model and engine: these two are as good as any.
+            let state = Trainer::<Decoder, FastEngine>::peek_state::<RunState<Value>>(&self.path);
+            let report = state.ok().and_then(|state| state.history.reports.last().copied());
+            let at = report.map_or("a run".to_owned(), |report| {
+                format!("a run at step {}, validation loss {:.4}", report.step, report.val)
+            });
+            return Some(format!("{at} ({megabytes:.1} MB)"));
+        }
+        size(checkpoint::FILE).map(|megabytes| format!("a model ({megabytes:.1} MB)"))
+    }
+
+    /// Fails if something is there and nobody said `--overwrite`.
+    pub fn check_free(&self, overwrite: bool) -> Result<()> {
+        let Some(content) = self.content().filter(|_| !overwrite) else { return Ok(()) };
+        let folder = self.path.display();
+        let go_on = if self.path.join(train::STATE_FILE).exists() {
+            format!("Go on with it by --resume {folder}, replace it by --overwrite")
+        } else {
+            "Replace it by --overwrite".to_owned()
+        };
+        bail!("{folder} holds {content}. {go_on}, or give another folder to --save");
+    }
+}
+
+impl Drop for ModelFolder {
+    fn drop(&mut self) {
+        fs::remove_file(self.path.join(LOCK)).ok();
+    }
+}
+
+/// Fails if this folder is not there and could not be made.
+fn check_folder(path: &Path) -> Result<()> {
+    let nearest = path.ancestors().find(|path| path.exists());
+    let fits = nearest.is_none_or(Path::is_dir);
+    ensure!(fits, "{} cannot be made: {} is a file", path.display(), nearest.unwrap_or(path).display());
+    Ok(())
+}
