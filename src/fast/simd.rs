@@ -63,7 +63,14 @@ pub(super) fn softmax(x: &mut [f32]) {
     let max = max(x);
     x.iter_mut().for_each(|x| *x = Real::exp(*x - max));
     let share = 1.0 / sum(x.len(), |i| x[i]);
-    x.iter_mut().for_each(|x| *x *= share);
+    x.iter_mut().for_each(|x| *x = probability(*x * share));
+}
+
+/// A probability, or zero if it is so small that its products would be subnormal: nearer to zero than the smallest normal
+/// number, and slow on many processors. Beside the others of its row, which add up to 1, it is nothing.
+#[inline]
+pub(super) fn probability(p: f32) -> f32 {
+    if p < 1e-18 { 0.0 } else { p }
 }
 
 #[cfg(test)]

@@ -104,8 +104,8 @@ impl<R: Real> Optimizer<R> for Adam<R> {
             let (m, v) = (&mut self.m[part.moments.clone()], &mut self.v[part.moments.clone()]);
             let (params, gradient) = (&mut params[part.params.clone()], &gradient[part.gradient.clone()]);
             for (((w, &g), m), v) in params.iter_mut().zip(gradient).zip(m).zip(v) {
-                *m = b1 * *m + a1 * g;
-                *v = b2 * *v + a2 * (g * g);
+                *m = (b1 * *m + a1 * g).normal_or_zero(); // or it would shrink for ever where there is no gradient any more
+                *v = (b2 * *v + a2 * (g * g)).normal_or_zero();
                 *w = *w * keep - step * *m / ((*v * unbias).sqrt() + eps);
             }
         }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::{Adam, AdamSettings, Optimizer};
 use crate::gemm::{MatMut, MatRef, gemm};
 use crate::params::{Layout, ParamKind};
+use crate::real::Real;
 use crate::thread_pool::ThreadPool;
 
 /// In which order the running mean is taken and made orthogonal.
@@ -96,7 +97,10 @@ impl Optimizer<f32> for Muon {
         let MuonSettings { momentum, order, iterations, weight_decay, rate, .. } = self.settings;
         let keep = momentum as f32;
         let mean = |buffer: &mut [f32], from: &[f32]| {
-            buffer.iter_mut().zip(from).for_each(|(m, g)| *m = keep * *m + (1.0 - keep) * g);
+            buffer
+                .iter_mut()
+                .zip(from)
+                .for_each(|(m, g)| *m = (keep * *m + (1.0 - keep) * g).normal_or_zero());
         };
         for task in &mut self.tasks {
             let (buffer, g) = (&mut self.momentum[task.momentum.clone()], &gradient[task.gradient.clone()]);

@@ -148,7 +148,7 @@ fn softmax(scores: &mut Keys, seen: Range<usize>) {
     let most = simd::fold(masked, simd::greater);
     let weights: Keys = from_fn(|key| Real::exp(masked[key] - most) * visible[key]);
     let share = 1.0 / simd::fold(weights, |a, b| a + b);
-    *scores = weights.map(|weight| weight * share);
+    *scores = weights.map(|weight| simd::probability(weight * share));
 }
 // ANCHOR_END: softmax
 

@@ -37,7 +37,7 @@ impl CrossEntropy {
                     *loss += smoothing * (log_total - mean - *loss);
                 }
                 let share = 1.0 / total;
-                p.iter_mut().for_each(|p| *p *= share);
+                p.iter_mut().for_each(|p| *p = simd::probability(*p * share));
             }
         })
     }
