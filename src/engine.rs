@@ -16,6 +16,10 @@ pub trait Engine {
     /// The weighted mean loss of a batch, in nats a token. Overwrites `gradient` with its gradient: one number for each
     /// trainable number, in the order of the model's layout
     /// ([`trainable_len`](crate::params::Layout::trainable_len) in all).
+    ///
+    /// # Panics
+    /// If the batch is empty or its loss weights do not add up to a positive number
+    /// ([`Batch::total_loss_weight`]).
     fn gradient<M: Model>(
         &mut self,
         model: &M,
@@ -26,6 +30,9 @@ pub trait Engine {
     ) -> f64;
 
     /// The weighted mean loss of a batch, in nats a token, without dropout or label smoothing.
+    ///
+    /// # Panics
+    /// As [`gradient`](Self::gradient).
     fn loss<M: Model>(&mut self, model: &M, params: &[Self::Real], batch: &Batch) -> f64;
 
     /// The loss of each token in the last call of [`gradient`](Engine::gradient) or [`loss`](Engine::loss).

@@ -89,6 +89,20 @@ impl Batch {
         &self.loss_weights
     }
 
+    /// Their sum.
+    ///
+    /// # Panics
+    /// If there are no tokens, or if the weights do not add up to a positive number: there would be no mean loss.
+    pub fn total_loss_weight(&self) -> f64 {
+        assert!(!self.is_empty(), "an empty batch has no loss");
+        let total = self.loss_weights.iter().sum();
+        assert!(
+            total > 0.0 && total < f64::INFINITY,
+            "loss weights add up to {total}: a mean needs a positive sum"
+        );
+        total
+    }
+
     /// The same, mutable.
     pub fn loss_weights_mut(&mut self) -> &mut [f64] {
         &mut self.loss_weights

@@ -5,6 +5,7 @@ mod dialog;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod names;
+mod recognize;
 mod text;
 
 pub use batch::{Batch, Sequences};

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use super::recognize::{Foreign, line_of, quoted, recognize};
+
 /// What can be wrong with a text file.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -31,8 +33,21 @@ pub enum DataError {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// Something else than text in UTF-8.
+    #[error("{} is {what}, where a text in UTF-8 is needed. Make one of it: {command}", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// A command that makes a text of it.
+        command: String,
+    },
     /// Bytes that are not text.
-    #[error("{} is not UTF-8: line {line}, byte {byte} of the file, is 0x{value:02x}. Convert it, for example with `iconv -t UTF-8`", path.display())]
+    #[error(
+        "{} is not UTF-8: line {line}, byte {byte} of the file, is 0x{value:02x}. If it was written on an older Windows, \
+         this converts it: iconv -f WINDOWS-1252 -t UTF-8 {} > new.txt", path.display(), quoted(path)
+    )]
     NotUtf8 {
         /// The file.
         path: PathBuf,
@@ -101,16 +116,19 @@ pub fn find(name: &str) -> Result<PathBuf, DataError> {
 /// The text of a file, without a byte order mark.
 ///
 /// # Errors
-/// If it is a folder, cannot be read, or is not UTF-8.
+/// If it is a folder, cannot be read, or is no text in UTF-8. The error says what it is, and how to make a text of it.
 pub fn read_text(path: &Path) -> Result<String, DataError> {
     if path.is_dir() {
         return Err(DataError::Folder { path: path.to_owned() });
     }
     let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    if let Some(Foreign { what, command }) = recognize(path, &bytes) {
+        return Err(DataError::NotText { path: path.to_owned(), what, command });
+    }
     let mut text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
-        let line = 1 + bytes[..valid].iter().filter(|&&byte| byte == b'\n').count();
+        let line = line_of(bytes, valid);
         DataError::NotUtf8 { path: path.to_owned(), line, byte: valid + 1, value: bytes[valid] }
     })?;
     if text.starts_with('\u{feff}') {

@@ -64,12 +64,12 @@ impl FastEngine {
     /// Cuts a batch. The weights of the tokens become their shares in the mean loss of the whole.
     // ANCHOR: shard
     fn shard(&mut self, batch: &Batch) -> &mut [Shard] {
+        let share = 1.0 / batch.total_loss_weight();
         let lengths = batch.sequences().lengths;
         let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(lengths.len().max(1));
         if self.shards.len() < count {
             self.shards.resize_with(count, Shard::default);
         }
-        let share = 1.0 / batch.loss_weights().iter().sum::<f64>();
         let (mut sequence, mut token) = (0, 0);
         for (at, shard) in self.shards[..count].iter_mut().enumerate() {
             let (first, aim) = (sequence, batch.len() * (at + 1) / count);

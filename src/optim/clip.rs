@@ -4,7 +4,11 @@ use crate::real::Real;
 
 /// Scales a whole gradient down so that its length (its global norm) is at most `max_norm` (Pascanu et al. 2013).
 /// Returns the length it had.
+///
+/// # Panics
+/// If `max_norm` is not above zero: a negative one would turn the gradient around.
 pub fn clip<R: Real>(gradient: &mut [R], max_norm: f64) -> f64 {
+    assert!(max_norm > 0.0, "clip: a gradient cannot have the length {max_norm}");
     let norm = sum_of_squares(gradient).sqrt();
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {

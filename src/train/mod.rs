@@ -167,8 +167,12 @@ impl<M: Model, E: Engine> Trainer<M, E> {
 
     /// The mean cross entropy of batches that are not learned from, in nats a token: without dropout, smoothing or
     /// weighting, and with the averaged parameters if there are any.
+    ///
+    /// # Panics
+    /// If there are no batches, or an empty one.
     pub fn validate(&mut self, batches: &[Batch]) -> f64 {
         let params = averaged(self.model.layout(), &self.params, self.ema.as_ref());
+        assert!(!batches.is_empty(), "validate: there are no batches");
         let (mut sum, mut tokens) = (0.0, 0);
         for batch in batches {
             self.engine.loss(&self.model, &params, batch);
