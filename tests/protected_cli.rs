@@ -177,3 +177,26 @@ fn an_output_does_not_replace_an_input_or_another_output() {
         place.path(),
     );
 }
+
+/// Nothing that is to be printed gets lost in silence.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_printed_is_an_error() {
+    for (program, options) in [
+        ("names", "--help"),
+        ("dialog", "--help"),
+        ("value", "--help"),
+        ("value", ""),
+        ("microgpt", "--steps 1"),
+    ] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a disk that is full");
+        let mut command = Command::new(example(program));
+        let ended = command.args(options.split_whitespace()).stdout(full).output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{program} {options}: {stderr}");
+        assert!(
+            stderr.starts_with("error: ") && stderr.contains("No space left"),
+            "{program} {options}: {stderr}"
+        );
+    }
+}

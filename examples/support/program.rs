@@ -44,16 +44,29 @@ pub trait Program: Parser {
         let command = Self::DEFAULTS.iter().fold(Self::command(), |command, (argument, value)| {
             command.mut_arg(argument, |argument| argument.required(false).default_value(value))
         });
-        let matches = command.get_matches();
-        match Self::from_arg_matches(&matches) {
-            Ok(program) => end(program.run(&Given(matches))),
-            Err(error) => error.exit(),
+        let parsed = command.try_get_matches().and_then(|matches| {
+            let program = Self::from_arg_matches(&matches)?;
+            Ok((program, Given(matches)))
+        });
+        match parsed {
+            Ok((program, given)) => end(program.run(&given)),
+            Err(answer) => explain(&answer),
         }
     }
 }
 
+/// Prints what the command line is answered with: the help that it asks for, or what is wrong with it.
+fn explain(answer: &clap::Error) -> ExitCode {
+    match answer.print().and_then(|()| io::stdout().flush()) {
+        Ok(()) => ExitCode::from(answer.exit_code() as u8),
+        Err(error) => end(Err(error).context(UNPRINTABLE)),
+    }
+}
+
+const UNPRINTABLE: &str = "the output cannot be printed";
+
 fn end(result: Result<()>) -> ExitCode {
-    let printed = print::failure().map_or(Ok(()), |error| Err(error).context("the output cannot be printed"));
+    let printed = print::failure().map_or(Ok(()), |error| Err(error).context(UNPRINTABLE));
     let Err(error) = result.and(printed) else { return ExitCode::SUCCESS };
     let called = error.is::<Usage>();
     let help = if called { "\nFor all options and examples of use, try --help.\n" } else { "" };
