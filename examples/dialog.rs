@@ -23,7 +23,8 @@ use gradus::train::Trainer;
 use serde::{Deserialize, Serialize};
 use support::args::{at_least_1, share};
 use support::{
-    Data, Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage, say,
+    Data, Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage,
+    check_memory, say,
 };
 
 /// How many stretches of the validation text are looked at for a report.
@@ -147,7 +148,9 @@ impl Task for Dialog<'_> {
     fn model(&self) -> Result<Decoder> {
         let preset = self.recipe.sizes.of(DecoderConfig::dialog(self.text.vocab_size()));
         let config = DecoderConfig { n_ffn: self.recipe.ffn, dropout: self.recipe.dropout, ..preset };
-        Ok(Decoder::new(config).map_err(Usage::of)?)
+        let model = Decoder::new(config).map_err(Usage::of)?;
+        check_memory(model.config(), self.recipe.train.batch * self.recipe.sizes.context)?;
+        Ok(model)
     }
 
     fn tokenizer(&self) -> &dyn Tokenizer {

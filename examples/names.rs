@@ -25,7 +25,7 @@ use gradus::train::{Settings, Trainer};
 use support::args::{not_negative, whole};
 use support::{
     Given, Interrupt, Losses, ModelFolder, OutputArgs, Outputs, Program, Progress, SizeArgs, Usage,
-    check_params, load, say,
+    check_memory, check_params, load, say,
 };
 
 const EXAMPLES: &str = "\
@@ -127,6 +127,7 @@ impl Args {
             None => {
                 let config = self.sizes.of(DecoderConfig::microgpt(names.vocab_size()));
                 let model = Decoder::new(config).map_err(Usage::of)?;
+                check_memory(model.config(), self.batch * self.sizes.context)?;
                 Trainer::new(model, engine, settings, &mut random)
             }
         };

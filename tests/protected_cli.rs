@@ -200,3 +200,23 @@ fn output_that_cannot_be_printed_is_an_error() {
         );
     }
 }
+
+/// Sizes that no machine can do are refused before anything is begun.
+#[test]
+fn sizes_have_limits() {
+    let place = tempfile::tempdir().expect("a folder");
+    let most = "18446744073709551615";
+    for (option, size) in
+        [("--warmup", most), ("--batch", "10000000000"), ("--threads", "1000000"), ("--context", most)]
+    {
+        let mut command = Command::new(example("dialog"));
+        command.args(["--steps", "1", option, size, "--save"]).arg(place.path().join("model"));
+        refuse(&mut command, 2, &[option, "from"], place.path());
+    }
+    let large = ["--context", "8192", "--batch"];
+    let mut dialog = Command::new(example("dialog"));
+    dialog.args(large).args(["65536", "--save"]).arg(place.path().join("model"));
+    refuse(&mut dialog, 2, &["GB", "--batch"], place.path());
+    let mut names = Command::new(example("names"));
+    refuse(names.args(["--context", "65536", "--batch", "4096"]), 2, &["GB", "--batch"], place.path());
+}

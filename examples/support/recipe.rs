@@ -9,7 +9,7 @@ use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{at_least_1, not_negative, positive, share};
+use crate::args::{at_least_1, not_negative, positive, share, whole};
 
 /// The options of a training on which its result depends, whatever the model.
 #[derive(clap::Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,8 +18,8 @@ pub struct TrainArgs {
     /// Steps of training
     #[arg(long, value_name = "N", default_value_t = 4000, value_parser = at_least_1)]
     pub steps: usize,
-    /// Sequences in a step
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_1)]
+    /// Sequences in a step: at most 65536
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(1..=1 << 16))]
     pub batch: usize,
     /// What all randomness follows from
     #[arg(long, value_name = "N", default_value_t = 42)]
@@ -36,8 +36,8 @@ pub struct TrainArgs {
     /// Muon's, as a multiple of it
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = positive)]
     muon_rate: f64,
-    /// Steps in which the learning rate rises, before it falls along a cosine
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    /// Steps in which the learning rate rises, before it falls along a cosine: at most 1000000000
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(0..=1_000_000_000))]
     warmup: usize,
     /// The share of every weight, times the learning rate, that is taken away in a step
     #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = not_negative)]

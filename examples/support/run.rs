@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::args::{at_least_1, positive};
+use crate::args::{at_least_1, positive, whole};
 use crate::history::{History, Report, RunState};
 use crate::losses::{check_finite, mean};
 use crate::{Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
@@ -37,8 +37,8 @@ pub struct RunArgs {
     /// Replace the run or the model that is in the folder
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// Threads [default: all that the machine has]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    /// Threads, at most 1024 [default: all that the machine has]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = whole(0..=1024))]
     threads: usize,
     /// Validate, report and save every so many steps [default: 250, or as before]
     #[arg(long, value_name = "N", value_parser = at_least_1)]

@@ -1,0 +1,64 @@
+//! How much memory a training will need, said before it is asked for.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use gradus::model::DecoderConfig;
+
+use crate::Usage;
+
+/// Fails if the system has less memory free than a training of this model will need. Where that cannot be found out (it is
+/// read from `/proc/meminfo`), only what no machine has is refused.
+pub fn check_memory(config: &DecoderConfig, tokens: usize) -> Result<()> {
+    let free = available().unwrap_or(1e13);
+    let need = estimate(config, tokens);
+    let (need_gb, free_gb) = (need / 1e9, free / 1e9);
+    ensure!(
+        need <= free,
+        Usage(format!(
+            "a training of this model, {tokens} tokens a step, needs about {need_gb:.1} GB of memory, and {free_gb:.1} GB are \
+             free: give a smaller --batch, --context, --embd or --layers"
+        ))
+    );
+    Ok(())
+}
+
+/// About how many bytes. In floating point, since sizes that make no sense have products that do not fit into an integer.
+fn estimate(config: &DecoderConfig, tokens: usize) -> f64 {
+    let size = |x: usize| x as f64;
+    let DecoderConfig { n_layer, n_embd, n_ffn, n_head, vocab_size, context, .. } = *config;
+    let block = size(n_embd) * (4.0 * size(n_embd) + 3.0 * size(n_ffn));
+    let params = size(n_layer) * block + (2.0 * size(vocab_size) + size(context)) * size(n_embd);
+    // A token's rows in each block, with their gradients, and a score for every head and every place it can look at.
+    let row = 10.0 * size(n_embd) + 3.0 * size(n_ffn) + size(n_head) * size(context);
+    let rows = size(tokens) * (size(n_layer) * row + 2.0 * size(vocab_size));
+    // Parameters, gradient, two moments and an average; rows and their gradients; four bytes each.
+    4.0 * (5.0 * params + 2.0 * rows)
+}
+
+/// The bytes that are free, as Linux says.
+fn available() -> Option<f64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(1024.0 * line.trim().strip_suffix(" kB")?.parse::<f64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The dialog model took 190 MB at its peak with 2,048 tokens a step (`/usr/bin/time -v`).
+    #[test]
+    fn the_estimate_has_the_right_size() {
+        let megabytes = estimate(&DecoderConfig::dialog(70), 2048) / 1e6;
+        assert!((95.0..380.0).contains(&megabytes), "{megabytes}");
+    }
+
+    #[test]
+    fn what_no_machine_has_is_refused() {
+        let huge = DecoderConfig { n_embd: 1 << 20, n_layer: 1 << 20, ..DecoderConfig::dialog(70) };
+        let error = check_memory(&huge, 1).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("GB"), "{error}");
+        check_memory(&DecoderConfig::microgpt(27), 16).unwrap();
+    }
+}
