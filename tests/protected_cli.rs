@@ -98,7 +98,7 @@ fn numbers_that_are_not_finite_are_never_saved() {
     refuse(&mut names, 1, &["--learning-rate"], place.path());
 }
 
-/// A program that trains until it is told to stop.
+/// A training that ends only when it is interrupted.
 struct Training(Child);
 
 impl Training {

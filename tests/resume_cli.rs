@@ -140,7 +140,7 @@ fn ctrl_c_and_resume() {
             process.wait_for_output("Step: 10");
             process.interrupt();
             assert_eq!(process.exit_code(), Some(0), "{}", process.output());
-            if process.output().contains("stopped by Ctrl-C after step") {
+            if process.output().contains("interrupted after step") {
                 break folder;
             }
             steps *= 2;
@@ -297,7 +297,7 @@ fn kill_at_any_moment() {
     }
     println!("{KILLS} kills, {killed_while_writing} of them while a file was written; step {saved:?}");
 
-    // It goes on for three more steps, and is stopped by Ctrl-C.
+    // It goes on for three more steps, and is interrupted by Ctrl-C.
     let metrics = &path("last.jsonl");
     let mut process = resumed(folder, metrics);
     Moment::Reports(3).wait(&mut process, folder, metrics);

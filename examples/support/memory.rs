@@ -47,7 +47,7 @@ fn available() -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// The dialog model took 190 MB at its peak with 2,048 tokens a step (`/usr/bin/time -v`).
+    /// The dialog model took 192 MB at its peak with 2,048 tokens a step (`/usr/bin/time -v`).
     #[test]
     fn the_estimate_has_the_right_size() {
         let megabytes = estimate(&DecoderConfig::dialog(70), 2048) / 1e6;

@@ -214,7 +214,7 @@ impl<'a, T: Task> Run<'a, T> {
             } else if self.history.stopping.should_stop() {
                 break "stopped early, since the validation loss does not fall any more,";
             } else if interrupt.requested() {
-                break "stopped by Ctrl-C";
+                break "interrupted";
             } else if self.history.seconds + since.elapsed().as_secs_f64() > limit {
                 break "the time is over";
             }

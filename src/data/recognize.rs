@@ -18,7 +18,7 @@ const KINDS: [Kind; 10] = [
     (b"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8 {}"),
     (b"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8 {}"),
     (b"\x1f\x8b", "compressed by gzip", "gzip -dc < {}"),
-    (b"BZh", "compressed by bzip2", "bzip2 -dc < {}"),
+    (b"BZh9", "compressed by bzip2", "bzip2 -dc < {}"),
     (b"\xfd7zXZ\0", "compressed by xz", "xz -dc < {}"),
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "zstd -dc < {}"),
     (b"PK\x03\x04", "a zip archive", "unzip -p {}"),

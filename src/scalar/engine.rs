@@ -58,7 +58,7 @@ impl Engine for ScalarEngine {
     }
 
     fn loss<M: Model>(&mut self, model: &M, params: &[f64], batch: &Batch) -> f64 {
-        batch.total_loss_weight();
+        batch.total_loss_weight(); // panics if there is none
         let graph = self.arena.graph();
         let losses = model.losses(graph.bind(model.layout(), params).params, batch, Mode::default());
         let loss = losses.weighted_mean(batch.loss_weights()).at(0, 0);

@@ -200,6 +200,7 @@ impl<'g> Value<'g> {
         if nodes.generation == 1 { self.pass::<false>(nodes) } else { self.pass::<true>(nodes) }
     }
 
+    /// The loop over the tape, from its end.
     fn pass<const AGAIN: bool>(self, Nodes { data, grad, visited, generation, tape }: &mut Nodes<'g>) {
         let grads = &mut Gradients::<AGAIN> { grad, visited, generation: *generation };
         *grads.at(self.place) = 1.0;
