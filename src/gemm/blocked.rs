@@ -17,8 +17,10 @@ const DEPTH: usize = 256;
 /// usual second cache.
 const BLOCK: usize = 128 * 1024;
 
-/// From this many rows on, a copy of `b` pays even where it could be read in place, provided that `a`
-/// is transposed. (With contiguous rows of `a` it never did.)
+/// From this many rows on, a copy of `b` pays even where it could be read in place. The rows of `b` that a
+/// panel takes its columns from begin a large power of two apart, as widths usually are: nearly all of them
+/// want the same few places in the first cache and drive each other out, while those of a copy lie side
+/// by side.
 const MANY_ROWS: usize = 256;
 
 /// Numbers in a cache line. A packed panel begins with one, so that no vector of it lies in two.
@@ -26,7 +28,7 @@ const LINE: usize = 16;
 
 /// Whether `b` is to be packed. It must be if its rows are not contiguous.
 pub(super) fn worth_packing(a: &MatRef, b: &MatRef) -> bool {
-    b.col_stride != 1 || (a.col_stride != 1 && a.rows >= MANY_ROWS)
+    b.col_stride != 1 || a.rows >= MANY_ROWS
 }
 
 /// `c = alpha * a·b + beta * c` with the vectors of `kernel`. `c` is not empty.

@@ -22,7 +22,7 @@
 //!    Textbooks (Goto and van de Geijn, *Anatomy of high-performance matrix multiplication*, 2008)
 //!    pack both operands. But copying has a price, which is paid back by the number of times that each
 //!    copied number is used, and our matrices are small: we measured that `a` is never worth it,
-//!    and `b` nearly only where it must be transposed. Whatever is read where it lies costs nothing,
+//!    and `b` where it must be transposed, or many rows of `a` meet it. Whatever is read where it lies costs nothing,
 //!    and a product of 7x16 by 16x16 numbers is one call of one tile.
 //!
 //! The loops are written once, for the vectors of any instruction set (`vector.rs`). Which one
