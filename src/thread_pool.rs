@@ -12,15 +12,38 @@ pub struct ThreadPool {
     pool: Option<Arc<rayon::ThreadPool>>,
 }
 
+/// Threads that could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{count} threads cannot be started: {reason}")]
+pub struct ThreadPoolError {
+    /// How many were asked for.
+    pub count: usize,
+    /// What the system said.
+    pub reason: String,
+}
+
 impl ThreadPool {
     /// A pool of `count` threads; 0 means one for each processor.
+    ///
+    /// # Panics
+    /// If the system does not allow so many: [`try_new`](Self::try_new) returns an error instead.
     pub fn new(count: usize) -> Self {
+        Self::try_new(count).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A pool of `count` threads; 0 means one for each processor.
+    ///
+    /// # Errors
+    /// If the system does not allow so many.
+    pub fn try_new(count: usize) -> Result<Self, ThreadPoolError> {
         let count = match count {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let build = || ThreadPoolBuilder::new().num_threads(count).build().ok().map(Arc::new);
-        ThreadPool { pool: if count > 1 { build() } else { None } }
+        let build = || ThreadPoolBuilder::new().num_threads(count).build().map(Arc::new);
+        let pool = if count > 1 { Some(build()) } else { None };
+        let pool = pool.transpose().map_err(|error| ThreadPoolError { count, reason: error.to_string() })?;
+        Ok(ThreadPool { pool })
     }
 
     /// The number of threads.

@@ -1,8 +1,9 @@
 //! Dialogues, or any other text: a stream of characters to train on, and another to validate with.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use super::text::check_known;
 use super::{Batch, DataError, read_text};
 use crate::random::Random;
 use crate::tokenizer::{CharTokenizer, Tokenizer};
@@ -30,49 +31,62 @@ impl Dialogs {
         Self::from_text(&path.display().to_string(), &read_text(path)?, context)
     }
 
-    /// The paragraphs of a text. About a tenth of it is kept for validation: those paragraphs whose fingerprints are the
-    /// smallest. So one that occurs twice is never in both parts. A text that is all
-    /// one paragraph, but for a title perhaps, is cut at a line.
+    /// The text in a file, in the characters of a tokenizer that is there already: that of a model to be trained further.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), and if the text has a character that the tokenizer does not have.
+    pub fn read_with(path: &Path, context: usize, tokenizer: CharTokenizer) -> Result<Self, DataError> {
+        Self::with_tokenizer(&path.display().to_string(), &read_text(path)?, context, Some(tokenizer))
+    }
+
+    /// The paragraphs of a text. A tenth of its characters is kept for validation, within a hundredth of the text wherever it
+    /// allows that: paragraphs in the order of their fingerprints, so that one that occurs twice is never in both parts. Where
+    /// paragraphs are too large for that, one of them is cut at the end of a line, or between words if its lines are too
+    /// long as well, and its end is kept.
     ///
     /// # Errors
     /// If it is too short for sequences of `context` in both parts, or is the same paragraph again and again.
     pub fn from_text(name: &str, text: &str, context: usize) -> Result<Self, DataError> {
+        Self::with_tokenizer(name, text, context, None)
+    }
+
+    fn with_tokenizer(
+        name: &str,
+        text: &str,
+        context: usize,
+        tokenizer: Option<CharTokenizer>,
+    ) -> Result<Self, DataError> {
         let text = text.replace("\r\n", "\n");
-        let paragraphs = paragraphs(&text);
-        let tokenizer = CharTokenizer::of(text.chars());
-        let encode = |text: &str| -> Vec<u32> {
-            text.chars().filter_map(|c| tokenizer.token(c)).map(|token| token as u32).collect()
-        };
-        let need = (context + 1) * VALIDATION;
-        if text.chars().count() < need {
-            return Err(DataError::TooShort { name: name.to_owned(), have: text.chars().count(), need });
-        }
-        let (mut train, mut validation, mut counts) = (Vec::new(), Vec::new(), [0, 0]);
-        let longest = paragraphs.iter().map(|paragraph| paragraph.len()).max().unwrap_or(0);
-        if longest > text.len() - text.len() / VALIDATION {
-            let (head, tail) = split_at_line(&text);
-            (train, validation, counts) = (encode(head), encode(tail), [1, 1]);
-        } else {
-            let kept = kept(&paragraphs);
-            if kept.len() == paragraphs.iter().collect::<HashSet<_>>().len() {
-                return Err(DataError::Repeats { name: name.to_owned() });
+        let tokenizer = match tokenizer {
+            Some(tokenizer) => {
+                check_known(name, &text, text.char_indices(), &tokenizer).map(|()| tokenizer)?
             }
-            for paragraph in &paragraphs {
-                let part = usize::from(kept.contains(paragraph));
-                let to = if part == 0 { &mut train } else { &mut validation };
-                to.extend(encode(paragraph));
-                to.extend(encode("\n\n"));
+            None => CharTokenizer::of(text.chars()),
+        };
+        let length = text.chars().count();
+        let need = (context + 1) * VALIDATION;
+        if length < need {
+            return Err(DataError::TooShort { name: name.to_owned(), have: length, need });
+        }
+        let paragraphs = paragraphs(&text);
+        let Some(kept) = Kept::of(&paragraphs) else {
+            return Err(DataError::Repeats { name: name.to_owned() });
+        };
+        let separator = if paragraphs.len() > 1 { "\n\n" } else { "" };
+        let (mut parts, mut counts) = ([Vec::new(), Vec::new()], [0, 0]);
+        for paragraph in &paragraphs {
+            let (head, tail) = paragraph.split_at(kept.start(paragraph));
+            for (part, piece) in [head, tail].into_iter().enumerate().filter(|(_, piece)| !piece.is_empty()) {
+                let chars = piece.chars().chain(separator.chars());
+                parts[part].extend(chars.filter_map(|c| tokenizer.token(c)).map(|token| token as u32));
                 counts[part] += 1;
             }
         }
+        let [train, validation] = parts;
         let least = train.len().min(validation.len());
         if least <= context {
-            let have = train.len() + validation.len();
-            return Err(DataError::TooShort {
-                name: name.to_owned(),
-                have,
-                need: have + need - least * VALIDATION,
-            });
+            let need = length + need - least * VALIDATION;
+            return Err(DataError::TooShort { name: name.to_owned(), have: length, need });
         }
         Ok(Dialogs { tokenizer, train, validation, paragraphs: counts, fingerprint: fingerprint(&text) })
     }
@@ -144,30 +158,66 @@ fn paragraphs(text: &str) -> Vec<&str> {
     paragraphs
 }
 
-// ANCHOR: kept
-/// The paragraphs for validation: different ones in the order of their fingerprints, until they are a tenth of all.
-fn kept<'a>(paragraphs: &[&'a str]) -> HashSet<&'a str> {
-    let mut different: Vec<&str> = paragraphs.iter().copied().collect::<HashSet<_>>().into_iter().collect();
-    different.sort_by_key(|paragraph| (fingerprint(paragraph), *paragraph));
-    let total: usize = different.iter().map(|paragraph| paragraph.len()).sum();
-    let mut taken = 0;
-    let needed = |paragraph: &&str| {
-        let more = taken * VALIDATION < total;
-        taken += paragraph.len();
-        more
-    };
-    different.into_iter().take_while(needed).collect()
+/// What of a text is kept for validation.
+struct Kept<'a> {
+    paragraphs: HashSet<&'a str>,
+    /// A paragraph of which only the end is kept, and the byte at which that begins.
+    cut: Option<(&'a str, usize)>,
 }
-// ANCHOR_END: kept
 
-/// Cuts a text at a line's end about nine tenths of the way.
-fn split_at_line(text: &str) -> (&str, &str) {
-    let mut at = text.len() - text.len() / VALIDATION;
-    while !text.is_char_boundary(at) {
-        at -= 1;
+impl<'a> Kept<'a> {
+    /// A tenth of all characters, within a hundredth of them if that can be done; `None` if all paragraphs are the same and
+    /// there is no good place to cut it.
+    fn of(paragraphs: &[&'a str]) -> Option<Self> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        paragraphs.iter().for_each(|paragraph| *counts.entry(paragraph).or_default() += 1);
+        let mut different: Vec<(&str, usize)> = counts.into_iter().collect();
+        different.sort_by_key(|(paragraph, _)| fingerprint(paragraph));
+        let size = |&(paragraph, count): &(&str, usize)| paragraph.chars().count() * count;
+        let total: usize = different.iter().map(size).sum();
+        // ANCHOR: kept
+        let [least, wanted, most] = [9, 10, 11].map(|percent| total * percent / 100);
+        let (mut kept, mut taken) = (HashSet::new(), 0);
+        for paragraph in &different {
+            if taken < wanted && taken + size(paragraph) <= most {
+                kept.insert(paragraph.0);
+                taken += size(paragraph);
+            }
+        }
+        // ANCHOR_END: kept
+        if taken >= least && taken > 0 {
+            return Some(Kept { paragraphs: kept, cut: None });
+        }
+        // So all that is left is too large. The best place is the end of a line, the next best one between words.
+        let repeats = matches!(different[..], [(_, 2..)]);
+        let places: [fn(char) -> bool; 3] = [|c| c == '\n', char::is_whitespace, |_| true];
+        let allowed = if repeats { &places[..1] } else { &places[..] };
+        let left: Vec<_> = different.iter().filter(|(paragraph, _)| !kept.contains(paragraph)).collect();
+        let cut = allowed.iter().find_map(|place| {
+            left.iter().find_map(|(paragraph, count)| {
+                let [least, wanted, most] = [least, wanted, most].map(|size| (size - taken) / count);
+                Some((*paragraph, nearest(paragraph, place, [least, wanted, most])?))
+            })
+        });
+        (cut.is_some() || !repeats).then_some(Kept { paragraphs: kept, cut })
     }
-    let at = text[..at].rfind('\n').map_or(at, |line| line + 1);
-    text.split_at(at)
+
+    /// Where the part of a paragraph begins that is kept: at its end if nothing is.
+    fn start(&self, paragraph: &str) -> usize {
+        match self.cut {
+            _ if self.paragraphs.contains(paragraph) => 0,
+            Some((cut, start)) if cut == paragraph => start,
+            _ => paragraph.len(),
+        }
+    }
+}
+
+/// The byte behind a character of some kind, from which on there are as nearly as possible `wanted` characters, and in any case
+/// from `least` to `most` of them.
+fn nearest(text: &str, kind: impl Fn(char) -> bool, [least, wanted, most]: [usize; 3]) -> Option<usize> {
+    let places = text.char_indices().rev().zip(1..).take_while(|(_, count)| *count <= most);
+    let fits = |((at, _), count): &((usize, char), usize)| *count >= least && text[..*at].ends_with(&kind);
+    places.filter(fits).min_by_key(|(_, count)| count.abs_diff(wanted)).map(|((at, _), _)| at)
 }
 
 /// A number that follows from all bytes of a text (FNV-1a).

@@ -11,4 +11,4 @@ mod text;
 pub use batch::{Batch, Sequences};
 pub use dialog::Dialogs;
 pub use names::Names;
-pub use text::{DataError, find, read_text};
+pub use text::{DataError, LARGEST, STDIN, find, quoted, read_text};

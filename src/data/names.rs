@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::{Batch, DataError, read_text};
+use super::text::check_known;
+use super::{Batch, DataError, LARGEST, read_text};
 use crate::random::Random;
 use crate::tokenizer::{CharTokenizer, Tokenizer};
 
@@ -11,7 +12,7 @@ use crate::tokenizer::{CharTokenizer, Tokenizer};
 #[derive(Clone, Debug)]
 pub struct Names {
     text: String,
-    /// Where in the text each name stands, in the order of training.
+    /// Where in the text each name stands, in the order of training. No text is so large that 32 bits are too few.
     names: Vec<Range<u32>>,
     tokenizer: CharTokenizer,
 }
@@ -28,12 +29,34 @@ impl Names {
         })
     }
 
+    /// The names in a file, in the characters of a tokenizer that is there already: that of a model to be trained further.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read), and if a name has a character that the tokenizer does not have.
+    pub fn read_with(path: &Path, tokenizer: CharTokenizer) -> Result<Self, DataError> {
+        let names = Self::read(path)?;
+        let places = names.names.iter().flat_map(|name| {
+            let start = name.start as usize;
+            names.text[start..name.end as usize].char_indices().map(move |(at, c)| (start + at, c))
+        });
+        check_known(&path.display().to_string(), &names.text, places, &tokenizer)?;
+        Ok(Names { tokenizer, ..names })
+    }
+
     /// The names in a text: its lines, without blanks at their ends. Blank lines are skipped.
     ///
     /// # Errors
     /// If there is none.
+    ///
+    /// # Panics
+    /// If the text is larger than [`LARGEST`](super::LARGEST).
     pub fn from_text(text: impl Into<String>) -> Result<Self, DataError> {
         let text = text.into();
+        assert!(
+            text.len() as u64 <= LARGEST,
+            "Names: a text of {} bytes, and {LARGEST} are the most",
+            text.len()
+        );
         let place = |name: &str| {
             let start = name.as_ptr() as usize - text.as_ptr() as usize;
             start as u32..(start + name.len()) as u32

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::quoted;
+
 /// What a file is instead, and the command that makes text of it.
 pub(super) struct Foreign {
     pub what: String,
@@ -72,17 +74,6 @@ pub(super) fn recognize(path: &Path, bytes: &[u8]) -> Option<Foreign> {
 /// The line in which a byte stands, from 1.
 pub(super) fn line_of(bytes: &[u8], at: usize) -> usize {
     1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count()
-}
-
-/// A path as a shell reads it.
-pub(super) fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    if path.chars().all(plain) && !path.starts_with('-') {
-        path
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,17 @@
 //! Finding and reading text files, with errors that say what to do.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, fs};
 
-use super::recognize::{Foreign, line_of, quoted, recognize};
+use super::recognize::{Foreign, line_of, recognize};
+use crate::tokenizer::CharTokenizer;
+
+/// The path of standard input. Data called `-` is read from there.
+pub const STDIN: &str = "/dev/stdin";
+
+/// The largest text in bytes: places in it are kept as 32 bits.
+pub const LARGEST: u64 = u32::MAX as u64;
 
 /// What can be wrong with a text file.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +66,24 @@ pub enum DataError {
         /// Its value.
         value: u8,
     },
+    /// More text than can be read.
+    #[error("{} is larger than {} bytes: take a part of it, head -c 1000000000 {} > part.txt", path.display(), LARGEST, quoted(path))]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A character that a model which is to learn from the text has never seen.
+    #[error("{name} has {character:?} in line {line}, which is none of the characters of the model: {known}")]
+    Unknown {
+        /// The file, or a name for the text.
+        name: String,
+        /// The line of the character, from 1.
+        line: usize,
+        /// The character.
+        character: char,
+        /// Those that are known, without those that cannot be printed.
+        known: String,
+    },
     /// Not enough text.
     #[error(
         "{name} has {have} characters, but training and validation need at least {need}: use a longer text or a smaller --context"
@@ -90,11 +116,14 @@ fn list(paths: &[PathBuf]) -> String {
 
 /// The path of a data file. A bare name is searched for in the current folder, then in the folder in the environment
 /// variable `GRADUS_DATASETS`, then in `datasets/` and `datasets/downloads/`, first below the current folder and then
-/// below the one where this crate was built.
+/// below the one where this crate was built. `-` is standard input.
 ///
 /// # Errors
 /// [`DataError::NotFound`] with all paths that were tried, or [`DataError::Folder`].
 pub fn find(name: &str) -> Result<PathBuf, DataError> {
+    if name == "-" {
+        return Ok(STDIN.into());
+    }
     let given = Path::new(name);
     let mut searched = vec![given.to_path_buf()];
     if given.components().count() == 1 {
@@ -116,12 +145,19 @@ pub fn find(name: &str) -> Result<PathBuf, DataError> {
 /// The text of a file, without a byte order mark.
 ///
 /// # Errors
-/// If it is a folder, cannot be read, or is no text in UTF-8. The error says what it is, and how to make a text of it.
+/// If it is a folder, cannot be read, is larger than [`LARGEST`], or is no text in UTF-8. The error says what it is, and how to make a text of it.
 pub fn read_text(path: &Path) -> Result<String, DataError> {
     if path.is_dir() {
         return Err(DataError::Folder { path: path.to_owned() });
     }
-    let bytes = fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let too_large = || DataError::TooLarge { path: path.to_owned() };
+    if fs::metadata(path).is_ok_and(|file| file.len() > LARGEST) {
+        return Err(too_large());
+    }
+    let bytes = read_bytes(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(too_large());
+    }
     if let Some(Foreign { what, command }) = recognize(path, &bytes) {
         return Err(DataError::NotText { path: path.to_owned(), what, command });
     }
@@ -135,4 +171,36 @@ pub fn read_text(path: &Path) -> Result<String, DataError> {
         text.drain(..'\u{feff}'.len_utf8());
     }
     Ok(text)
+}
+
+/// All bytes of a file, but of one without an end no more than are needed to see that it is too large.
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path == Path::new(STDIN) {
+        io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes)?;
+    } else {
+        fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// Fails at the first of some characters of a text, each with its place, that a tokenizer does not have.
+pub(super) fn check_known(
+    name: &str,
+    text: &str,
+    mut characters: impl Iterator<Item = (usize, char)>,
+    tokenizer: &CharTokenizer,
+) -> Result<(), DataError> {
+    let unknown = characters.find(|(_, c)| tokenizer.token(*c).is_none());
+    let Some((at, character)) = unknown else { return Ok(()) };
+    let known = tokenizer.chars().iter().filter(|c| !c.is_control()).collect();
+    Err(DataError::Unknown { name: name.to_owned(), line: line_of(text.as_bytes(), at), character, known })
+}
+
+/// A path as a shell reads it: for messages with a command in them.
+pub fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    // What begins with a dash would be an option.
+    let path = if path.starts_with('-') { format!("./{path}") } else { path };
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), |quoted| quoted.into_owned())
 }

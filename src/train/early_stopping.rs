@@ -16,6 +16,11 @@ impl EarlyStopping {
         EarlyStopping { patience, best: None, since: 0 }
     }
 
+    /// From now on it has this much patience. What it has seen counts as before.
+    pub fn set_patience(&mut self, patience: usize) {
+        self.patience = patience;
+    }
+
     /// Records a value. Returns whether it is the best so far. NaN and infinity never are, not even as the first value.
     pub fn record(&mut self, loss: f64) -> bool {
         let better = loss < self.best.unwrap_or(f64::INFINITY);
@@ -52,6 +57,10 @@ mod tests {
         assert!(!stopping.record(f64::NAN));
         assert!(stopping.should_stop());
         assert_eq!(stopping.best(), Some(1.9));
+        stopping.set_patience(3);
+        assert!(!stopping.should_stop());
+        assert!(!stopping.record(1.9), "the best so far is remembered");
+        assert!(stopping.should_stop());
     }
 
     #[test]
