@@ -6,25 +6,25 @@
 //! cargo run --release --example dialog -- --help
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use gradus::checkpoint::{Checkpoint, TrainedModel};
-use gradus::data::{self, Batch, Dialogs};
+use gradus::checkpoint::TrainedModel;
+use gradus::data::{Batch, Dialogs};
 use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::Tokenizer;
+use gradus::tokenizer::{CharTokenizer, Tokenizer, TokenizerSpec};
 use gradus::train::Trainer;
 use serde::{Deserialize, Serialize};
 use support::args::{at_least_1, share};
 use support::{
-    Data, Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage,
-    check_memory, say,
+    Beginning, Data, Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage,
+    check_memory, check_text, load, say,
 };
 
 /// How many stretches of the validation text are looked at for a report.
@@ -35,8 +35,9 @@ Examples:
   cargo run --release --example dialog                                learn from datasets/dialog.txt
   cargo run --release --example dialog -- --data dailydialog.txt      from DailyDialog (see the example `fetch`)
   cargo run --release --example dialog -- --data book.txt --save book from any text, into the folder book
-  cargo run --release --example dialog -- --overwrite                 begin anew, in place of the last model
+  cargo run --release --example dialog -- --overwrite                 begin from the start, in place of the last model
   cargo run --release --example dialog -- --resume dialog-model       go on where Ctrl-C stopped
+  cargo run --release --example dialog -- --load book --save more     a new training of a model that was trained before
   cargo run --release --example dialog -- --generate 'A: Hello'       talk with what was learned
   cargo run --release --example dialog -- --layers 4 --heads 2        another model";
 
@@ -45,7 +46,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 struct Args {
     /// Continue this text with the saved model instead of training
-    #[arg(long, value_name = "TEXT", conflicts_with = "resume")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["resume", "load"], allow_hyphen_values = true)]
     generate: Option<String>,
     #[command(flatten)]
     run: RunArgs,
@@ -59,7 +60,8 @@ struct Args {
 #[derive(clap::Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Model")]
 struct Recipe {
-    /// A text to learn from; dialogues in it are parted by empty lines
+    /// A text to learn from, in which empty lines part dialogues: a file, the name of one in datasets/, or - for standard
+    /// input. At most 4 GiB
     #[arg(long, value_name = "FILE", default_value = "dialog.txt")]
     data: String,
     #[command(flatten)]
@@ -91,15 +93,33 @@ impl Program for Args {
 impl Args {
     /// Trains until the steps are done, the time is over, nothing gets better any more, or Ctrl-C.
     fn train(&self, given: &Given) -> Result<()> {
+        let Beginning { mut recipe, tokenizer, loaded } =
+            self.run.begin::<Recipe, Decoder>(Dialog::PROGRAM, &self.recipe, given)?;
+        if let Some(loaded) = &loaded {
+            recipe.adopt(loaded.model.config(), given, self.run.folder())?;
+        }
+        let path = self.run.find(&recipe.data)?;
+        check_text(&path)?;
+        let context = recipe.sizes.context;
+        let text = match tokenizer {
+            Some(TokenizerSpec::Characters { characters }) => {
+                let text = Dialogs::read_with(&path, context, CharTokenizer::of(characters.chars()));
+                text.with_context(|| self.run.cannot_learn(&recipe.data))?
+            }
+            None => Dialogs::read(&path, context)?,
+        };
         let interrupt = Interrupt::watch();
-        let recipe = self.run.recipe(&self.recipe, given)?;
-        let path = data::find(&recipe.data)?;
-        let text = Dialogs::read(&path, recipe.sizes.context)?;
-        let run =
-            Run::start(Dialog { recipe: &recipe, path, text: &text, sampling: &self.sampling }, &self.run)?;
+        let dialog = Dialog { recipe: &recipe, path, text: &text, sampling: &self.sampling };
+        if let Some(loaded) = &loaded {
+            let same = DecoderConfig { dropout: recipe.dropout, ..*loaded.model.config() };
+            let problem = "the model to --load is not one of this program: it has other parts";
+            ensure!(*dialog.model()?.config() == same, Usage::of(problem));
+        }
+        let run = Run::start(dialog, &self.run, loaded.map(|loaded| loaded.params))?;
         let ([train, val], [train_dialogs, val_dialogs]) = (text.sizes(), text.paragraphs());
+        let share = 100.0 * val as f64 / (train + val) as f64;
         say!("text: {}, {train} characters in {train_dialogs} dialogues to learn from", recipe.data);
-        say!("validation: {val} characters in {val_dialogs} other dialogues");
+        say!("validation: {val} characters ({share:.1} %) in {val_dialogs} other dialogues");
         say!("vocab size: {}", text.vocab_size());
         run.train(&interrupt)
     }
@@ -107,8 +127,9 @@ impl Args {
     /// Continues a text with a saved model.
     fn talk(&self, prompt: &str) -> Result<()> {
         let folder = &self.run.save;
-        let TrainedModel { model, tokenizer, params } = Checkpoint::load_as::<Decoder>(folder)?;
-        ensure!(!prompt.is_empty(), Usage::of("--generate needs a text to continue, for example 'A: Hello'"));
+        let missing = prompt.is_empty() || prompt.starts_with("--");
+        ensure!(!missing, Usage::of("--generate needs a text to continue, for example 'A: Hello'"));
+        let TrainedModel { model, tokenizer, params } = load::<Decoder, f32>(folder, Dialog::PROGRAM)?;
         let tokens = tokenizer.encode(prompt).map_err(|unknown| {
             Usage(format!("the model in {} cannot read the prompt: {unknown}", folder.display()))
         })?;
@@ -119,6 +140,19 @@ impl Args {
             self.sampling.continue_text((&mut engine, &model, &params), &*tokenizer, &tokens, &mut random);
         say!("{prompt}{}", tokenizer.decode(&answer));
         eprintln!("{:.0} characters a second", answer.len() as f64 / start.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
+impl Recipe {
+    /// Takes over the sizes of a loaded model. Fails if others were asked for.
+    fn adopt(&mut self, config: &DecoderConfig, given: &Given, folder: &Path) -> Result<()> {
+        self.sizes.check_loaded(config, given, folder)?;
+        let problem =
+            format!("the model in {} has --ffn {}: leave --ffn out", folder.display(), config.n_ffn);
+        ensure!(!given.has("ffn") || self.ffn == config.n_ffn, Usage(problem));
+        self.sizes = SizeArgs::from_config(config);
+        self.ffn = config.n_ffn;
         Ok(())
     }
 }
@@ -149,7 +183,8 @@ impl Task for Dialog<'_> {
         let preset = self.recipe.sizes.of(DecoderConfig::dialog(self.text.vocab_size()));
         let config = DecoderConfig { n_ffn: self.recipe.ffn, dropout: self.recipe.dropout, ..preset };
         let model = Decoder::new(config).map_err(Usage::of)?;
-        check_memory(model.config(), self.recipe.train.batch * self.recipe.sizes.context)?;
+        let Recipe { train, sizes, .. } = self.recipe;
+        check_memory(model.config(), train.batch * sizes.context, train.weighting)?;
         Ok(model)
     }
 

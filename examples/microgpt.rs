@@ -187,7 +187,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             name.push(*letter);
         }
         TAPE.take(); // nobody needs gradients here
-        writeln!(out, "sample {number:2}: {name}")?;
+        writeln!(out, "sample {number:2}: {}", name.replace(char::is_control, "?"))?;
     }
     Ok(())
 }

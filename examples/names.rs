@@ -9,10 +9,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use gradus::Engine;
-use gradus::checkpoint::Checkpoint;
+use gradus::checkpoint::TrainedModel;
 use gradus::data::{self, Batch, Names};
 use gradus::fast::FastEngine;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
@@ -20,12 +20,12 @@ use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::Tokenizer;
+use gradus::tokenizer::{CharTokenizer, Tokenizer, TokenizerSpec};
 use gradus::train::{Settings, Trainer};
-use support::args::{not_negative, whole};
+use support::args::{MANY, not_negative, whole};
 use support::{
     Given, Interrupt, Losses, ModelFolder, OutputArgs, Outputs, Program, Progress, SizeArgs, Usage,
-    check_memory, check_params, load, say,
+    cannot_learn, check_memory, check_params, check_text, say,
 };
 
 const EXAMPLES: &str = "\
@@ -42,7 +42,7 @@ Examples:
 #[derive(Parser)]
 #[command(after_help = EXAMPLES)]
 struct Args {
-    /// A file with one name on each line
+    /// A file with one name on each line, the name of one in datasets/, or - for standard input: at most 4 GiB
     #[arg(default_value = "names.txt")]
     file: String,
     /// What calculates: an autograd of single numbers in 64 bits, or of whole matrices in 32
@@ -51,14 +51,14 @@ struct Args {
     /// Names in a step: at most 4096
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1..=4096))]
     batch: usize,
-    /// Steps of training
+    /// Steps of training, as many as you like; 0 only invents names, with a model to --load
     #[arg(long, value_name = "N", default_value_t = 1000)]
     steps: usize,
     /// What all randomness follows from
     #[arg(long, value_name = "N", default_value_t = 42)]
     seed: u64,
-    /// Names to invent
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    /// Names to invent: at most 1000000000
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole(0..=MANY))]
     samples: usize,
     /// Below 1 the names become more ordinary, above 1 wilder; 0 is always the likeliest letter
     #[arg(long, value_name = "T", default_value_t = 0.5, value_parser = not_negative)]
@@ -94,40 +94,61 @@ impl Program for Args {
     const DEFAULTS: &[(&str, &str)] = &[("layers", "1"), ("embd", "16"), ("heads", "4"), ("context", "16")];
 
     fn run(&self, given: &Given) -> Result<()> {
-        if self.steps == 0 && self.load.is_none() {
-            let problem =
-                "--steps 0 trains nothing: give at least 1, or --load a trained model to sample from";
-            bail!(Usage::of(problem));
-        }
-        let mut random = if self.python_random { Random::python(self.seed) } else { Random::new(self.seed) };
-        let path = data::find(&self.file)?;
-        let mut names = Names::read(&path)?;
-        Outputs::check(&self.outputs, &path)?;
-        names.shuffle(&mut random);
-        say!("num docs: {}", names.len());
-        say!("vocab size: {}", names.vocab_size());
+        let random = if self.python_random { Random::python(self.seed) } else { Random::new(self.seed) };
         match self.engine {
-            EngineName::Scalar => self.learn(ScalarEngine::new(), &names, random, given),
-            EngineName::Fast => self.learn(FastEngine::new(ThreadPool::new(1)), &names, random, given),
+            EngineName::Scalar => self.run_on(ScalarEngine::new(), random, given),
+            EngineName::Fast => self.run_on(FastEngine::new(ThreadPool::new(1)), random, given),
         }
     }
 }
 
 impl Args {
-    /// Trains on any engine, saves the model, and lets it invent names.
-    fn learn<E: Engine>(&self, engine: E, names: &Names, mut random: Random, given: &Given) -> Result<()> {
+    /// Trains on any engine, or only loads a model, and lets it invent names.
+    fn run_on<E: Engine>(&self, mut engine: E, mut random: Random, given: &Given) -> Result<()> {
+        let load = |folder: &PathBuf| self.sizes.load::<E::Real>(folder, "names", given);
+        let loaded = self.load.as_ref().map(load).transpose()?;
+        if self.steps > 0 {
+            return self.learn(engine, loaded, random);
+        }
+        let problem = "--steps 0 trains nothing: give at least 1, or --load a trained model to sample from";
+        let TrainedModel { model, tokenizer, params } = loaded.context(Usage::of(problem))?;
+        let problem = "--steps 0 has nothing to plot or to measure: leave --plot and --metrics out";
+        ensure!(self.outputs.is_empty(), Usage::of(problem));
+        if let Some(folder) = self.folder()? {
+            folder.save(&model, &*tokenizer, &params)?;
+        }
+        self.invent((&mut engine, &model, &params), &*tokenizer, &mut random);
+        Ok(())
+    }
+
+    /// Trains, saves the model, and lets it invent names.
+    fn learn<E: Engine>(
+        &self,
+        engine: E,
+        loaded: Option<TrainedModel<Decoder, E::Real>>,
+        mut random: Random,
+    ) -> Result<()> {
+        let path = data::find(&self.file)?;
+        check_text(&path)?;
+        let mut names = match loaded.as_ref().map(|loaded| loaded.tokenizer.spec()) {
+            Some(TokenizerSpec::Characters { characters }) => {
+                let names = Names::read_with(&path, CharTokenizer::of(characters.chars()));
+                names.with_context(|| cannot_learn(self.load.as_deref().unwrap_or(&path)))?
+            }
+            None => Names::read(&path)?,
+        };
+        Outputs::check(&self.outputs, &path)?;
+        names.shuffle(&mut random);
+        say!("num docs: {}", names.len());
+        say!("vocab size: {}", names.vocab_size());
         let settings =
             Settings { steps: self.steps, learning_rate: self.learning_rate, ..Settings::default() };
-        let mut trainer = match &self.load {
-            Some(folder) => {
-                let loaded = load::<Decoder, E::Real>(folder, names.tokenizer(), &self.file)?;
-                self.sizes.check_loaded(loaded.model.config(), given, folder)?;
-                Trainer::from_params(loaded.model, engine, settings, loaded.params)
-            }
+        let mut trainer = match loaded {
+            Some(loaded) => Trainer::from_params(loaded.model, engine, settings, loaded.params),
             None => {
                 let config = self.sizes.of(DecoderConfig::microgpt(names.vocab_size()));
                 let model = Decoder::new(config).map_err(Usage::of)?;
-                check_memory(model.config(), self.batch * self.sizes.context)?;
+                check_memory(model.config(), self.batch * self.sizes.context, false)?;
                 Trainer::new(model, engine, settings, &mut random)
             }
         };
@@ -137,25 +158,39 @@ impl Args {
         if cut > 0 {
             say!("note: {cut} of the names do not fit into a context of {context} and are cut (--context)");
         }
-        let save = self.save.as_deref().map(ModelFolder::lock).transpose()?;
-        if let Some(folder) = &save {
-            folder.check_free(self.overwrite || self.load == self.save)?;
-        }
+        let folder = self.folder()?;
         let mut outputs = Outputs::open(&self.outputs, false)?;
-        let losses = self.train(&mut trainer, names, &mut outputs)?;
+        let losses = self.train(&mut trainer, &names, &mut outputs)?;
         check_params(trainer.params(), trainer.steps_done(), self.learning_rate)?;
-        if let Some(folder) = &save {
-            Checkpoint::of(trainer.model(), names.tokenizer(), trainer.params()).save(folder.path())?;
-            say!("saved to {}", folder.path().display());
+        if let Some(folder) = &folder {
+            folder.save(trainer.model(), names.tokenizer(), trainer.params())?;
         }
-        let mut sampler = Sampler::new(Sampling { temperature: self.temperature, ..Sampling::default() });
-        let bos = names.tokenizer().bos();
         let (engine, model, params) = trainer.split_mut();
-        for number in 1..=self.samples {
-            let tokens = generate(engine, model, &params, &[bos], Stop::At(bos), &mut sampler, &mut random);
-            say!("sample {number:2}: {}", names.tokenizer().decode(&tokens));
-        }
+        self.invent((engine, model, &params), names.tokenizer(), &mut random);
         outputs.finish("nats a token", &losses.curves())
+    }
+
+    /// The folder to save into, if there is one. What it holds may be replaced if it is what was loaded.
+    fn folder(&self) -> Result<Option<ModelFolder>> {
+        let Some(path) = &self.save else { return Ok(None) };
+        let folder = ModelFolder::lock(path)?;
+        folder.check_free(self.overwrite || self.load == self.save)?;
+        Ok(Some(folder))
+    }
+
+    /// Draws names, one token after the other.
+    fn invent<E: Engine>(
+        &self,
+        (engine, model, params): (&mut E, &Decoder, &[E::Real]),
+        tokenizer: &dyn Tokenizer,
+        random: &mut Random,
+    ) {
+        let mut sampler = Sampler::new(Sampling { temperature: self.temperature, ..Sampling::default() });
+        let bos = tokenizer.special(CharTokenizer::BOS).expect("every tokenizer of characters has it");
+        for number in 1..=self.samples {
+            let tokens = generate(engine, model, params, &[bos], Stop::At(bos), &mut sampler, random);
+            say!("sample {number:2}: {}", tokenizer.decode(&tokens));
+        }
     }
 
     /// The loop: for the steps that were asked for, or until Ctrl-C.

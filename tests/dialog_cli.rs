@@ -215,7 +215,8 @@ fn a_training() {
     assert!(lines[0].val > lines[2].val, "it learns: {lines:?}");
     assert!(lines.iter().any(|line| line.weight != "1.00"), "{lines:?}");
     assert!(field(&stdout, "done after step ").starts_with("30 "));
-    assert!(!stdout.contains("to go on"));
+    assert!(field(&stdout, "to go on: ").ends_with("--steps 60"), "what is done is not begun again");
+    assert!(field(&stdout, "validation: ").contains("(10.0 %)"));
     let best = field(&stdout, "best validation loss: ");
     assert!(best.starts_with(&lines[2].val) && best.contains(&folder), "{best}");
     let files = fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
@@ -289,9 +290,16 @@ fn a_plot_and_metrics() {
     let svg = place.read("loss.svg");
     assert!(svg.trim_start().starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
     assert!(svg.matches("<polyline").count() >= 3, "training, validation and W");
-    for name in ["training", "validation", "W"] {
+    for name in ["training (weighted)", "validation", "W"] {
         assert!(svg.contains(name), "{name} is not in the plot");
     }
+    let plain = place.arg("plain.svg");
+    tiny(&["--save", &folder, "--overwrite", "--plot", &plain, "--smoothing", "0.1"]);
+    let svg = place.read("plain.svg");
+    assert!(svg.contains("training (smoothed)") && svg.contains("validation"));
+    let labels: Vec<&str> = svg.lines().map(str::trim).collect();
+    assert!(!labels.contains(&"W"), "a line of ones says nothing");
+    assert!(labels.contains(&"0"), "the axis begins before the first step");
 
     let text = place.read("run.csv");
     let mut rows = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -348,7 +356,7 @@ fn stopping_early_and_in_time() {
     assert!(values.len() < 300 && last.iter().all(|value| *value >= best), "{values:?}");
     field(&stdout, "stopped early");
     assert!(field(&stdout, "best validation loss: ").starts_with(&format!("{best:.4}")));
-    assert!(field(&stdout, "to go on: ").ends_with(&format!("--resume {model}")));
+    assert!(field(&stdout, "to go on: ").ends_with(&format!("--resume {model} --patience 4")));
 
     let stdout = tiny(&["--save", &model, "--overwrite", "--steps", "1000000", "--minutes", "0.002"]);
     field(&stdout, "the time is over after step ");
@@ -381,6 +389,13 @@ fn it_speaks() {
     for args in [["--top-k", "1"], ["--top-p", "1e-9"], ["--temperature", "1e-9"]] {
         assert_eq!(random(&[&free[..], &args].concat()), likeliest, "{args:?}");
     }
+    assert_eq!(
+        random(&[&free[..], &["--temperature", "0"]].concat()),
+        likeliest,
+        "not an error, but the limit"
+    );
+    assert_eq!(random(&["--top-k", "0"]), random(&["--top-k", "1000"]), "0 is among all of them");
+    say(&model, "- Hi", &["--tokens", "5"]); // a dash at the beginning makes no option of it
     assert_eq!(say(&model, "A: Hello", &["--tokens", "0"]), "");
     assert_eq!(say(&model, "x", &["--tokens", "3"]).chars().count(), 3);
     let long = "A: How are you? ".repeat(20);
@@ -412,14 +427,17 @@ fn characters_it_has_never_seen() {
     refuse(2, &["--save", model, "--generate", "A: 안녕"], &[model, "'안', character 4 ", "abc"]);
     refuse(2, &["--save", model, "--generate", "Hello\u{7}"], &["'\\u{7}'"]);
     refuse(2, &["--save", model, "--generate", ""], &["--generate", "A: Hello"]);
+    refuse(2, &["--save", model, "--generate", "--greedy"], &["--generate", "A: Hello"]);
 }
 
 #[test]
 fn models_that_are_missing_or_broken() {
     let place = Place::new();
     let missing = &place.arg("missing");
-    refuse(1, &["--save", missing, "--generate", "A: Hello"], &[missing]);
-    refuse(1, &["--resume", missing], &[missing]);
+    let cure = "cargo run --release --example dialog -- --save";
+    refuse(1, &["--save", missing, "--generate", "A: Hello"], &[missing, cure]);
+    refuse(1, &["--resume", missing], &[missing, cure]);
+    refuse(1, &["--load", missing, "--save", missing], &[missing, cure]);
     let file = &place.write("file", "no folder");
     refuse(1, &["--save", file, "--generate", "A: Hello"], &[file]);
     refuse(1, &["--resume", file], &[file]);
@@ -492,7 +510,7 @@ fn command_lines_that_make_no_sense() {
         ("--sample-every", "0"),
         ("--minutes", "0"),
         ("--minutes", "-3"),
-        ("--temperature", "0"),
+        ("--temperature", "-1"),
         ("--top-p", "-0.1"),
         ("--repetition-penalty", "0"),
         ("--optimizer", "sgd"),
@@ -525,26 +543,6 @@ fn options_that_exclude_each_other() {
     let model = &place.model("model");
     refuse(2, &["--resume", model, "--save", model], &["--resume", "--save"]);
     refuse(2, &["--resume", model, "--generate", "A: Hello"], &["--resume", "--generate"]);
-}
-
-/// What a run was begun with it keeps. Who asks for something else must be told, and not be left in the belief that
-/// it was done.
-#[test]
-fn another_run_cannot_be_resumed() {
-    let place = Place::new();
-    let model = &place.model("model");
-    let other = &place.write("other.txt", "A: Yes.\nB: No.\n\n".repeat(200));
-    for (option, value) in [
-        ("--steps", "60"),
-        ("--layers", "2"),
-        ("--seed", "7"),
-        ("--optimizer", "adamw"),
-        ("--learning-rate", "1"),
-        ("--data", other),
-    ] {
-        refuse(2, &["--resume", model, option, value], &[option, "--resume", model, "was begun with"]);
-    }
-    refuse(2, &["--resume", model, "--steps", "60"], &["with 30"]);
 }
 
 /// A text that has changed since is another text.

@@ -7,13 +7,18 @@ use anyhow::{Result, bail};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use gradus::Engine;
+use gradus::checkpoint::TrainedModel;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
-use gradus::model::{DecoderConfig, Model};
+use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
+use gradus::real::Real;
 use gradus::tokenizer::{CharTokenizer, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::Usage;
+use crate::{Usage, load};
+
+/// The most of what is counted one by one and takes its time: steps, samples, characters.
+pub const MANY: usize = 1_000_000_000;
 
 /// A whole number with limits: `value_parser = whole(1..=4096)`.
 pub fn whole(range: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, String> + Clone {
@@ -65,7 +70,7 @@ impl Given {
 #[derive(clap::Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Model")]
 pub struct SizeArgs {
-    /// Blocks of the transformer
+    /// Blocks of the transformer. All sizes together may give a model at most 2^32 parameters
     #[arg(long, value_name = "N", value_parser = at_least_1)]
     pub layers: usize,
     /// Its width
@@ -80,6 +85,12 @@ pub struct SizeArgs {
 }
 
 impl SizeArgs {
+    /// The sizes of a model.
+    pub fn from_config(config: &DecoderConfig) -> Self {
+        let DecoderConfig { n_layer, n_embd, n_head, context, .. } = *config;
+        SizeArgs { layers: n_layer, embd: n_embd, heads: n_head, context }
+    }
+
     /// A preset with these sizes. Its feed-forward networks keep their width in proportion to the model's.
     pub fn of(&self, preset: DecoderConfig) -> DecoderConfig {
         DecoderConfig {
@@ -91,6 +102,18 @@ impl SizeArgs {
             context: self.context,
             ..preset
         }
+    }
+
+    /// The model that a program has saved in a folder. Fails if a size was asked for that it does not have.
+    pub fn load<R: Real>(
+        &self,
+        folder: &Path,
+        program: &str,
+        given: &Given,
+    ) -> Result<TrainedModel<Decoder, R>> {
+        let loaded: TrainedModel<Decoder, R> = load(folder, program)?;
+        self.check_loaded(loaded.model.config(), given, folder)?;
+        Ok(loaded)
     }
 
     /// Fails if a size was asked for that a loaded model does not have.
@@ -122,18 +145,25 @@ pub struct OutputArgs {
     pub metrics: Option<PathBuf>,
 }
 
+impl OutputArgs {
+    /// Whether it is to write nothing.
+    pub fn is_empty(&self) -> bool {
+        self.plot.is_none() && self.metrics.is_none()
+    }
+}
+
 /// How a model speaks.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Generation")]
 pub struct SamplingArgs {
-    /// Characters to say
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    /// Characters to say: at most 1000000000
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = whole(0..=MANY))]
     pub tokens: usize,
-    /// Below 1 it says more ordinary things, above 1 wilder ones
-    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = positive)]
+    /// Below 1 it says more ordinary things, above 1 wilder ones; 0 is always the likeliest character, as with --greedy
+    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = not_negative)]
     pub temperature: f64,
-    /// Choose only among so many of the likeliest characters
-    #[arg(long, value_name = "K", default_value_t = 40)]
+    /// Choose only among the K likeliest characters, at most 1000000000; 0 is among all of them
+    #[arg(long, value_name = "K", default_value_t = 40, value_parser = whole(0..=MANY))]
     pub top_k: usize,
     /// Choose only among the likeliest characters that together have this probability
     #[arg(long, value_name = "P", value_parser = positive)]
@@ -157,7 +187,7 @@ impl SamplingArgs {
     ) -> Vec<usize> {
         let sampling = Sampling {
             temperature: if self.greedy { 0.0 } else { self.temperature },
-            top_k: Some(self.top_k),
+            top_k: (self.top_k > 0).then_some(self.top_k),
             top_p: self.top_p,
             repetition_penalty: self.repetition_penalty,
             suppress: tokenizer.special(CharTokenizer::BOS),

@@ -5,13 +5,17 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use gradus::checkpoint;
+use gradus::checkpoint::{self, Checkpoint};
+use gradus::data::quoted;
 use gradus::fast::FastEngine;
-use gradus::model::Decoder;
+use gradus::model::{Decoder, SavedModel};
+use gradus::real::Real;
+use gradus::tokenizer::Tokenizer;
 use gradus::train::{self, Trainer};
 use serde_json::Value;
 
 use crate::history::RunState;
+use crate::say;
 
 /// The file that the running program keeps locked.
 const LOCK: &str = ".lock";
@@ -55,6 +59,18 @@ impl ModelFolder {
         &self.path
     }
 
+    /// Saves a model.
+    pub fn save<M: SavedModel, R: Real>(
+        &self,
+        model: &M,
+        tokenizer: &dyn Tokenizer,
+        params: &[R],
+    ) -> Result<()> {
+        Checkpoint::of(model, tokenizer, params).save(&self.path)?;
+        say!("saved to {}", self.path.display());
+        Ok(())
+    }
+
     /// What is there already, in words: a run with its step and loss, or a model.
     pub fn content(&self) -> Option<String> {
         let size = |name| Some(fs::metadata(self.path.join(name)).ok()?.len() as f64 / 1e6);
@@ -75,7 +91,7 @@ impl ModelFolder {
         let Some(content) = self.content().filter(|_| !overwrite) else { return Ok(()) };
         let folder = self.path.display();
         let go_on = if self.path.join(train::STATE_FILE).exists() {
-            format!("Go on with it by --resume {folder}, replace it by --overwrite")
+            format!("Go on with it by --resume {}, replace it by --overwrite", quoted(&self.path))
         } else {
             "Replace it by --overwrite".to_owned()
         };

@@ -1,9 +1,11 @@
 //! What a run has seen so far.
 
 use gradus::random::RandomState;
+use gradus::tokenizer::TokenizerSpec;
 use gradus::train::EarlyStopping;
 use serde::{Deserialize, Serialize};
 
+use crate::TrainArgs;
 use crate::plot::Curve;
 
 /// A run as its folder keeps it, beside what the trainer itself remembers.
@@ -13,6 +15,8 @@ pub struct RunState<R> {
     pub recipe: R,
     /// A number that follows from its data.
     pub fingerprint: u64,
+    /// How that became tokens.
+    pub tokenizer: TokenizerSpec,
     pub validate_every: usize,
     pub random: RandomState,
     pub history: History,
@@ -59,16 +63,23 @@ impl History {
         History { stopping, reports: Vec::new(), seconds: 0.0, losses: Vec::new() }
     }
 
-    /// The curves of all reports.
-    pub fn curves(&self) -> [Curve; 3] {
+    /// The curves of all reports: that of the weights only where there are any.
+    pub fn curves(&self, train: &TrainArgs) -> Vec<Curve> {
         let curve = |name, y: fn(&Report) -> f64| Curve {
             name,
             points: self.reports.iter().map(|report| (report.step as f64, y(report))).collect(),
         };
-        [
-            curve("training (smoothed, weighted)", |report| report.train),
-            curve("validation", |report| report.val),
-            curve("W", |report| report.weight),
-        ]
+        let training = match (train.smoothing > 0.0, train.weighting) {
+            (false, false) => "training",
+            (true, false) => "training (smoothed)",
+            (false, true) => "training (weighted)",
+            (true, true) => "training (smoothed, weighted)",
+        };
+        let mut curves =
+            vec![curve(training, |report| report.train), curve("validation", |report| report.val)];
+        if train.weighting {
+            curves.push(curve("W", |report| report.weight));
+        }
+        curves
     }
 }

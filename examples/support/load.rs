@@ -1,25 +1,35 @@
 //! A saved model, to go on with.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
-use gradus::checkpoint::{Checkpoint, TrainedModel};
+use anyhow::{Context, Result};
+use gradus::checkpoint::{Checkpoint, CheckpointError, TrainedModel};
+use gradus::data::quoted;
 use gradus::model::SavedModel;
 use gradus::real::Real;
-use gradus::tokenizer::Tokenizer;
 
-/// The model in a folder, whose tokens must mean what they mean for the data at hand.
-pub fn load<M: SavedModel, R: Real>(
-    folder: &Path,
-    tokenizer: &dyn Tokenizer,
-    data: &str,
-) -> Result<TrainedModel<M, R>> {
-    let loaded = Checkpoint::load_as::<M>(folder)?;
-    let (own, theirs) = (tokenizer.spec(), loaded.tokenizer.spec());
-    ensure!(
-        own == theirs,
-        "the model in {} was trained with {theirs}, but {data} has {own}. Load it with the file it was trained on",
-        folder.display(),
-    );
-    Ok(loaded)
+/// The model that a program has saved in a folder.
+pub fn load<M: SavedModel, R: Real>(folder: &Path, program: &str) -> Result<TrainedModel<M, R>> {
+    or_train(Checkpoint::load_as::<M>(folder), program, folder)
+}
+
+/// What was read from a folder. If it is not there, the error says how to make it.
+pub fn or_train<T>(read: Result<T, CheckpointError>, program: &str, folder: &Path) -> Result<T> {
+    let missing =
+        matches!(&read, Err(CheckpointError::Io { source, .. }) if source.kind() == ErrorKind::NotFound);
+    if !missing {
+        return Ok(read?);
+    }
+    read.with_context(|| {
+        let (shown, save) = (folder.display(), quoted(folder));
+        format!(
+            "nothing was trained in {shown} yet. This does it: cargo run --release --example {program} -- --save {save}"
+        )
+    })
+}
+
+/// What an error of reading a text means for a model that was to learn from it.
+pub fn cannot_learn(folder: &Path) -> String {
+    format!("the model in {} cannot learn from it", folder.display())
 }

@@ -1,6 +1,7 @@
 //! How much memory a training will need, said before it is asked for.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use gradus::model::DecoderConfig;
@@ -9,22 +10,35 @@ use crate::Usage;
 
 /// Fails if the system has less memory free than a training of this model will need. Where that cannot be found out (it is
 /// read from `/proc/meminfo`), only what no machine has is refused.
-pub fn check_memory(config: &DecoderConfig, tokens: usize) -> Result<()> {
+pub fn check_memory(config: &DecoderConfig, tokens: usize, weighting: bool) -> Result<()> {
+    let table = if weighting { of_weighting(config.vocab_size) } else { 0.0 };
+    let cure = if table > 1e9 {
+        "leave --weighting out"
+    } else {
+        "give a smaller --batch, --context, --embd or --layers"
+    };
+    let what = format!("a training of this model, {tokens} tokens a step,");
+    check(&what, of_training(config, tokens) + table, cure)
+}
+
+/// Fails if the system has less memory free than it will need to read this text.
+pub fn check_text(path: &Path) -> Result<()> {
+    // The text, a copy with plain line ends, and four bytes a character, of which at least half are there twice.
+    let length = fs::metadata(path).map_or(0, |file| file.len());
+    check(&format!("to read {}", path.display()), 8.0 * length as f64, "take a part of it")
+}
+
+fn check(what: &str, need: f64, cure: &str) -> Result<()> {
     let free = available().unwrap_or(1e13);
-    let need = estimate(config, tokens);
     let (need_gb, free_gb) = (need / 1e9, free / 1e9);
-    ensure!(
-        need <= free,
-        Usage(format!(
-            "a training of this model, {tokens} tokens a step, needs about {need_gb:.1} GB of memory, and {free_gb:.1} GB are \
-             free: give a smaller --batch, --context, --embd or --layers"
-        ))
-    );
+    let problem =
+        format!("{what} needs about {need_gb:.1} GB of memory, and {free_gb:.1} GB are free: {cure}");
+    ensure!(need <= free, Usage(problem));
     Ok(())
 }
 
 /// About how many bytes. In floating point, since sizes that make no sense have products that do not fit into an integer.
-fn estimate(config: &DecoderConfig, tokens: usize) -> f64 {
+fn of_training(config: &DecoderConfig, tokens: usize) -> f64 {
     let size = |x: usize| x as f64;
     let DecoderConfig { n_layer, n_embd, n_ffn, n_head, vocab_size, context, .. } = *config;
     let block = size(n_embd) * (4.0 * size(n_embd) + 3.0 * size(n_ffn));
@@ -34,6 +48,11 @@ fn estimate(config: &DecoderConfig, tokens: usize) -> f64 {
     let rows = size(tokens) * (size(n_layer) * row + 2.0 * size(vocab_size));
     // Parameters, gradient, two moments and an average; rows and their gradients; four bytes each.
     4.0 * (5.0 * params + 2.0 * rows)
+}
+
+/// The table of all bigrams, and two copies of it while the state is saved.
+fn of_weighting(vocab_size: usize) -> f64 {
+    3.0 * 4.0 * (vocab_size as f64).powi(2)
 }
 
 /// The bytes that are free, as Linux says.
@@ -50,15 +69,17 @@ mod tests {
     /// The dialog model took 192 MB at its peak with 2,048 tokens a step (`/usr/bin/time -v`).
     #[test]
     fn the_estimate_has_the_right_size() {
-        let megabytes = estimate(&DecoderConfig::dialog(70), 2048) / 1e6;
+        let megabytes = of_training(&DecoderConfig::dialog(70), 2048) / 1e6;
         assert!((95.0..380.0).contains(&megabytes), "{megabytes}");
     }
 
     #[test]
     fn what_no_machine_has_is_refused() {
         let huge = DecoderConfig { n_embd: 1 << 20, n_layer: 1 << 20, ..DecoderConfig::dialog(70) };
-        let error = check_memory(&huge, 1).unwrap_err();
+        let error = check_memory(&huge, 1, false).unwrap_err();
         assert!(error.is::<Usage>() && error.to_string().contains("GB"), "{error}");
-        check_memory(&DecoderConfig::microgpt(27), 16).unwrap();
+        check_memory(&DecoderConfig::microgpt(27), 16, true).unwrap();
+        let error = check_memory(&DecoderConfig::dialog(1 << 20), 1, true).unwrap_err();
+        assert!(error.to_string().contains("--weighting"), "{error}");
     }
 }

@@ -3,9 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+
+/// Figures are in the file after this time at the latest.
+const FLUSH: Duration = Duration::from_millis(200);
 
 /// A file of figures, one object a line: JSON if its name ends in `.jsonl`, else comma-separated values with a first line
 /// of names. Every number is written so that it reads back as the same number.
@@ -18,6 +22,7 @@ pub struct Metrics {
     json: bool,
     named: bool,
     written: io::Result<()>,
+    flushed: Instant,
 }
 
 impl Metrics {
@@ -27,8 +32,15 @@ impl Metrics {
         options.write(true).create(true).append(go_on).truncate(!go_on);
         let file = options.open(path).with_context(|| unwritable(path))?;
         let named = go_on && file.metadata().is_ok_and(|data| data.len() > 0);
-        let json = path.extension().is_some_and(|end| end == "jsonl");
-        Ok(Metrics { path: path.to_owned(), file: BufWriter::new(file), json, named, written: Ok(()) })
+        let json = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("jsonl"));
+        Ok(Metrics {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+            json,
+            named,
+            written: Ok(()),
+            flushed: Instant::now(),
+        })
     }
 
     /// Writes one object of numbers.
@@ -48,6 +60,9 @@ impl Metrics {
         if self.written.is_ok() {
             self.written = writeln!(self.file, "{line}");
         }
+        if self.flushed.elapsed() > FLUSH {
+            self.flush();
+        }
     }
 
     /// Hands over to the system what was written so far.
@@ -55,6 +70,7 @@ impl Metrics {
         if self.written.is_ok() {
             self.written = self.file.flush();
         }
+        self.flushed = Instant::now();
     }
 
     /// Whether all of it could be written.

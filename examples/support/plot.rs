@@ -38,7 +38,7 @@ fn draw(unit: &str, curves: &[Curve]) -> Result<String, Box<dyn std::error::Erro
             .margin(16)
             .x_label_area_size(44)
             .y_label_area_size(60)
-            .build_cartesian_2d(range(|p| p.0, 1.0), range(|p| p.1, 0.1))?;
+            .build_cartesian_2d(0.0..range(|p| p.0, 1.0).end, range(|p| p.1, 0.1))?;
         chart
             .configure_mesh()
             .x_desc("step")

@@ -41,7 +41,9 @@ pub trait Program: Parser {
     /// Parses the command line, runs the program, reports its error, if there is one, and chooses the exit code.
     fn start() -> ExitCode {
         sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
-        let command = Self::DEFAULTS.iter().fold(Self::command(), |command, (argument, value)| {
+        // `--steps -5` is a number that does not fit, not an option that nobody knows.
+        let command = Self::command().allow_negative_numbers(true);
+        let command = Self::DEFAULTS.iter().fold(command, |command, (argument, value)| {
             command.mut_arg(argument, |argument| argument.required(false).default_value(value))
         });
         let parsed = command.try_get_matches().and_then(|matches| {
@@ -71,6 +73,6 @@ fn end(result: Result<()>) -> ExitCode {
     let called = error.is::<Usage>();
     let help = if called { "\nFor all options and examples of use, try --help.\n" } else { "" };
     // If not even this can be printed, the exit code has to say it.
-    write!(io::stderr(), "error: {error:#}\n{help}").ok();
+    write!(io::stderr(), "error: {}\n{help}", print::printable(&format!("{error:#}"))).ok();
     ExitCode::from(if called { 2 } else { 1 })
 }

@@ -1,7 +1,7 @@
 //! How far the work has come: a bar on a terminal, a plain line now and then elsewhere.
 
 use std::cell::Cell;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdout};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,10 +38,11 @@ impl Progress {
         }
     }
 
-    /// Prints a line. One that says no more than the bar is printed only where there is no bar.
+    /// Prints a line. One that says no more than the bar is not printed where both would be seen together: a file of output
+    /// gets it, whatever the terminal shows meanwhile.
     pub fn line(&self, more_than_bar: bool, text: &str) {
         match &self.bar {
-            Some(bar) if more_than_bar => bar.suspend(|| say!("{text}")),
+            Some(bar) if more_than_bar || !stdout().is_terminal() => bar.suspend(|| say!("{text}")),
             Some(_) => {}
             None => say!("{text}"),
         }

@@ -9,14 +9,14 @@ use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{at_least_1, not_negative, positive, share, whole};
+use crate::args::{MANY, not_negative, positive, share, whole};
 
 /// The options of a training on which its result depends, whatever the model.
 #[derive(clap::Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[command(next_help_heading = "Training")]
 pub struct TrainArgs {
-    /// Steps of training
-    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = at_least_1)]
+    /// Steps of training: at most 1000000000
+    #[arg(long, value_name = "N", default_value_t = 4000, value_parser = whole(1..=MANY))]
     pub steps: usize,
     /// Sequences in a step: at most 65536
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(1..=1 << 16))]
@@ -37,7 +37,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = positive)]
     muon_rate: f64,
     /// Steps in which the learning rate rises, before it falls along a cosine: at most 1000000000
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(0..=1_000_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(0..=MANY))]
     warmup: usize,
     /// The share of every weight, times the learning rate, that is taken away in a step
     #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = not_negative)]
@@ -47,25 +47,27 @@ pub struct TrainArgs {
     clip: f64,
     /// Label smoothing
     #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = share)]
-    smoothing: f64,
+    pub smoothing: f64,
     /// How much of the averaged weights stays from step to step
     #[arg(long, value_name = "D", default_value_t = 0.995, value_parser = share)]
     ema: f64,
-    /// Weigh characters in the loss by how difficult they are at present
+    /// Weigh characters in the loss by how difficult they still are
     #[arg(long)]
-    weighting: bool,
-    /// Stop when so many validations in a row brought nothing better
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = at_least_1)]
+    pub weighting: bool,
+    /// Stop when N validations in a row brought nothing better: at most 1000000000
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = whole(1..=MANY))]
     pub patience: usize,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")] // as on the command line
 enum Method {
     Muon,
     Adamw,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")] // as on the command line
 enum Order {
     Nesterov,
     Plain,
@@ -73,10 +75,11 @@ enum Order {
 }
 
 impl TrainArgs {
-    /// A trainer before its first step, with weights drawn from `random`.
+    /// A trainer before its first step, with parameters that are given, or else drawn from `random`.
     pub fn trainer<M: Model>(
         &self,
         model: M,
+        params: Option<Vec<f32>>,
         threads: &ThreadPool,
         random: &mut Random,
     ) -> Trainer<M, FastEngine> {
@@ -91,7 +94,7 @@ impl TrainArgs {
             weighting: self.weighting,
         };
         let optimizer = self.optimizer(&model, threads);
-        let params = model.layout().initial(random);
+        let params = params.unwrap_or_else(|| model.layout().initial(random));
         Trainer::with_optimizer(model, FastEngine::new(threads.clone()), optimizer, settings, params)
     }
 

@@ -3,27 +3,32 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
-use gradus::checkpoint::Checkpoint;
-use gradus::data::Batch;
+use anyhow::{Context, Result, ensure};
+use gradus::checkpoint::{Checkpoint, CheckpointError, TrainedModel};
+use gradus::data::{self, Batch, quoted};
 use gradus::fast::FastEngine;
 use gradus::gemm;
 use gradus::model::SavedModel;
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::Tokenizer;
+use gradus::tokenizer::{Tokenizer, TokenizerSpec};
 use gradus::train::{Trainer, Weighting};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::args::{at_least_1, positive, whole};
+use crate::args::{MANY, positive, whole};
 use crate::history::{History, Report, RunState};
+use crate::load::{cannot_learn, or_train};
 use crate::losses::{check_finite, mean};
 use crate::{Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
 
 /// Steps between reports, if nothing else is said.
 const VALIDATE_EVERY: usize = 250;
+
+/// What a run can be given anew when it is resumed, since nothing that has happened so far follows from it. It may find its
+/// data in another place, too, as long as they are the same.
+const FREE: [&str; 4] = ["steps", "patience", "learning_rate", "data"];
 
 /// How a run is carried out: nothing on which its result depends.
 #[derive(clap::Args, Clone, Debug)]
@@ -31,52 +36,114 @@ pub struct RunArgs {
     /// The folder of the model: written in training, read by --generate
     #[arg(long, value_name = "DIR")]
     pub save: PathBuf,
-    /// Go on with the training that was stopped in this folder, bit for bit
+    /// Go on with the training that was stopped in this folder, bit for bit. It keeps the options that it was begun with;
+    /// --steps, --patience and --learning-rate may be changed for what is to come, and --data if the text has moved
     #[arg(long, value_name = "DIR", conflicts_with = "save")]
     resume: Option<PathBuf>,
+    /// Begin a new training with the weights of the model in this folder, on another text for example
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub load: Option<PathBuf>,
     /// Replace the run or the model that is in the folder
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// Threads, at most 1024 [default: all that the machine has]
+    /// Threads: at most 1024 [default: all that the machine has]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = whole(0..=1024))]
     threads: usize,
-    /// Validate, report and save every so many steps [default: 250, or as before]
-    #[arg(long, value_name = "N", value_parser = at_least_1)]
+    /// Validate, report and save after every N steps: at most 1000000000 [default: 250, or as before]
+    #[arg(long, value_name = "N", value_parser = whole(1..=MANY))]
     validate_every: Option<usize>,
-    /// Show a sample every so many steps
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = at_least_1)]
+    /// Show a sample after every N steps: at most 1000000000
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = whole(1..=MANY))]
     sample_every: usize,
-    /// Stop after this time, in minutes
+    /// Stop after this time, in minutes, but not before the first step. What a resumed training took before does not count
     #[arg(long, value_name = "MINUTES", value_parser = positive)]
     minutes: Option<f64>,
     #[command(flatten)]
     outputs: OutputArgs,
 }
 
+/// Where a training begins.
+pub struct Beginning<R, M> {
+    /// What to train, and how.
+    pub recipe: R,
+    /// How text becomes tokens, unless that is still to be found out from the data.
+    pub tokenizer: Option<TokenizerSpec>,
+    /// The model of `--load`.
+    pub loaded: Option<TrainedModel<M, f32>>,
+}
+
 impl RunArgs {
+    /// The folder of a model that is there already, or else of the one to come.
+    pub fn folder(&self) -> &Path {
+        self.load.as_ref().or(self.resume.as_ref()).unwrap_or(&self.save)
+    }
+
     /// What to train: as the command line says, or, with `--resume`, as the run was begun with.
-    pub fn recipe<R>(&self, asked: &R, given: &Given) -> Result<R>
+    pub fn begin<R, M>(&self, program: &str, asked: &R, given: &Given) -> Result<Beginning<R, M>>
     where
         R: Clone + Serialize + DeserializeOwned,
+        M: SavedModel,
     {
-        let Some(folder) = &self.resume else { return Ok(asked.clone()) };
-        let saved = peek::<R>(folder)?.recipe;
-        let Value::Object(fields) = serde_json::to_value(&saved)? else { return Ok(saved) };
-        if let Some((field, value)) = fields.iter().find(|(field, _)| given.has(field)) {
-            bail!(Usage(format!(
-                "--{} cannot be changed with --resume: the training in {} was begun with {value}. Leave it out",
-                field.replace('_', "-"),
-                folder.display()
-            )));
+        let recipe = asked.clone();
+        if let Some(folder) = &self.load {
+            let loaded = or_train(Checkpoint::load_as::<M>(folder), program, folder)?;
+            return Ok(Beginning { recipe, tokenizer: Some(loaded.tokenizer.spec()), loaded: Some(loaded) });
         }
-        Ok(saved)
+        let Some(folder) = &self.resume else {
+            return Ok(Beginning { recipe, tokenizer: None, loaded: None });
+        };
+        let state = or_train(peek::<R>(folder), program, folder)?;
+        let (mut recipe, asked) = (serde_json::to_value(&state.recipe)?, serde_json::to_value(asked)?);
+        for (field, value) in asked.as_object().into_iter().flatten() {
+            let before = &mut recipe[field];
+            if given.has(field) && before != value {
+                ensure!(FREE.contains(&field.as_str()), Usage(unchangeable(field, before, folder)));
+                *before = value.clone();
+            }
+        }
+        let recipe = serde_json::from_value(recipe)?;
+        Ok(Beginning { recipe, tokenizer: Some(state.tokenizer), loaded: None })
+    }
+
+    /// What it means that a text has a character which the model or the run that is there already does not know.
+    pub fn cannot_learn(&self, data: &str) -> String {
+        let folder = self.folder();
+        if self.resume.is_some() { changed(data, folder) } else { cannot_learn(folder) }
+    }
+
+    /// The path of the data ([`data::find`]).
+    pub fn find(&self, data: &str) -> Result<PathBuf> {
+        let found = data::find(data);
+        if self.resume.is_none() {
+            return Ok(found?);
+        }
+        found.context(
+            "the text of this training is not where it was: if it has moved, give its new place to --data",
+        )
     }
 }
 
+/// Why a run cannot go on with this text.
+fn changed(data: &str, folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "{data} is no longer the text that the training in {folder} began with: bring that text back, or begin a new training"
+    )
+}
+
+/// Why an option makes no sense with `--resume`.
+fn unchangeable(field: &str, before: &Value, folder: &Path) -> String {
+    let (option, folder) = (field.replace('_', "-"), quoted(folder));
+    format!(
+        "--{option} cannot be changed with --resume: the training in {folder} was begun with {before}, and all that it has \
+         learned follows from that. Leave it out, or begin a new training from its model by --load {folder}"
+    )
+}
+
 /// The state of the run in a folder, but for the numbers.
-fn peek<R: DeserializeOwned>(folder: &Path) -> Result<RunState<R>> {
+fn peek<R: DeserializeOwned>(folder: &Path) -> Result<RunState<R>, CheckpointError> {
     // What is read here is the same for every model and engine: these two are as good as any.
-    Ok(Trainer::<gradus::model::Decoder, FastEngine>::peek_state(folder)?)
+    Trainer::<gradus::model::Decoder, FastEngine>::peek_state(folder)
 }
 
 /// A text to train on.
@@ -125,6 +192,25 @@ pub trait Task {
     fn sample(&self, trainer: &mut Trainer<Self::Model, FastEngine>, random: &mut Random) -> String;
 }
 
+/// Why there are no more steps.
+enum End {
+    Done,
+    Early,
+    Interrupted,
+    Time,
+}
+
+impl End {
+    fn words(&self) -> &'static str {
+        match self {
+            End::Done => "done",
+            End::Early => "stopped early, since the validation loss does not fall any more,",
+            End::Interrupted => "interrupted",
+            End::Time => "the time is over",
+        }
+    }
+}
+
 /// A run at work.
 pub struct Run<'a, T: Task> {
     task: T,
@@ -141,15 +227,15 @@ pub struct Run<'a, T: Task> {
 }
 
 impl<'a, T: Task> Run<'a, T> {
-    /// A run before its first step, or where the resumed one was stopped. All that can be wrong with its folder and its
-    /// outputs is found here.
-    pub fn start(task: T, args: &'a RunArgs) -> Result<Self> {
+    /// A run before its first step, with fresh or with given parameters, or where the resumed one was stopped. All that can
+    /// be wrong with its folder and its outputs is found here.
+    pub fn start(task: T, args: &'a RunArgs, params: Option<Vec<f32>>) -> Result<Self> {
         let folder = args.resume.as_ref().unwrap_or(&args.save);
         Outputs::check(&args.outputs, &task.data().path)?;
         let train = task.train_args();
-        let threads = ThreadPool::new(args.threads);
+        let threads = ThreadPool::try_new(args.threads).context("give fewer --threads")?;
         let mut random = Random::new(train.seed);
-        let mut trainer = train.trainer(task.model()?, &threads, &mut random);
+        let mut trainer = train.trainer(task.model()?, params, &threads, &mut random);
         let folder = ModelFolder::lock(folder)?;
         let mut history = History::new(train.patience);
         let mut before = None;
@@ -161,12 +247,16 @@ impl<'a, T: Task> Run<'a, T> {
             let Data { name, fingerprint, .. } = task.data();
             ensure!(
                 peek::<T::Recipe>(folder.path())?.fingerprint == fingerprint,
-                "{name} is no longer the text that the training in {} began with: bring that text back, or begin anew",
-                folder.path().display()
+                "{}",
+                changed(name, folder.path())
             );
             let state: RunState<T::Recipe> = trainer.restore_state(folder.path())?;
             random = Random::restore(&state.random)?;
             history = state.history;
+            history.stopping.set_patience(train.patience);
+            let (done, asked) = (trainer.steps_done(), train.steps);
+            let problem = "steps that the training has made already: give more to --steps";
+            ensure!(done <= asked, Usage(format!("{asked} steps are fewer than the {done} {problem}")));
             before = Some(state.validate_every);
         }
         let validate_every = args.validate_every.or(before).unwrap_or(VALIDATE_EVERY);
@@ -182,41 +272,49 @@ impl<'a, T: Task> Run<'a, T> {
         if self.trainer.steps_done() > 0 {
             say!("going on after step {}", self.trainer.steps_done());
         }
-        let why = self.steps(interrupt)?;
-        let (step, folder) = (self.trainer.steps_done(), self.folder.path().display().to_string());
+        let end = self.steps(interrupt)?;
+        let (why, step) = (end.words(), self.trainer.steps_done());
+        let curves = self.history.curves(self.task.train_args());
         if let Some(content) = &self.replaces {
+            let folder = self.folder.path().display();
             say!("{why} after step {step}, before the first validation: {folder} still holds {content}");
-            return self.outputs.finish(T::UNIT, &self.history.curves());
+            return self.outputs.finish(T::UNIT, &curves);
         }
         self.save()?;
+        let folder = self.folder.path().display();
         say!("{why} after step {step} and {:.0} seconds", self.history.seconds);
-        if step < self.task.train_args().steps {
-            say!("to go on: cargo run --release --example {} -- --resume {folder}", T::PROGRAM);
-        }
         if let Some(best) = self.history.stopping.best() {
             say!("best validation loss: {best:.4} {}; the model is in {folder}", T::UNIT);
         }
-        self.outputs.finish(T::UNIT, &self.history.curves())
+        let (resume, train) = (quoted(self.folder.path()), self.task.train_args());
+        let more = match end {
+            End::Done => format!(" --steps {}", train.steps.saturating_mul(2)),
+            End::Early => format!(" --patience {}", train.patience.saturating_mul(2)),
+            End::Interrupted | End::Time => String::new(),
+        };
+        say!("to go on: cargo run --release --example {} -- --resume {resume}{more}", T::PROGRAM);
+        self.outputs.finish(T::UNIT, &curves)
     }
 
     /// The steps, and why there are no more of them.
-    fn steps(&mut self, interrupt: &Interrupt) -> Result<&'static str> {
+    fn steps(&mut self, interrupt: &Interrupt) -> Result<End> {
         let steps = self.task.train_args().steps;
         let validation = self.task.validation();
         let progress = Progress::new(steps, self.trainer.steps_done());
         let limit = self.args.minutes.map_or(f64::INFINITY, |minutes| minutes * 60.0);
+        let (start, first) = (Instant::now(), self.trainer.steps_done());
         let mut batch = Batch::new();
         let mut line = String::new();
         let (mut since, mut tokens) = (Instant::now(), 0);
-        let why = loop {
+        let end = loop {
             if self.trainer.steps_done() >= steps {
-                break "done";
+                break End::Done;
             } else if self.history.stopping.should_stop() {
-                break "stopped early, since the validation loss does not fall any more,";
+                break End::Early;
             } else if interrupt.requested() {
-                break "interrupted";
-            } else if self.history.seconds + since.elapsed().as_secs_f64() > limit {
-                break "the time is over";
+                break End::Interrupted;
+            } else if self.trainer.steps_done() > first && start.elapsed().as_secs_f64() > limit {
+                break End::Time;
             }
             self.task.fill(&mut batch, &mut self.random);
             let done = self.trainer.step(&batch);
@@ -239,7 +337,7 @@ impl<'a, T: Task> Run<'a, T> {
         };
         self.history.seconds += since.elapsed().as_secs_f64();
         progress.finish();
-        Ok(why)
+        Ok(end)
     }
 
     /// Validates, and saves the model if there was none better.
@@ -271,6 +369,7 @@ impl<'a, T: Task> Run<'a, T> {
         let state = RunState {
             recipe: self.task.recipe().clone(),
             fingerprint: self.task.data().fingerprint,
+            tokenizer: self.task.tokenizer().spec(),
             validate_every: self.validate_every,
             random: self.random.state(),
             history: self.history.clone(),
