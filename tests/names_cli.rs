@@ -559,3 +559,26 @@ fn a_reader_that_goes_away() {
     assert_eq!((line.as_str(), errors.as_str()), ("num docs: 27757\n", ""));
     assert!(end.signal().is_some(), "it ended with {end}");
 }
+
+/// Where the bar is on a terminal and the output in a file, the file gets all lines that it would get without a bar.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_of_output_beside_a_bar() {
+    let place = Place::new();
+    let (small, out) = (place.arg("small.txt"), place.arg("out"));
+    let plain = good([small.as_str(), "--steps", "50"]);
+    let command = format!("{} {small} --steps 50 > {out}", example("names").display());
+    // `script` runs a command on a terminal of its own. Where it is missing, there is nothing to compare.
+    let shown =
+        run(Command::new("sh").args(["-c", "exec script -qec \"$0\" /dev/null || exit 77", &command]));
+    if Command::new("script")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|known| known.success())
+    {
+        assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+        assert!(shown.stdout.contains("50 / 50"), "a bar is shown: {:?}", shown.stdout);
+        assert_eq!(place.read("out"), plain);
+    }
+}

@@ -58,6 +58,10 @@ fn a_run_is_not_overwritten_by_mistake() {
     let (_place, model) = finished();
     let words = ["step 40", "validation loss", "--resume", "--overwrite"];
     refuse(&mut tiny("--steps 10", &model), 1, &words, &model);
+    // Another program does not promise what it cannot do.
+    let mut names = Command::new(example("names"));
+    let words = ["step 40", "--example dialog -- --resume"];
+    refuse(names.args(["--steps", "1", "--save"]).arg(&model), 1, &words, &model);
     // Stopped before its first validation, it has nothing better to offer.
     let before = content(&model);
     let stopped =

@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use gradus::checkpoint::{self, Checkpoint};
 use gradus::data::quoted;
-use gradus::fast::FastEngine;
-use gradus::model::{Decoder, SavedModel};
+use gradus::model::SavedModel;
 use gradus::real::Real;
 use gradus::tokenizer::Tokenizer;
-use gradus::train::{self, Trainer};
-use serde_json::Value;
+use gradus::train;
 
-use crate::history::RunState;
+use crate::run::peek;
 use crate::say;
 
 /// The file that the running program keeps locked.
@@ -75,9 +73,7 @@ impl ModelFolder {
     pub fn content(&self) -> Option<String> {
         let size = |name| Some(fs::metadata(self.path.join(name)).ok()?.len() as f64 / 1e6);
         if let Some(megabytes) = size(train::STATE_FILE) {
-            // What is read here is the same for every model and engine: these two are as good as any.
-            let state = Trainer::<Decoder, FastEngine>::peek_state::<RunState<Value>>(&self.path);
-            let report = state.ok().and_then(|state| state.history.reports.last().copied());
+            let report = peek(&self.path).ok().and_then(|state| state.history.reports.last().copied());
             let at = report.map_or("a run".to_owned(), |report| {
                 format!("a run at step {}, validation loss {:.4}", report.step, report.val)
             });
@@ -89,12 +85,14 @@ impl ModelFolder {
     /// Fails if something is there and nobody said `--overwrite`.
     pub fn check_free(&self, overwrite: bool) -> Result<()> {
         let Some(content) = self.content().filter(|_| !overwrite) else { return Ok(()) };
-        let folder = self.path.display();
-        let go_on = if self.path.join(train::STATE_FILE).exists() {
-            format!("Go on with it by --resume {}, replace it by --overwrite", quoted(&self.path))
-        } else {
-            "Replace it by --overwrite".to_owned()
-        };
+        let (folder, quoted) = (self.path.display(), quoted(&self.path));
+        let go_on = peek(&self.path).map_or("Replace it by --overwrite".to_owned(), |state| {
+            let program = state.program;
+            format!(
+                "Go on with it by --resume (cargo run --release --example {program} -- --resume {quoted}), replace it by \
+                 --overwrite"
+            )
+        });
         bail!("{folder} holds {content}. {go_on}, or give another folder to --save");
     }
 }

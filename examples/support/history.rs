@@ -11,6 +11,8 @@ use crate::plot::Curve;
 /// A run as its folder keeps it, beside what the trainer itself remembers.
 #[derive(Serialize, Deserialize)]
 pub struct RunState<R> {
+    /// The program that can go on with it.
+    pub program: String,
     /// What the run was begun with.
     pub recipe: R,
     /// A number that follows from its data.

@@ -92,8 +92,13 @@ impl RunArgs {
         let Some(folder) = &self.resume else {
             return Ok(Beginning { recipe, tokenizer: None, loaded: None });
         };
-        let state = or_train(peek::<R>(folder), program, folder)?;
-        let (mut recipe, asked) = (serde_json::to_value(&state.recipe)?, serde_json::to_value(asked)?);
+        let RunState { program: owner, mut recipe, tokenizer, .. } = or_train(peek(folder), program, folder)?;
+        let problem = format!(
+            "the training in {} is one of the example {owner}: go on with it there",
+            folder.display()
+        );
+        ensure!(owner == program, Usage(problem));
+        let asked = serde_json::to_value(asked)?;
         for (field, value) in asked.as_object().into_iter().flatten() {
             let before = &mut recipe[field];
             if given.has(field) && before != value {
@@ -101,8 +106,9 @@ impl RunArgs {
                 *before = value.clone();
             }
         }
-        let recipe = serde_json::from_value(recipe)?;
-        Ok(Beginning { recipe, tokenizer: Some(state.tokenizer), loaded: None })
+        let recipe = serde_json::from_value(recipe);
+        let recipe = recipe.with_context(|| format!("the training in {} is damaged", folder.display()))?;
+        Ok(Beginning { recipe, tokenizer: Some(tokenizer), loaded: None })
     }
 
     /// What it means that a text has a character which the model or the run that is there already does not know.
@@ -140,8 +146,8 @@ fn unchangeable(field: &str, before: &Value, folder: &Path) -> String {
     )
 }
 
-/// The state of the run in a folder, but for the numbers.
-fn peek<R: DeserializeOwned>(folder: &Path) -> Result<RunState<R>, CheckpointError> {
+/// The state of the run in a folder, but for the numbers. The recipe is whatever its program has saved.
+pub fn peek(folder: &Path) -> Result<RunState<Value>, CheckpointError> {
     // What is read here is the same for every model and engine: these two are as good as any.
     Trainer::<gradus::model::Decoder, FastEngine>::peek_state(folder)
 }
@@ -245,11 +251,7 @@ impl<'a, T: Task> Run<'a, T> {
             replaces = folder.content();
         } else {
             let Data { name, fingerprint, .. } = task.data();
-            ensure!(
-                peek::<T::Recipe>(folder.path())?.fingerprint == fingerprint,
-                "{}",
-                changed(name, folder.path())
-            );
+            ensure!(peek(folder.path())?.fingerprint == fingerprint, "{}", changed(name, folder.path()));
             let state: RunState<T::Recipe> = trainer.restore_state(folder.path())?;
             random = Random::restore(&state.random)?;
             history = state.history;
@@ -367,6 +369,7 @@ impl<'a, T: Task> Run<'a, T> {
     /// Saves all that is needed to go on.
     fn save(&mut self) -> Result<()> {
         let state = RunState {
+            program: T::PROGRAM.to_owned(),
             recipe: self.task.recipe().clone(),
             fingerprint: self.task.data().fingerprint,
             tokenizer: self.task.tokenizer().spec(),
