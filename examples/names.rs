@@ -22,7 +22,7 @@ use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::{CharTokenizer, Tokenizer, TokenizerSpec};
 use gradus::train::{Settings, Trainer};
-use support::args::{MANY, not_negative, whole};
+use support::args::{MANY, not_negative, seed, whole};
 use support::{
     Given, Interrupt, Losses, ModelFolder, OutputArgs, Outputs, Program, Progress, SizeArgs, Usage,
     cannot_learn, check_memory, check_params, check_text, say,
@@ -55,7 +55,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     steps: usize,
     /// What all randomness follows from
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = seed)]
     seed: u64,
     /// Names to invent: at most 1000000000
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole(0..=MANY))]

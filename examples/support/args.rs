@@ -36,6 +36,11 @@ pub fn at_least_1(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Where randomness begins: any whole number of 64 bits.
+pub fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("it must be a whole number from 0 to {}", u64::MAX))
+}
+
 /// A number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
     number(text, |x| x > 0.0, "it must be a number above 0")

@@ -38,7 +38,7 @@ impl ModelFolder {
         let mut lock = options.open(path.join(LOCK)).with_context(unwritable)?;
         // Where the system knows no locks, runs are not protected from each other. And a run that ends right now has removed
         // the file that was opened here: it still counts as being there.
-        if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) || !path.join(LOCK).exists() {
+        if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) || !is_at(&lock, &path.join(LOCK)) {
             let mut who = String::new();
             lock.read_to_string(&mut who).ok();
             let who = if who.is_empty() { "another program" } else { &who };
@@ -101,6 +101,20 @@ impl Drop for ModelFolder {
     fn drop(&mut self) {
         fs::remove_file(self.path.join(LOCK)).ok();
     }
+}
+
+/// Whether an open file is still the one that its path leads to.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let inode = |data: fs::Metadata| (data.dev(), data.ino());
+    file.metadata().and_then(|open| Ok(inode(open) == inode(fs::metadata(path)?))).unwrap_or(false)
+}
+
+/// Whether the path of an open file still leads to a file.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 /// Fails if this folder is not there and could not be made.

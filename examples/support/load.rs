@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Error, Result, anyhow};
 use gradus::checkpoint::{Checkpoint, CheckpointError, TrainedModel};
 use gradus::data::quoted;
 use gradus::model::SavedModel;
@@ -16,16 +16,13 @@ pub fn load<M: SavedModel, R: Real>(folder: &Path, program: &str) -> Result<Trai
 
 /// What was read from a folder. If it is not there, the error says how to make it.
 pub fn or_train<T>(read: Result<T, CheckpointError>, program: &str, folder: &Path) -> Result<T> {
-    let missing =
-        matches!(&read, Err(CheckpointError::Io { source, .. }) if source.kind() == ErrorKind::NotFound);
-    if !missing {
-        return Ok(read?);
-    }
-    read.with_context(|| {
-        let (shown, save) = (folder.display(), quoted(folder));
-        format!(
-            "nothing was trained in {shown} yet. This does it: cargo run --release --example {program} -- --save {save}"
-        )
+    let missing = |error: &CheckpointError| matches!(error, CheckpointError::Io { source, .. } if source.kind() == ErrorKind::NotFound);
+    read.map_err(|error| {
+        if !missing(&error) {
+            return Error::new(error);
+        }
+        let (error, save) = (Error::new(error), quoted(folder));
+        anyhow!("{error:#}. To train a model there: cargo run --release --example {program} -- --save {save}")
     })
 }
 

@@ -9,7 +9,7 @@ use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{MANY, not_negative, positive, share, whole};
+use crate::args::{MANY, not_negative, positive, seed, share, whole};
 
 /// The options of a training on which its result depends, whatever the model.
 #[derive(clap::Args, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(1..=1 << 16))]
     pub batch: usize,
     /// What all randomness follows from
-    #[arg(long, value_name = "N", default_value_t = 42)]
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = seed)]
     pub seed: u64,
     /// Muon for matrices and AdamW for the rest, or AdamW for all
     #[arg(long, value_enum, default_value_t = Method::Muon)]
