@@ -320,9 +320,10 @@ function showNames() {
 
 /** Probabilities end to end, and where a dart has landed. */
 function showLine({ probabilities, dart, token }) {
+  const room = $("line").clientWidth; // in pixels
   $("line").replaceChildren();
   probabilities.forEach((p, n) => {
-    const part = element($("line"), "span", { class: n === token ? "hit" : "" }, p > 0.015 ? letters[n] : "");
+    const part = element($("line"), "span", { class: n === token ? "hit" : "" }, p * room > 11 ? letters[n] : "");
     part.style.flexBasis = `${100 * p}%`;
   });
   if (dart !== undefined) element($("line"), "b", { class: "dart" }).style.left = `${100 * dart}%`;
@@ -395,7 +396,7 @@ function startNames() {
   const number = (x) => x.toLocaleString("en");
   $("about").textContent =
     `The GPT of chapters 4 to 6: ${number(count)} parameters, trained on ${MODEL.data}. Over all ${number(MODEL.names)} ` +
-    `names of that file its mean loss is ${MODEL.loss.toFixed(2)} nats a letter; with equal probabilities it would be ` +
+    `names of that file its mean loss is ${MODEL.loss.toFixed(2)} nats a token; with equal probabilities it would be ` +
     `${Math.log(letters.length).toFixed(2)}. Type the beginning of a name, and see what it expects.`;
   for (const id of ["top-k", "top-k-number"]) {
     $(id).max = letters.length;
