@@ -8,15 +8,16 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use gradus::Engine;
-use gradus::checkpoint::write_atomically;
+use gradus::checkpoint::{TrainedModel, write_atomically};
 use gradus::data::{self, Batch, Names};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::scalar::ScalarEngine;
+use gradus::tokenizer::{CharTokenizer, TokenizerSpec};
 use serde_json::{Value, json};
-use support::{Given, Program, Usage, load, say};
+use support::{Given, Program, Usage, cannot_learn, load, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,9 +57,10 @@ const BEGINNINGS: usize = 6;
 impl Program for Args {
     fn run(&self, _: &Given) -> Result<()> {
         let path = data::find(&self.file)?;
-        let names = Names::read(&path)?;
-        let loaded = load::<Decoder, f64>(&self.load, names.tokenizer(), &self.file)?;
-        let (model, params) = (loaded.model, loaded.params);
+        let TrainedModel { model, tokenizer, params } = load::<Decoder, f64>(&self.load, "names")?;
+        let TokenizerSpec::Characters { characters } = tokenizer.spec();
+        let names = Names::read_with(&path, CharTokenizer::of(characters.chars()));
+        let names = names.with_context(|| cannot_learn(&self.load))?;
         let script = script(&path, &names, &model, &params)?;
         write_atomically(&self.output, script.as_bytes())?;
         let size = script.len() as f64 / 1e3;

@@ -181,7 +181,11 @@ fn what_cannot_be_written_is_refused() {
     for (arguments, code, words) in [
         (&["--output", "model.js"][..], 2, &["--load"][..]),
         (&["--load", "nothing", "--output", "model.js"], 1, &["nothing"]),
-        (&["korean.txt", "--load", "m", "--output", "model.js"], 1, &["korean.txt", "trained"]),
+        (
+            &["korean.txt", "--load", "m", "--output", "model.js"],
+            1,
+            &["korean.txt", "none of the characters of the model"],
+        ),
         (&["nowhere.txt", "--load", "m", "--output", "model.js"], 1, &["nowhere.txt"]),
     ] {
         let ended = play(arguments, folder.path());

@@ -26,7 +26,7 @@ pub fn or_train<T>(read: Result<T, CheckpointError>, program: &str, folder: &Pat
     })
 }
 
-/// What an error of reading a text means for a model that was to learn from it.
+/// What it means for a model that a text cannot be read with its tokenizer.
 pub fn cannot_learn(folder: &Path) -> String {
-    format!("the model in {} cannot learn from it", folder.display())
+    format!("the model in {} cannot work with it", folder.display())
 }
