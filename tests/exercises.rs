@@ -12,6 +12,8 @@ mod answers;
 mod checks;
 #[path = "exercises/failures.rs"]
 mod failures;
+#[path = "common/dataset.rs"]
+mod dataset;
 #[path = "common/program.rs"]
 mod program;
 #[path = "exercises/solution_1.rs"]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use gradus::data::Batch;
+use gradus::data::{Batch, Names};
 use gradus::model::DecoderConfig;
 use gradus::optim::{AdamSettings, Optimizer, Schedule, clip};
 use gradus::scalar::{Arena, Graph, Value};
@@ -13,7 +13,7 @@ use gradus::{Tensor, UnaryOp};
 
 use crate::answers::polynomial;
 use crate::training::{default, file, last_hundred};
-use crate::{checks, program, says};
+use crate::{checks, dataset, program, says};
 
 fn rounded(numbers: &[f64], digits: usize) -> String {
     let text = numbers.iter().map(|x| format!("{:.digits$}", if x.abs() < 1e-9 { 0.0 } else { *x }));
@@ -99,28 +99,36 @@ fn chapter_5_the_box_has_the_defaults() {
     says(5, "temperature 0.5");
 }
 
-/// What one can know about the next letter without a model.
-#[test]
-fn chapter_5_what_to_compare_with() {
-    let names = file();
+/// What one can know about the next letter without a model: how frequent each is, and how frequent after each other.
+fn simpler_knowledge(names: &Names) -> (f64, f64) {
     let (mut pairs, mut batch) = ([[0.0_f64; 27]; 27], Batch::new());
     names.fill(&mut batch, 0, names.len(), 16);
     for (&token, &target) in batch.sequences().tokens.iter().zip(batch.targets()) {
         pairs[token][target] += 1.0;
     }
-    let total: f64 = pairs.iter().flatten().sum();
     let entropy = |counts: &[f64]| -> f64 {
         let sum: f64 = counts.iter().sum();
         counts.iter().filter(|n| **n > 0.0).map(|n| -n * (n / sum).ln()).sum()
     };
     let letters: [f64; 27] = std::array::from_fn(|target| pairs.iter().map(|row| row[target]).sum());
-    let letters = entropy(&letters) / total;
-    let pairs: f64 = pairs.iter().map(|row| entropy(row)).sum::<f64>() / total;
+    let total = batch.len() as f64;
+    (entropy(&letters) / total, pairs.iter().map(|row| entropy(row)).sum::<f64>() / total)
+}
+
+#[test]
+fn chapter_5_what_to_compare_with() {
+    let (letters, pairs) = simpler_knowledge(&file());
     says(5, &format!("| nothing: ln 27 | {:.2} |", 27_f64.ln()));
     says(5, &format!("| how frequent each letter is | {letters:.2} |"));
     says(5, &format!("| how frequent each letter is after each other letter | {pairs:.2} |"));
     let loss = last_hundred(&default(42).steps(1000));
     says(5, &format!("| what the model has learned after a thousand names | {loss:.2} |"));
+    // The public names, if they are on this machine.
+    let public = dataset::dataset("names.txt").map(|path| Names::read(&path).expect("the names can be read"));
+    if let Some(names) = public.filter(|names| names.len() == 32_033) {
+        let (letters, pairs) = simpler_knowledge(&names);
+        says(5, &format!("their letters have a loss of {letters:.2}, and their pairs of letters {pairs:.2}"));
+    }
 }
 
 #[test]
@@ -138,6 +146,16 @@ fn chapter_5_other_seeds() {
     says(5, &format!("between {:.2} and {:.2}", losses[0], losses[19]));
     says(5, &format!("half of them are below {:.2}", (losses[9] + losses[10]) / 2.0));
     says(5, &format!("from {:.2} to {:.2}", first[0], first[19]));
+}
+
+#[test]
+fn chapter_5_the_numbers_of_one_step() {
+    let mut training = default(42);
+    training.steps(1);
+    let name = training.names.iter().next().expect("a name").to_owned();
+    let thousands = |n: usize| format!("{},{:03}", n / 1000, n % 1000);
+    let nodes = training.trainer.split_mut().0.nodes();
+    says(5, &format!("{} numbers for \"{name}\"", thousands(nodes)));
 }
 
 #[test]
