@@ -1,7 +1,7 @@
 //! The exercises of the book, one test for each: its answer is computed here, and the book says the same.
 //!
-//! `exercise_5_2` is exercise 2 of chapter 5. Where an exercise asks for code, its skeleton is in `docs/exercises`, and its
-//! test is about what stands there.
+//! `exercise_5_2` is exercise 2 of chapter 5. Where an exercise asks for code, its skeleton is in `docs/exercises`, and
+//! its test is about what stands there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 mod answers;
 #[path = "exercises/checks.rs"]
 mod checks;
-#[path = "exercises/failures.rs"]
-mod failures;
 #[path = "common/dataset.rs"]
 mod dataset;
+#[path = "exercises/failures.rs"]
+mod failures;
 #[path = "common/program.rs"]
 mod program;
 #[path = "exercises/solution_1.rs"]
@@ -78,7 +78,10 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
     let mut in_book: Vec<String> = Vec::new();
     for (chapter, page) in chapters() {
         let numbers = exercises(&page);
-        assert!(numbers.len() >= 3 && numbers.iter().copied().eq(1..=numbers.len()), "{chapter}: {numbers:?}");
+        assert!(
+            numbers.len() >= 3 && numbers.iter().copied().eq(1..=numbers.len()),
+            "{chapter}: {numbers:?}"
+        );
         in_book.extend(numbers.iter().map(|number| format!("exercise_{chapter}_{number}")));
         says(chapter, &format!("cargo test --test exercises exercise_{chapter}_"));
     }
@@ -87,7 +90,8 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
         include_str!("exercises/answers.rs"),
         include_str!("exercises/failures.rs"),
     ];
-    let tests = sources.iter().flat_map(|source| source.lines()).filter_map(|line| line.strip_prefix("fn exercise_"));
+    let tests =
+        sources.iter().flat_map(|source| source.lines()).filter_map(|line| line.strip_prefix("fn exercise_"));
     let mut tests: Vec<String> =
         tests.map(|rest| format!("exercise_{}", rest.split('(').next().unwrap_or(rest))).collect();
     in_book.sort();
@@ -151,7 +155,10 @@ fn the_checks_refuse_mistakes() {
         let mut grads = vec![0.0; tape.len()];
         grads[result] = 1.0;
         for at in (0..=result).rev() {
-            tape[at].iter().filter(|(_, slope)| *slope != 0.0).for_each(|&(to, slope)| grads[to] = slope * grads[at]);
+            tape[at]
+                .iter()
+                .filter(|(_, slope)| *slope != 0.0)
+                .for_each(|&(to, slope)| grads[to] = slope * grads[at]);
         }
         grads
     };

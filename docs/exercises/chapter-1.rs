@@ -1,7 +1,7 @@
 //! Exercise 1.4: a tape that records how each number was made.
 //!
-//! Set `DONE` to `true`, run `cargo test --test exercises exercise_1_4`, and it is red. Write the four functions, and it
-//! turns green.
+//! Set `DONE` to `true`, run `cargo test --test exercises exercise_1_4`, and it is red. Write the four
+//! functions, and it turns green.
 
 /// Whether you have written it.
 pub const DONE: bool = false;
@@ -11,7 +11,8 @@ pub const DONE: bool = false;
 pub struct Tape {
     /// The numbers themselves.
     pub data: Vec<f64>,
-    /// For each number the indices of its operands: none for a leaf, one for `tanh`, two for a sum or a product.
+    /// For each number the indices of its operands: none for a leaf, one for `tanh`, two for a sum or a
+    /// product.
     pub operands: Vec<Vec<usize>>,
 }
 

@@ -1,15 +1,15 @@
 //! Exercise 3.4: a matrix as a start and two strides.
 //!
-//! Set `DONE` to `true`, run `cargo test --test exercises exercise_3_4`, and it is red. Write the four functions, and it
-//! turns green.
+//! Set `DONE` to `true`, run `cargo test --test exercises exercise_3_4`, and it is red. Write the four
+//! functions, and it turns green.
 
 use std::ops::Range;
 
 /// Whether you have written it.
 pub const DONE: bool = false;
 
-/// A matrix over a long list of numbers: where it begins, its size, and how far it is from one row to the next and from one
-/// column to the next.
+/// A matrix over a long list of numbers: where it begins, its size, and how far it is from one row to the next
+/// and from one column to the next.
 #[derive(Clone, Copy, Default)]
 pub struct View {
     pub start: usize,

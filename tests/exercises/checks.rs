@@ -29,19 +29,10 @@ macro_rules! check_tape {
         let o = tape.tanh(n);
         let indices = [x1, x2, w1, w2, b, first, second, both, n, o];
         let leaf = Vec::new;
-        let operands = [
-            leaf(),
-            leaf(),
-            leaf(),
-            leaf(),
-            leaf(),
-            vec![0, 2],
-            vec![1, 3],
-            vec![5, 6],
-            vec![7, 4],
-            vec![8],
-        ];
-        let numbers = [2.0, 0.0, -3.0, 1.0, 6.881373587019543, -6.0, 0.0, -6.0, 0.881373587019543, 0.5_f64.sqrt()];
+        let operands =
+            [leaf(), leaf(), leaf(), leaf(), leaf(), vec![0, 2], vec![1, 3], vec![5, 6], vec![7, 4], vec![8]];
+        let numbers =
+            [2.0, 0.0, -3.0, 1.0, 6.881373587019543, -6.0, 0.0, -6.0, 0.881373587019543, 0.5_f64.sqrt()];
         if indices != [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] {
             Err(format!("the indices are {indices:?}, and should count from 0"))
         } else if tape.operands != operands {
@@ -80,7 +71,11 @@ macro_rules! check_view {
         let rows = |rows: &[&[usize]]| rows.iter().map(|row| row.to_vec()).collect::<Vec<_>>();
         let all = rows(&[&[10, 11, 12, 13], &[14, 15, 16, 17], &[18, 19, 20, 21]]);
         let turned = rows(&[&[10, 14, 18], &[11, 15, 19], &[12, 16, 20], &[13, 17, 21]]);
-        expected("whole", whole, all.clone())
+        let memory = [whole.start, whole.row_stride, whole.col_stride];
+        let memory =
+            if memory == [10, 4, 1] { Ok(()) } else { Err(format!("start and strides: {memory:?}")) };
+        memory
+            .and_then(|()| expected("whole", whole, all.clone()))
             .and_then(|()| expected("transpose", whole.transpose(), turned))
             .and_then(|()| expected("transposed twice", whole.transpose().transpose(), all))
             .and_then(|()| expected("a part", whole.part(1..3, 2..4), rows(&[&[16, 17], &[20, 21]])))
@@ -99,15 +94,14 @@ pub fn library_attention(q: &[Vec<f64>], k: &[Vec<f64>], v: &[Vec<f64>], scale: 
     let graph = arena.graph();
     let [q, k, v] = [q, k, v].map(|rows| graph.matrix(n, d, &rows.concat()));
     let (queries, keys) = (&[n][..], &[n][..]);
-    let spec = AttentionSpec { n_head: 1, n_kv_head: 1, scale, mask: Mask::Causal, bias: None, queries, keys };
+    let spec =
+        AttentionSpec { n_head: 1, n_kv_head: 1, scale, mask: Mask::Causal, bias: None, queries, keys };
     let out = q.attention(k, v, spec);
     (0..n).map(|row| out.read_row(row, <[f64]>::to_vec)).collect()
 }
 
 /// 4.4.
-pub fn attention(
-    attention: impl Fn(&[Vec<f64>], &[Vec<f64>], &[Vec<f64>], f64) -> Vec<Vec<f64>>,
-) -> Check {
+pub fn attention(attention: impl Fn(&[Vec<f64>], &[Vec<f64>], &[Vec<f64>], f64) -> Vec<Vec<f64>>) -> Check {
     let mut random = Random::new(4);
     for (tokens, width, scale) in [(2, 2, 1.0), (1, 3, 0.5), (6, 4, 0.5), (3, 2, 1000.0)] {
         let mut rows = || -> Vec<Vec<f64>> {

@@ -73,10 +73,15 @@ impl Optimizer<f64> for Uncorrected {
 
 #[test]
 fn exercise_5_7() {
-    let mut uncorrected = changed(42, |_| (), true, |layout| {
-        let zeros = vec![0.0; layout.trainable_len()];
-        Box::new(Uncorrected { m: zeros.clone(), v: zeros })
-    });
+    let mut uncorrected = changed(
+        42,
+        |_| (),
+        true,
+        |layout| {
+            let zeros = vec![0.0; layout.trainable_len()];
+            Box::new(Uncorrected { m: zeros.clone(), v: zeros })
+        },
+    );
     let before = uncorrected.trainer.params().to_vec();
     let mut losses = uncorrected.steps(1);
     let moves = uncorrected.trainer.params().iter().zip(&before).map(|(a, b)| (a - b).abs());

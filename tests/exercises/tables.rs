@@ -1,4 +1,4 @@
-//! The worked examples of the book, and what one needs to rebuild the names GPT: computed, and compared with the text.
+//! The worked examples of the book, and what is needed to rebuild the names GPT: computed, and compared with the text.
 
 use std::process::Command;
 
@@ -7,11 +7,10 @@ use gradus::model::DecoderConfig;
 use gradus::optim::{AdamSettings, Optimizer, Schedule, clip};
 use gradus::scalar::{Arena, Graph, Value};
 use gradus::tensor::{AttentionSpec, Mask};
-use gradus::tokenizer::Tokenizer;
 use gradus::train::Settings;
 use gradus::{Tensor, UnaryOp};
 
-use crate::answers::polynomial;
+use crate::answers::{polynomial, rung};
 use crate::training::{default, file, last_hundred};
 use crate::{checks, dataset, program, says};
 
@@ -61,7 +60,7 @@ fn chapter_4_softmax_norm_and_two_tokens() {
         let y = graph.matrix(1, 2, &row).rms_norm(None, 0.0).read_row(0, |row| rounded(row, 2));
         says(4, &format!("becomes {y}"));
     }
-    let (q, k, v) = two_tokens();
+    let [q, k, v] = two_tokens();
     let out = checks::library_attention(&q, &k, &v, 1.0);
     assert_eq!(out[0], [10.0, 0.0]);
     says(4, &format!("the probabilities {:.3} and {:.3}", out[1][0] / 10.0, out[1][1] / 10.0));
@@ -69,9 +68,9 @@ fn chapter_4_softmax_norm_and_two_tokens() {
 }
 
 /// The queries, keys and values of the small case of chapters 4 and 8.
-fn two_tokens() -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<Vec<f64>>) {
+fn two_tokens() -> [Vec<Vec<f64>>; 3] {
     let rows = |a: [f64; 2], b: [f64; 2]| vec![a.to_vec(), b.to_vec()];
-    (rows([1.0, 0.0], [0.0, 2.0]), rows([1.0, 0.0], [0.0, 1.0]), rows([10.0, 0.0], [0.0, 10.0]))
+    [rows([1.0, 0.0], [0.0, 2.0]), rows([1.0, 0.0], [0.0, 1.0]), rows([10.0, 0.0], [0.0, 10.0])]
 }
 
 #[test]
@@ -84,7 +83,7 @@ fn chapter_5_the_box_has_the_defaults() {
     says(5, &format!("at most {} tokens", config.context));
     says(5, &format!("{} wide, {} heads of {} numbers", config.n_embd, config.n_head, config.head_dim()));
     says(5, &format!("scores times 1/√{} = {}", config.head_dim(), 1.0 / (config.head_dim() as f64).sqrt()));
-    says(5, &format!("inner layer of {}", config.n_ffn));
+    says(5, &format!("an inner width of {} with ReLU", config.n_ffn));
     assert_eq!((config.norm_eps, eps), (0.00001, 0.00000001));
     says(5, "`x / √(mean(x²) + 0.00001)`");
     says(5, &format!("`m ← {beta1} · m + {:.2} · g`", 1.0 - beta1));
@@ -174,10 +173,16 @@ fn chapter_5_adam_by_hand() {
             let step = before[at] - params[at];
             assert!((step - 0.01 * m_hat / (v_hat.sqrt() + 1e-8)).abs() < 1e-12);
             let name = ["a", "b"][at];
-            says(5, &format!(
-                "| `{name}` | {t} | {} | {:.5} | {:.6} | {m_hat:.4} | {:.4} | {step:.5} |",
-                g[at], m[at], v[at], v_hat.sqrt()
-            ));
+            says(
+                5,
+                &format!(
+                    "| `{name}` | {t} | {} | {:.5} | {:.6} | {m_hat:.4} | {:.4} | {step:.5} |",
+                    g[at],
+                    m[at],
+                    v[at],
+                    v_hat.sqrt()
+                ),
+            );
         }
     }
 }
@@ -196,8 +201,7 @@ fn chapter_6_temperatures() {
 fn chapter_8_attention_backward() {
     let mut arena = Arena::new();
     let graph = arena.graph();
-    let (q, k, v) = two_tokens();
-    let [q, k, v] = [q, k, v].map(|rows| graph.matrix(2, 2, &rows.concat()));
+    let [q, k, v] = two_tokens().map(|rows| graph.matrix(2, 2, &rows.concat()));
     let (queries, keys) = (&[2][..], &[2][..]);
     let spec =
         AttentionSpec { n_head: 1, n_kv_head: 1, scale: 1.0, mask: Mask::Causal, bias: None, queries, keys };
@@ -237,13 +241,40 @@ fn chapter_8_rope_and_swiglu() {
 fn chapter_9_schedule_clipping_and_muon() {
     let schedule = Schedule::Cosine { warmup: 100, floor: 0.02 };
     for step in [0, 50, 100, 550, 999] {
-        println!("{step}: {:.5}", 0.003 * schedule.factor(step, 1000));
         says(9, &format!("| {step} | {:.5} |", 0.003 * schedule.factor(step, 1000)));
     }
     let mut gradient = [3.0, 4.0];
     assert_eq!(clip(&mut gradient, 1.0), 5.0);
     says(9, &format!("becomes ({})", rounded(&gradient, 1)));
     says(9, &format!("0.1 becomes {}", rounded(&polynomial(0.1), 2)));
+}
+
+/// The constants of the formulas are those of the program.
+#[test]
+fn chapter_9_the_formulas_have_the_defaults() {
+    let recipe = include_str!("../../examples/support/recipe.rs");
+    assert!(recipe.contains("AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay,"));
+    says(9, "with 0.9 and 0.99 for the two running means");
+    assert!(recipe.contains("MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay,"));
+    says(9, "`m ← 0.95 · m + 0.05 · g`");
+    let muon = include_str!("../../src/optim/muon.rs");
+    assert!(
+        ["A: f32 = 3.4445;", "B: f32 = -4.7750;", "C: f32 = 2.0315;"].iter().all(|line| muon.contains(line))
+    );
+    says(9, "`3.4445·X - 4.7750·(X·Xᵀ)·X + 2.0315·(X·Xᵀ)²·X`, five times");
+    let help = program::run(Command::new(program::example("dialog")).arg("--help")).stdout;
+    for (option, default, sentence) in [
+        ("--learning-rate", "0.003", "For `r = 0.003`"),
+        ("--warmup", "100", "`(t + 1) / 101` in the first 100 steps"),
+        ("--weight-decay", "0.01", "`w ← w · (1 - rate · 0.01)`"),
+        ("--muon-rate", "5", "`rate` is 5 times that of AdamW"),
+        ("--clip", "1", "If it is more than 1"),
+        ("--ema", "0.995", "`average ← 0.995 · average + 0.005 · w`"),
+    ] {
+        let line = help.lines().find(|line| line.trim_start().starts_with(option)).expect("the option");
+        assert!(line.ends_with(&format!("[default: {default}]")), "{line}");
+        says(9, sentence);
+    }
 }
 
 #[test]
@@ -254,4 +285,23 @@ fn tokens_are_letters_in_order_and_bos() {
     says(5, "a to z are 0 to 25, and BOS is 26");
     says(5, "27,757 names");
     assert_eq!(names.len(), 27757);
+}
+
+/// What the text of chapter 10 says about its tables.
+#[test]
+fn chapter_10_follows_its_tables() {
+    let [time, instructions] =
+        [(0, 1), (1, 2)].map(|(table, column)| move |number| rung(number)[table][column]);
+    let less = |before: f64, after: f64| format!("{:.0} percent", 100.0 * (1.0 - after / before));
+    says(10, &format!("from 3,418 microseconds a name to {:.1}", rung(14)[0][2]));
+    assert_eq!(time(0), 3418.0);
+    assert!((instructions(1) / instructions(0) - 0.25).abs() < 0.02);
+    says(10, &format!("together they save only {} of the time", less(time(1), time(5))));
+    let (fewer, faster) = (less(instructions(3), instructions(4)), less(time(3), time(4)));
+    says(10, &format!("{fewer} fewer instructions, and {faster} less time"));
+    let (more, faster) = (less(instructions(4), instructions(5)).replace('-', ""), less(time(4), time(5)));
+    says(10, &format!("*{more} more* instructions, and {} *less* time", faster));
+    says(10, &format!("{:.0} nanoseconds a node. For a matrix", rung(12)[1][1]));
+    let (before, after) = (rung(5)[1][0], rung(6)[1][0]);
+    says(10, &format!("{:.1} times fewer nodes, and a sum", before / after));
 }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use gradus::Model;
 use gradus::data::{Batch, Names};
 use gradus::model::{Decoder, DecoderConfig};
 use gradus::optim::{Adam, AdamSettings, Optimizer};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
 use gradus::train::{Settings, Trainer};
-use gradus::Model;
 
 /// A trainer of single names.
 pub struct Training {
@@ -44,8 +44,7 @@ pub fn changed(
     let model = Decoder::new(config).expect("a configuration");
     let params = model.layout().initial(&mut random);
     let optimizer = optimizer(model.layout());
-    let trainer =
-        Trainer::with_optimizer(model, ScalarEngine::new(), optimizer, Settings::default(), params);
+    let trainer = Trainer::with_optimizer(model, ScalarEngine::new(), optimizer, Settings::default(), params);
     Training { names, trainer, random }
 }
 
