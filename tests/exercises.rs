@@ -99,6 +99,16 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
     assert_eq!(in_book, tests);
 }
 
+/// About twelve minutes, code not counted.
+#[test]
+fn no_chapter_is_longer_than_2600_words() {
+    for (chapter, page) in chapters() {
+        let prose = page.split("```").step_by(2);
+        let words = prose.flat_map(str::split_whitespace).filter(|word| *word != "|").count();
+        assert!(words <= 2600, "chapter {chapter} has {words} words");
+    }
+}
+
 /// Judges what stands in a skeleton: before it is done, it must not pass; then it must.
 fn judge(done: bool, check: Check) {
     match (done, check) {
