@@ -25,7 +25,8 @@ fn exercise_5_5() {
     let mut wide = changed(42, |config| config.init_std = 1.0, true, adam);
     let losses = wide.steps(1000);
     says(5, &format!("The first loss is {:.0}", losses[0]));
-    says(5, &format!("after a thousand steps it is {:.1}", last_hundred(&losses)));
+    assert!(last_hundred(&losses) > 5.0);
+    says(5, "after a thousand steps it is still above 5");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use gradus::{Tensor, UnaryOp};
 
 use crate::answers::{polynomial, rung};
 use crate::training::{default, file, last_hundred};
-use crate::{checks, dataset, program, says};
+use crate::{checks, dataset, program, says, solution_3};
 
 fn rounded(numbers: &[f64], digits: usize) -> String {
     let text = numbers.iter().map(|x| format!("{:.digits$}", if x.abs() < 1e-9 { 0.0 } else { *x }));
@@ -45,11 +45,12 @@ fn chapter_3_a_product() {
     let w = graph.matrix(2, 3, &[1.0, 0.0, -1.0, 0.5, 0.5, 0.5]);
     let y = x.matmul_t(w);
     let row = |row| y.read_row(row, |row| row.to_vec());
-    println!("{:?} {:?}", row(0), row(1));
     says(3, &format!("{} + {} + {} = {}", 1, 0, -3, row(0)[0]).replace("+ -3", "- 3"));
     assert_eq!((row(0), row(1)), (vec![-2.0, 3.0], vec![-2.0, 7.5]));
     says(3, "⎡ -2 3 ⎤");
     says(3, "⎣ -2 7.5 ⎦");
+    assert_eq!(solution_3::View::whole(6, 2, 3).place(1, 2), 11);
+    says(3, "`6 + 1 · 3 + 2 · 1 = 11`");
 }
 
 #[test]
@@ -189,6 +190,8 @@ fn chapter_5_adam_by_hand() {
 
 #[test]
 fn chapter_6_temperatures() {
+    says(6, &format!("`e⁴ = {:.1}`, `e² = {:.1}` and 1", 4_f64.exp(), 2_f64.exp()));
+    says(6, &format!("1 + 2 + … + 8 = {} tokens", (1..=8).sum::<usize>()));
     let mut arena = Arena::new();
     for temperature in [2.0, 1.0, 0.5] {
         let logits = [2.0, 1.0, 0.0].map(|x: f64| x / temperature);
