@@ -15,6 +15,7 @@ const BLOCK_SIZE: usize = 16; // the most tokens the model can read
 // To train, we need the gradient of each parameter: how fast the loss changes when that parameter changes. So every
 // number we compute goes on a tape, with its inputs (the numbers it was made from) and its slopes (its derivative with
 // respect to each input). By the chain rule, one walk back along the tape then finds all gradients.
+// ANCHOR: engine
 type Node = [(usize, f64); 2]; // the index of each input on the tape, and its slope (0 for an unused input)
 thread_local!(static TAPE: RefCell<Vec<Node>> = const { RefCell::new(Vec::new()) }); // one tape for everything
 
@@ -56,7 +57,7 @@ impl ops::Mul for Value {
         Value::new(self.data * other.data, [(self.index, other.data), (other.index, self.data)])
     }
 }
-
+// ANCHOR_END: engine
 // ---- Part 2. The few functions a GPT needs ----
 type Matrix = Vec<Vec<Value>>; // a list of rows
 fn sum(values: impl IntoIterator<Item = Value>) -> Value {
@@ -155,8 +156,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         TAPE.set(params.clone()); // each step starts with nothing but the parameters
         let name = name.chars().map(|c| chars.binary_search(&c).expect("a character of the names"));
         let tokens: Vec<usize> = iter::once(bos).chain(name).chain([bos]).collect();
-        // Predict each token from those before it. The loss is -ln p, where p is the probability that the model gave to
-        // the right token: 0 if it was certain, 3.3 for a blind guess among 27. We take the mean.
+        // The loss of a prediction is -ln p, where p is the probability of the right token: 3.3 for a guess among 27.
         let mut cache = KvCache::default();
         let nll = |w: &[usize]| softmax(&forward(&gpt, w[0], &mut cache))[w[1]].map(|p| (-p.ln(), -1.0 / p));
         let losses: Vec<_> = tokens.windows(2).take(BLOCK_SIZE).map(nll).collect();
