@@ -21,9 +21,10 @@
 //! 3. **Packing** (`pack.rs`). A panel of `b` is copied to where its vectors lie side by side.
 //!    Textbooks (Goto and van de Geijn, *Anatomy of high-performance matrix multiplication*, 2008)
 //!    pack both operands. But copying has a price, which is paid back by the number of times that each
-//!    copied number is used, and our matrices are small: we measured that `a` is never worth it,
-//!    and `b` where it must be transposed, or many rows of `a` meet it. Whatever is read where it lies costs nothing,
-//!    and a product of 7x16 by 16x16 numbers is one call of one tile.
+//!    copied number is used, and our matrices are small: we measured that `b` is worth it where it must
+//!    be transposed or has many rows of `a` to meet, and `a` only where it is transposed and `b` is wide.
+//!    Whatever is read where it lies costs nothing, and a product of 7x16 by 16x16 numbers is one call
+//!    of one tile.
 //!
 //! The loops are written once, for the vectors of any instruction set (`vector.rs`). Which one
 //! is found when the program runs, so one binary is fast everywhere.

@@ -1,4 +1,5 @@
-//! Packing: a panel of `b` is copied so that each step of the depth finds its numbers side by side.
+//! Packing: a panel of `b`, or of a transposed `a`, is copied so that each step of the depth finds its numbers
+//! side by side.
 
 use super::vector::Vector;
 

@@ -192,8 +192,9 @@ impl Vector for Avx2 {
         }
     }
 
-    /// As for AVX-512, with two halves in place of four quarters. Eight streams are few enough for the processor to prefetch
-    /// them by itself, and small matrices are transposed a tenth faster if it is left to do so.
+    /// As for AVX-512, with two halves in place of four quarters. Eight streams are few enough for the
+    /// processor to prefetch them by itself, and small matrices are transposed a tenth faster if it is left
+    /// to do so.
     #[inline(always)]
     unsafe fn transpose(
         from: *const f32,

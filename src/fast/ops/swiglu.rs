@@ -2,9 +2,12 @@
 //!
 //! By the product rule, `dup = dy · silu(gate)` and `dgate = dy · up · silu'(gate)`. Both the value and the slope of SiLU come
 //! from `src/function.rs`. Forward could keep `silu(gate)`. It is computed again instead: one matrix less to write and read.
+//! Backward needs it for both gradients, and so computes them in one loop.
+
+use std::array::from_fn;
 
 use super::Op;
-use crate::fast::tape::{Gradients, Id, Matrix, Node, write_or_add};
+use crate::fast::tape::{Gradients, Id, Matrix, Node};
 use crate::function::UnaryOp::Silu;
 
 #[derive(Clone, Copy, Debug)]
@@ -27,15 +30,15 @@ impl Swiglu {
     // ANCHOR: backward
     pub fn backward(self, grads: &mut Gradients, _: &Node, dy: &[f32]) {
         let Swiglu { gate, up } = self;
-        grads.add(up, |view, dup, accumulate| {
-            let each = dy.iter().zip(view.data(gate));
-            write_or_add(dup, accumulate, each.map(|(dy, &gate)| dy * Silu.eval(gate)));
-        });
-        grads.add(gate, |view, dgate, accumulate| {
-            let each = dy.iter().zip(view.data(gate)).zip(view.data(up));
-            let slope = |gate| Silu.slope(gate, Silu.eval(gate));
-            write_or_add(dgate, accumulate, each.map(|((dy, &gate), up)| dy * up * slope(gate)));
-        });
+        let [mut dgate, mut dup] = from_fn(|_| grads.scratch(dy.len()));
+        let each = dy.iter().zip(grads.view.data(gate)).zip(grads.view.data(up));
+        for (((dy, &gate), up), (dgate, dup)) in each.zip(dgate.iter_mut().zip(&mut dup)) {
+            let silu = Silu.eval(gate);
+            *dgate = dy * up * Silu.slope(gate, silu);
+            *dup = dy * silu;
+        }
+        grads.pass_on(up, dup);
+        grads.pass_on(gate, dgate);
     }
     // ANCHOR_END: backward
 }
