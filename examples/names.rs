@@ -25,7 +25,7 @@ use gradus::train::{Settings, Trainer};
 use support::args::{not_negative, whole};
 use support::{
     Given, Interrupt, Losses, ModelFolder, OutputArgs, Outputs, Program, Progress, SizeArgs, Usage,
-    check_memory, check_params, load, say,
+    baselines, check_memory, check_params, load, say,
 };
 
 const EXAMPLES: &str = "\
@@ -155,7 +155,9 @@ impl Args {
             let tokens = generate(engine, model, &params, &[bos], Stop::At(bos), &mut sampler, &mut random);
             say!("sample {number:2}: {}", names.tokenizer().decode(&tokens));
         }
-        outputs.finish("nats a token", &losses.curves())
+        let mut levels = baselines(names, context).to_vec();
+        levels.extend(losses.level());
+        outputs.finish(&losses.chart(&losses.curves(), &levels))
     }
 
     /// The loop: for the steps that were asked for, or until Ctrl-C.

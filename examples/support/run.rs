@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::args::{at_least_1, positive, whole};
 use crate::history::{History, Report, RunState};
 use crate::losses::{check_finite, mean};
-use crate::{Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
+use crate::{Chart, Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
 
 /// Steps between reports, if nothing else is said.
 const VALIDATE_EVERY: usize = 250;
@@ -186,7 +186,7 @@ impl<'a, T: Task> Run<'a, T> {
         let (step, folder) = (self.trainer.steps_done(), self.folder.path().display().to_string());
         if let Some(content) = &self.replaces {
             say!("{why} after step {step}, before the first validation: {folder} still holds {content}");
-            return self.outputs.finish(T::UNIT, &self.history.curves());
+            return self.finish();
         }
         self.save()?;
         say!("{why} after step {step} and {:.0} seconds", self.history.seconds);
@@ -196,7 +196,18 @@ impl<'a, T: Task> Run<'a, T> {
         if let Some(best) = self.history.stopping.best() {
             say!("best validation loss: {best:.4} {}; the model is in {folder}", T::UNIT);
         }
-        self.outputs.finish(T::UNIT, &self.history.curves())
+        self.finish()
+    }
+
+    fn finish(self) -> Result<()> {
+        let curves = self.history.curves();
+        self.outputs.finish(&Chart {
+            title: "Losses of a training",
+            x: "step",
+            y: T::UNIT,
+            curves: &curves,
+            levels: &[],
+        })
     }
 
     /// The steps, and why there are no more of them.
