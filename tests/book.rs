@@ -245,17 +245,69 @@ fn commands_print_what_is_shown() {
     assert_none(problems);
 }
 
+/// Whether two numbers are the same but for rounding: another machine may compute the last bit differently.
+fn close(a: &str, b: &str) -> bool {
+    let digits = |word: &str| word.split_once('.').map_or(0, |(_, digits)| digits.len());
+    let digits = digits(a).max(digits(b)) as i32;
+    let last = if digits == 0 { 0.0 } else { 10_f64.powi(-digits) };
+    let difference = a.parse::<f64>().unwrap_or(f64::NAN) - b.parse::<f64>().unwrap_or(f64::NAN);
+    a == b || difference.abs() < 1e-9_f64.max(1.01 * last)
+}
+
 #[test]
-fn drawings_are_those_that_the_example_draws() {
+fn drawings_are_those_that_the_examples_draw() {
     let folder = tempfile::tempdir().expect("a folder to work in");
-    program::run(Command::new(program::example("value")).arg("--svg").arg(folder.path()));
-    for name in ["value.svg", "neuron.svg"] {
-        let [old, new] = [&root().join("docs"), folder.path()].map(|folder| read(&folder.join(name)));
-        let ends = [' ', '<', '>', '\n', '\''];
-        let number = |word: &str| word.parse::<f64>().unwrap_or(f64::NAN);
-        let close = |(a, b): (&str, &str)| a == b || (number(a) - number(b)).abs() < 1e-9;
-        let same = old.split(ends).zip(new.split(ends)).all(close)
-            && old.split(ends).count() == new.split(ends).count();
-        assert!(same, "docs/{name} is old: cargo run --example value -- --svg docs");
+    for (example, option) in [("value", "--svg"), ("figures", "--out")] {
+        let drawn = program::run(Command::new(program::example(example)).arg(option).arg(folder.path()));
+        assert_eq!(drawn.code, Some(0), "{}", drawn.stderr);
     }
+    let mut problems = Vec::new();
+    for new in files(folder.path(), ".svg") {
+        let path = root().join("docs").join(new.file_name().expect("a file"));
+        let (old, new) = (read(&path), read(&new));
+        let part = |c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-'));
+        let words = |text: &str| text.split(part).count();
+        let same =
+            words(&old) == words(&new) && old.split(part).zip(new.split(part)).all(|(a, b)| close(a, b));
+        let text = |text: &str| text.replace(|c: char| !part(c), "");
+        if !same || text(&old) != text(&new) {
+            problems.push(format!("{} is old: CONTRIBUTING.md says how to draw it again", path.display()));
+        }
+    }
+    assert_none(problems);
+}
+
+#[test]
+fn figures_are_shown_and_described() {
+    let (mut problems, mut shown) = (Vec::new(), BTreeSet::new());
+    for (page, text) in pages() {
+        let prose = fences(&text).1;
+        let images: Vec<_> = between(&prose, "![", ')').collect();
+        for image in &images {
+            let Some((alternative, path)) = image.split_once("](") else { continue };
+            if alternative.split_whitespace().count() < 5 {
+                problems.push(format!("{}: say in words what {path} shows", page.display()));
+            }
+            shown.extend(page.with_file_name(path).canonicalize());
+        }
+        let name = page.file_name().expect("a page").to_string_lossy();
+        if name.starts_with(|c: char| c.is_ascii_digit()) && images.is_empty() {
+            problems.push(format!("{}: a chapter without a figure", page.display()));
+        }
+        // One that is too wide for a page is linked to.
+        let linked = between(&prose, "](", ')').filter(|link| link.ends_with(".svg"));
+        shown.extend(linked.flat_map(|link| page.with_file_name(link).canonicalize()));
+    }
+    for figure in files(&root().join("docs"), ".svg") {
+        let svg = read(&figure);
+        if !shown.contains(&figure.canonicalize().expect("it was found")) {
+            problems.push(format!("{} is shown nowhere", figure.display()));
+        }
+        for part in ["<title", "<desc", "prefers-color-scheme"] {
+            if !svg.contains(part) {
+                problems.push(format!("{} has no {part}", figure.display()));
+            }
+        }
+    }
+    assert_none(problems);
 }

@@ -6,8 +6,8 @@ use gradus::data::{Batch, Names};
 
 use crate::Level;
 
-/// The mean loss, in nats a token, of three kinds of simpler knowledge, counted over all names: none, how frequent each
-/// letter is, and how frequent it is after each other letter. The end of a name counts as a letter.
+/// The mean loss, in nats a token, of three kinds of simpler knowledge, counted over all names: none, how
+/// frequent each letter is, and how frequent it is after each other letter. The end of a name counts as a letter.
 pub fn baselines(names: &Names, context: usize) -> [Level; 3] {
     let mut batch = Batch::new();
     names.fill(&mut batch, 0, names.len(), context);

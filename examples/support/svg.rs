@@ -1,20 +1,21 @@
-//! Drawings as SVG: one style for all, readable on a light and on a dark background, with words for those who cannot see
-//! them.
+//! Drawings as SVG: one style for all, readable on a light and on a dark background, with words for those who
+//! cannot see them.
 //!
-//! The colors are classes of [`STYLE`]. Each drawing brings its own background, because a page may be dark where the
-//! reader's system is light. Positions are rounded to a tenth of a pixel.
+//! The colors are classes, listed above `STYLE`. Each drawing brings its own background, because a page may be
+//! dark where the reader's system is light. Positions are rounded to a tenth of a pixel.
 
 use std::fmt::{Arguments, Write};
 
-/// Classes. Of text: `head`, `small`, `faint`, `code`, `middle`, `end`, `light` (on a strong color), `t0` to `t2` (in the
-/// color of a curve). Of boxes: `plain`, `blue`, `yellow`, `green`. Of cells: `heat` and `cold`, to be made paler by their
-/// opacity. Of lines: `grid`, `flow` (with or without a tip), `line` with `c0` to `c2`, and `pale` or `dash`. `c0` to `c2`
-/// and the pale `p0` fill bars.
+/// Classes. Of text: `head`, `small`, `faint`, `code`, `middle`, `end`, `light` (on a strong color), `t0` to `t2`
+/// (in the color of a curve). Of boxes: `plain`, `blue`, `yellow`, `green`. Of cells: `heat` and `cold`, to be
+/// made paler by their opacity. Of lines: `grid`, `flow` (with or without a tip), `line` with `c0` to `c2`, and
+/// `pale` or `dash`. `c0` to `c2` and the pale `p0` fill bars.
 const STYLE: &str = "<style>
 text{font:13px system-ui,sans-serif;fill:#24292f}.head{font-weight:600}.small{font-size:11px}.faint{fill:#656d76}
 .code{font-family:ui-monospace,monospace;font-size:12px}.middle{text-anchor:middle}.end{text-anchor:end}
 text.light{fill:#fff}text.t0{fill:#2f6fb4}text.t1{fill:#b35900}text.t2{fill:#2d7d46}
-.paper{fill:#fff}.grid{fill:none;stroke:#d0d7de}.mesh{fill:none;stroke:#4493d8;opacity:.25}.flow{fill:none;stroke:#848d97;stroke-width:1.5}.tip{fill:#848d97}
+.paper{fill:#fff}.grid{fill:none;stroke:#d0d7de}
+.mesh{fill:none;stroke:#4493d8;opacity:.25}.flow{fill:none;stroke:#848d97;stroke-width:1.5}.tip{fill:#848d97}
 .plain{fill:#f6f8fa;stroke:#848d97}.blue{fill:#eef4fb;stroke:#4493d8}.yellow{fill:#fff6dd;stroke:#c69026}
 .green{fill:#e9f7ec;stroke:#3d9a56}.heat{fill:#2f6fb4}.cold{fill:#d9730d}.warm{stroke:#c69026}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}.c0{fill:#2f6fb4;stroke:#2f6fb4}.c1{fill:#d9730d;stroke:#d9730d}
@@ -25,10 +26,11 @@ text.t0{fill:#6cb0f5}text.t1{fill:#f0a050}text.t2{fill:#5fcf80}
 .paper{fill:#0d1117}.grid{stroke:#3d444d}.flow{stroke:#7d8590}.tip{fill:#7d8590}
 .plain{fill:#1c2128;stroke:#7d8590}.blue{fill:#12304f;stroke:#4493f8}.yellow{fill:#453208;stroke:#c69026}
 .green{fill:#12351d;stroke:#3fb950}.heat{fill:#3b82d6}.cold{fill:#d9822b}.c0{fill:#4f95de;stroke:#4f95de}
-.c1{fill:#e08a3c;stroke:#e08a3c}.c2{fill:#4bb86a;stroke:#4bb86a}.p0{fill:#45658c;stroke:#45658c}.line.pale{opacity:.3}.warm{stroke:#c69026}}
+.c1{fill:#e08a3c;stroke:#e08a3c}.c2{fill:#4bb86a;stroke:#4bb86a}
+.p0{fill:#45658c;stroke:#45658c}.line.pale{opacity:.3}.warm{stroke:#c69026}}
 </style>
-<defs><marker id='tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' markerHeight='8' markerUnits='userSpaceOnUse' \
-orient='auto'><path class='tip' d='M0 .5 8 4 0 7.5 1.5 4z'/></marker></defs>";
+<defs><marker id='tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' markerHeight='8' \
+markerUnits='userSpaceOnUse' orient='auto'><path class='tip' d='M0 .5 8 4 0 7.5 1.5 4z'/></marker></defs>";
 
 /// A point: pixels from the left, and from the top.
 pub type Point = (f64, f64);
@@ -74,8 +76,8 @@ impl Svg {
         }
     }
 
-    /// A cell of a table of numbers: the stronger the larger, blue where positive and orange where negative. `strength`
-    /// goes from -1 to 1.
+    /// A cell of a table of numbers: the stronger the larger, blue where positive and orange where negative.
+    /// `strength` goes from -1 to 1.
     pub fn cell(&mut self, (x, y): Point, (width, height): Point, strength: f64) {
         let (class, [x, y, width, height]) =
             (if strength < 0.0 { "cold" } else { "heat" }, [x, y, width, height].map(px));

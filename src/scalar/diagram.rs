@@ -87,8 +87,9 @@ impl Diagram {
         let mut out = format!(
             "<svg xmlns='http://www.w3.org/2000/svg' class='gradus' role='img' width='{width:.0}' \
              height='{height:.0}' viewBox='0 0 {width:.0} {height:.0}'>\n\
-             <title>Expression graph of {n} values</title>\n<desc>A box for each value, with its label, its data and its \
-             gradient. Lines lead from left to right, from operands to the operation and on to its result.</desc>\n{HEAD}"
+             <title>Expression graph of {n} values</title>\n<desc>A box for each value, with its \
+             label, data and gradient. Lines lead from left to right, from operands to the operation and on to its \
+             result.</desc>\n{HEAD}"
         );
         for (p, to) in points.iter().enumerate() {
             // The arrows into one operation end side by side, ordered by the heights at which they start.
