@@ -28,3 +28,17 @@ pub fn baselines(names: &Names, context: usize) -> [Level; 3] {
     ]
     .map(|(name, value)| Level { name: name.to_owned(), value })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names a and b ask four questions: which letter is first, a or b, and what comes after it, always the end.
+    #[test]
+    fn two_names_by_hand() {
+        let names = Names::from_text("a\nb\n").expect("two names");
+        let known = baselines(&names, 16).map(|level| level.value);
+        let expected = [3.0_f64.ln(), 1.5 * 2.0_f64.ln(), 0.5 * 2.0_f64.ln()];
+        assert!(known.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{known:?}");
+    }
+}
