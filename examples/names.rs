@@ -25,7 +25,7 @@ use gradus::train::{Settings, Trainer};
 use support::args::{MANY, not_negative, seed, whole};
 use support::{
     Given, Interrupt, Losses, ModelFolder, OutputArgs, Outputs, Program, Progress, SizeArgs, Usage,
-    cannot_learn, check_memory, check_params, check_text, say,
+    baselines, cannot_learn, check_memory, check_params, check_text, say,
 };
 
 const EXAMPLES: &str = "\
@@ -167,7 +167,9 @@ impl Args {
         }
         let (engine, model, params) = trainer.split_mut();
         self.invent((engine, model, &params), names.tokenizer(), &mut random);
-        outputs.finish("nats a token", &losses.curves())
+        let mut levels = baselines(&names, context).to_vec();
+        levels.extend(losses.level());
+        outputs.finish(&losses.chart(&losses.curves(), &levels))
     }
 
     /// The folder to save into, if there is one. What it holds may be replaced if it is what was loaded.

@@ -1,5 +1,5 @@
-//! The README and the book speak the truth: their links, quotations, commands and figures exist, and what a command is
-//! shown to print is what it prints.
+//! The README and the book speak the truth: their links, quotations, commands and figures exist, and what a
+//! command is shown to print is what it prints.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,36 +72,80 @@ fn every_chapter_is_in_the_summary() {
 /// The stretches of a source file that are marked to be quoted.
 fn anchors(source: &Path) -> Vec<(PathBuf, String)> {
     let code = read(source);
-    let whole = |name: &&str| {
-        let (start, end) = (format!("// ANCHOR: {name}\n"), format!("// ANCHOR_END: {name}\n"));
-        let rest = code.split_once(&start).expect("it was found there").1;
-        rest.split_once(&end).is_some_and(|(lines, _)| !lines.trim().is_empty())
-    };
-    let path = source.canonicalize().expect("it was read");
-    between(&code, "// ANCHOR: ", '\n').filter(whole).map(|name| (path.clone(), name.to_owned())).collect()
+    let whole = |name: &&str| anchored(&code, name).is_some_and(|lines| !lines.is_empty());
+    let path = source.strip_prefix(root()).expect("it was found there");
+    between(&code, "// ANCHOR: ", '\n').filter(whole).map(|name| (path.to_owned(), name.to_owned())).collect()
+}
+
+/// The lines of an anchor, without the indentation that they share and without the marks of other anchors.
+fn anchored<'a>(code: &'a str, name: &str) -> Option<Vec<&'a str>> {
+    let (_, rest) = code.split_once(&format!("// ANCHOR: {name}\n"))?;
+    let (lines, _) = rest.split_once(&format!("// ANCHOR_END: {name}\n"))?;
+    let mark =
+        |line: &&str| ["// ANCHOR: ", "// ANCHOR_END: "].iter().any(|m| line.trim_start().starts_with(m));
+    let mut lines: Vec<_> = lines.lines().filter(|line| !mark(line)).collect();
+    lines.pop_if(|line| line.trim().is_empty()); // what stands before the end mark
+    let indent = |line: &&str| (!line.trim().is_empty()).then(|| line.len() - line.trim_start().len());
+    let shared = lines.iter().filter_map(indent).min().unwrap_or(0);
+    Some(lines.into_iter().map(|line| line.get(shared..).unwrap_or("")).collect())
+}
+
+/// What a line asks to quote, as path from the root and anchor: `<!-- quote: src/tensor.rs:softmax -->`.
+fn quotation(line: &str) -> Option<(PathBuf, String)> {
+    let what = line.trim().strip_prefix("<!-- quote: ")?.strip_suffix(" -->")?;
+    let (path, anchor) = what.split_once(':').unwrap_or((what, "(none)"));
+    Some((PathBuf::from(path), anchor.to_owned()))
+}
+
+/// A page in which the block below each quotation's comment is what the source says. If there is no block, it
+/// gets one.
+fn filled(text: &str) -> String {
+    let (mut out, mut lines) = (String::new(), text.split_inclusive('\n').peekable());
+    while let Some(line) = lines.next() {
+        out += line;
+        let Some((path, anchor)) = quotation(line) else { continue };
+        let code = fs::read_to_string(root().join(path)).unwrap_or_default();
+        let Some(code) = anchored(&code, &anchor) else { continue };
+        if lines.next_if(|line| line.starts_with("```")).is_some() {
+            lines.by_ref().find(|line| line.starts_with("```"));
+        }
+        out += &format!("```rust\n{}\n```\n", code.join("\n"));
+    }
+    out
 }
 
 #[test]
-fn quotations_resolve_and_anchors_are_quoted() {
+fn quotations_are_what_the_sources_say() {
     let anchors = |folders: &[&str]| -> BTreeSet<_> {
         let sources = folders.iter().flat_map(|folder| files(&root().join(folder), ".rs"));
         sources.flat_map(|source| anchors(&source)).collect()
     };
     let to_be_quoted = anchors(&["src", "examples"]);
     let anchors = &to_be_quoted | &anchors(&["benches"]); // where they mark what is counted, too
-    let mut quoted = BTreeSet::new();
-    for (page, text) in pages() {
-        for quotation in between(&text, "{{#include ", '}') {
-            let (path, anchor) = quotation.split_once(':').unwrap_or((quotation, "(none)"));
-            let path = page.with_file_name(path);
-            quoted.insert((path.canonicalize().unwrap_or(path), anchor.to_owned()));
+    let (mut quoted, mut problems) = (BTreeSet::new(), Vec::new());
+    for page in files(&root().join("docs"), ".md") {
+        let text = read(&page);
+        quoted.extend(text.lines().filter_map(quotation));
+        let filled = filled(&text);
+        if filled != text && std::env::var_os("BLESS").is_some() {
+            fs::write(&page, filled).expect("a page can be written");
+        } else if filled != text {
+            let line = 1 + filled.lines().zip(text.lines()).take_while(|(new, old)| new == old).count();
+            let cure = "is not what the source says: BLESS=1 cargo test --test book fills it in";
+            problems.push(format!("{}:{line}: a quotation {cure}", page.display()));
+        }
+        if text.contains("{{#") {
+            problems.push(format!("{}: a directive that only mdBook would resolve", page.display()));
         }
     }
     let says =
         |problem: &str, (path, anchor): &(PathBuf, String)| format!("{}:{anchor} {problem}", path.display());
-    let missing = quoted.difference(&anchors).map(|quotation| says("is quoted, and is not there", quotation));
-    let left = to_be_quoted.difference(&quoted).map(|anchor| says("is an anchor that nobody quotes", anchor));
-    assert_none(missing.chain(left).collect());
+    problems
+        .extend(quoted.difference(&anchors).map(|quotation| says("is quoted, and is not there", quotation)));
+    problems.extend(
+        to_be_quoted.difference(&quoted).map(|anchor| says("is an anchor that nobody quotes", anchor)),
+    );
+    assert_none(problems);
 }
 
 /// The name by which a heading can be linked to.
@@ -196,7 +240,8 @@ fn commands_name_targets_and_options_that_exist() {
     assert_none(problems);
 }
 
-/// Whether a line is what was shown: of a line of progress its beginning, of one that tells a time all but the figures.
+/// Whether a line is what was shown: of a line of progress its beginning, of one that tells a time all but the
+/// figures.
 fn same(shown: &str, printed: &str) -> bool {
     let timed = [" s", " ms", " µs", "/s"].iter().any(|unit| shown.ends_with(unit));
     let text = |line: &str| line.trim_end().replace(|c: char| timed && c.is_ascii_digit(), "");
@@ -245,17 +290,69 @@ fn commands_print_what_is_shown() {
     assert_none(problems);
 }
 
+/// Whether two numbers are the same but for rounding: another machine may compute the last bit differently.
+fn close(a: &str, b: &str) -> bool {
+    let digits = |word: &str| word.split_once('.').map_or(0, |(_, digits)| digits.len());
+    let digits = digits(a).max(digits(b)) as i32;
+    let last = if digits == 0 { 0.0 } else { 10_f64.powi(-digits) };
+    let difference = a.parse::<f64>().unwrap_or(f64::NAN) - b.parse::<f64>().unwrap_or(f64::NAN);
+    a == b || difference.abs() < 1e-9_f64.max(1.01 * last)
+}
+
 #[test]
-fn drawings_are_those_that_the_example_draws() {
+fn drawings_are_those_that_the_examples_draw() {
     let folder = tempfile::tempdir().expect("a folder to work in");
-    program::run(Command::new(program::example("value")).arg("--svg").arg(folder.path()));
-    for name in ["value.svg", "neuron.svg"] {
-        let [old, new] = [&root().join("docs"), folder.path()].map(|folder| read(&folder.join(name)));
-        let ends = [' ', '<', '>', '\n', '\''];
-        let number = |word: &str| word.parse::<f64>().unwrap_or(f64::NAN);
-        let close = |(a, b): (&str, &str)| a == b || (number(a) - number(b)).abs() < 1e-9;
-        let same = old.split(ends).zip(new.split(ends)).all(close)
-            && old.split(ends).count() == new.split(ends).count();
-        assert!(same, "docs/{name} is old: cargo run --example value -- --svg docs");
+    for (example, option) in [("value", "--svg"), ("figures", "--out")] {
+        let drawn = program::run(Command::new(program::example(example)).arg(option).arg(folder.path()));
+        assert_eq!(drawn.code, Some(0), "{}", drawn.stderr);
     }
+    let mut problems = Vec::new();
+    for new in files(folder.path(), ".svg") {
+        let path = root().join("docs").join(new.file_name().expect("a file"));
+        let (old, new) = (read(&path), read(&new));
+        let part = |c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-'));
+        let words = |text: &str| text.split(part).count();
+        let same =
+            words(&old) == words(&new) && old.split(part).zip(new.split(part)).all(|(a, b)| close(a, b));
+        let text = |text: &str| text.replace(|c: char| !part(c), "");
+        if !same || text(&old) != text(&new) {
+            problems.push(format!("{} is old: CONTRIBUTING.md says how to draw it again", path.display()));
+        }
+    }
+    assert_none(problems);
+}
+
+#[test]
+fn figures_are_shown_and_described() {
+    let (mut problems, mut shown) = (Vec::new(), BTreeSet::new());
+    for (page, text) in pages() {
+        let prose = fences(&text).1;
+        let images: Vec<_> = between(&prose, "![", ')').collect();
+        for image in &images {
+            let Some((alternative, path)) = image.split_once("](") else { continue };
+            if alternative.split_whitespace().count() < 5 {
+                problems.push(format!("{}: say in words what {path} shows", page.display()));
+            }
+            shown.extend(page.with_file_name(path).canonicalize());
+        }
+        let name = page.file_name().expect("a page").to_string_lossy();
+        if name.starts_with(|c: char| c.is_ascii_digit()) && images.is_empty() {
+            problems.push(format!("{}: a chapter without a figure", page.display()));
+        }
+        // One that is too wide for a page is linked to.
+        let linked = between(&prose, "](", ')').filter(|link| link.ends_with(".svg"));
+        shown.extend(linked.flat_map(|link| page.with_file_name(link).canonicalize()));
+    }
+    for figure in files(&root().join("docs"), ".svg") {
+        let svg = read(&figure);
+        if !shown.contains(&figure.canonicalize().expect("it was found")) {
+            problems.push(format!("{} is shown nowhere", figure.display()));
+        }
+        for part in ["<title", "<desc", "prefers-color-scheme"] {
+            if !svg.contains(part) {
+                problems.push(format!("{} has no {part}", figure.display()));
+            }
+        }
+    }
+    assert_none(problems);
 }

@@ -3,7 +3,8 @@
 //! - [`Program`]: parses the command line, runs, and reports how it ended.
 //! - [`args`]: values with limits, and groups of options that several programs have.
 //! - [`say!`]: a line on standard output.
-//! - [`Outputs`]: plot and metrics, opened before the first step.
+//! - [`Outputs`]: plot and metrics, opened before the first step. A plot is a [`Chart`], drawn with [`svg`].
+//! - [`baselines`]: the losses of simpler knowledge, to judge a model of names by.
 //! - [`ModelFolder`]: where a model is saved, locked for one program, and protected from being overwritten by mistake.
 //! - [`Progress`], [`Interrupt`]: a bar, and Ctrl-C.
 //! - [`TrainArgs`], [`Task`], [`Run`]: a training with reports, validation and resume, of any model.
@@ -11,6 +12,7 @@
 //! `names.rs` has a loop of its own, in order to show one. A program that trains as `dialog.rs` does is a [`Task`].
 
 pub mod args;
+mod baselines;
 mod folder;
 mod history;
 mod interrupt;
@@ -25,15 +27,17 @@ mod program;
 mod progress;
 mod recipe;
 mod run;
+pub mod svg;
 
 pub use args::{Given, OutputArgs, SamplingArgs, SizeArgs};
+pub use baselines::baselines;
 pub use folder::ModelFolder;
 pub use interrupt::Interrupt;
 pub use load::{cannot_learn, load};
 pub use losses::{Losses, check_params};
 pub use memory::{check_memory, check_text};
 pub use outputs::Outputs;
-pub use plot::Curve;
+pub use plot::{Chart, Curve, Level};
 pub use program::{Program, Usage};
 pub use progress::Progress;
 pub use recipe::TrainArgs;

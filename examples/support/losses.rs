@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use gradus::real::Real;
 use gradus::train::Step;
 
-use crate::{Curve, say};
+use crate::{Chart, Curve, Level, say};
 
 /// The losses of a run, none of which is NaN or infinite.
 #[derive(Clone, Debug, Default)]
@@ -43,7 +43,24 @@ impl Losses {
             name,
             points: (1..).map(f64::from).zip(losses.iter().copied()).collect(),
         };
-        [curve("", &self.0), curve("loss", &smooth(&self.0))]
+        [curve("", &self.0), curve("running mean", &smooth(&self.0))]
+    }
+
+    /// Where the curves ended, if there was a step.
+    pub fn level(&self) -> Option<Level> {
+        let name = format!("last {} steps", self.0.len().min(Self::RECENT));
+        (!self.0.is_empty()).then(|| Level { name, value: self.recent() })
+    }
+
+    /// The picture of a training.
+    pub fn chart<'a>(&self, curves: &'a [Curve], levels: &'a [Level]) -> Chart<'a> {
+        Chart {
+            title: "The loss of each step, and its running mean",
+            x: "step",
+            y: "nats a token",
+            curves,
+            levels,
+        }
     }
 }
 

@@ -4,12 +4,13 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use gradus::checkpoint::write_atomically;
 use serde::Serialize;
 
 use crate::Usage;
 use crate::args::OutputArgs;
 use crate::metrics::Metrics;
-use crate::plot::{self, Curve};
+use crate::plot::Chart;
 
 /// The plot and the metrics of a training, as far as they were asked for.
 pub struct Outputs {
@@ -56,8 +57,11 @@ impl Outputs {
     }
 
     /// Draws the plot and closes the metrics: to be called when all that is worth more has been saved.
-    pub fn finish(self, unit: &str, curves: &[Curve]) -> Result<()> {
-        let plotted = self.plot.map_or(Ok(()), |path| plot::curves(&path, unit, curves));
+    pub fn finish(self, chart: &Chart<'_>) -> Result<()> {
+        let plotted = self.plot.map_or(Ok(()), |path| {
+            let written = write_atomically(&path, chart.draw().as_bytes());
+            written.with_context(|| format!("{} cannot be drawn", path.display()))
+        });
         self.metrics.map_or(Ok(()), Metrics::finish).and(plotted)
     }
 }

@@ -1,70 +1,131 @@
 //! Curves as SVG.
 
-use std::path::Path;
+use std::ops::Range;
 
-use anyhow::{Context, Result, anyhow};
-use gradus::checkpoint::write_atomically;
-use plotters::prelude::*;
+use crate::svg::{Point, Svg};
 
-const SIZE: (u32, u32) = (900, 480);
+const SIZE: Point = (720.0, 420.0);
+const LEFT: f64 = 52.0;
+const TOP: f64 = 40.0;
+const BOTTOM: f64 = 370.0;
 
-/// A curve over steps.
+/// A curve over steps, or over whatever the chart says.
 pub struct Curve {
     /// What it is called. A curve without a name is drawn pale, in the color of the one after it.
     pub name: &'static str,
     /// Steps and values.
-    pub points: Vec<(f64, f64)>,
+    pub points: Vec<Point>,
 }
 
-/// Draws curves into a file, with their names.
-pub fn curves(path: &Path, unit: &str, curves: &[Curve]) -> Result<()> {
-    let svg = draw(unit, curves).map_err(|error| anyhow!("{error}"));
-    let svg = svg.with_context(|| format!("{} cannot be drawn", path.display()))?;
-    Ok(write_atomically(path, svg.as_bytes())?)
+/// A value that is known beforehand, to compare the curves with: a horizontal line.
+#[derive(Clone, Debug)]
+pub struct Level {
+    /// What it is called, at the right end of the line.
+    pub name: String,
+    /// Where the line is.
+    pub value: f64,
 }
 
-fn draw(unit: &str, curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
-    let points = || curves.iter().flat_map(|curve| &curve.points).filter(|(_, y)| y.is_finite());
-    let range = |value: fn(&(f64, f64)) -> f64, least: f64| {
-        let low = points().map(value).fold(f64::INFINITY, f64::min);
-        let high = points().map(value).fold(f64::NEG_INFINITY, f64::max);
-        if low <= high { low..high.max(low + least) } else { 0.0..least }
-    };
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin(16)
-            .x_label_area_size(44)
-            .y_label_area_size(60)
-            .build_cartesian_2d(0.0..range(|p| p.0, 1.0).end, range(|p| p.1, 0.1))?;
-        chart
-            .configure_mesh()
-            .x_desc("step")
-            .y_desc(unit)
-            .x_label_formatter(&|x| format!("{x:.0}"))
-            .label_style(("sans-serif", 14))
-            .light_line_style(TRANSPARENT)
-            .draw()?;
-        let mut color = 0;
-        for Curve { name, points } in curves {
-            let strong = Palette99::pick(color).to_rgba();
-            let style =
-                if name.is_empty() { strong.mix(0.25).stroke_width(1) } else { strong.stroke_width(2) };
-            let series = chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
-            if !name.is_empty() {
-                series.label(*name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-                color += 1;
+/// Curves in one picture.
+pub struct Chart<'a> {
+    /// What the picture shows.
+    pub title: &'a str,
+    /// What is counted from left to right.
+    pub x: &'a str,
+    /// What is measured from bottom to top.
+    pub y: &'a str,
+    pub curves: &'a [Curve],
+    pub levels: &'a [Level],
+}
+
+impl Chart<'_> {
+    /// The picture as SVG. Points that are not finite are left out.
+    pub fn draw(&self) -> String {
+        let right = if self.levels.is_empty() { SIZE.0 - 20.0 } else { SIZE.0 - 168.0 };
+        let points = || self.curves.iter().flat_map(|curve| finite(&curve.points));
+        let levels = self.levels.iter().map(|level| level.value);
+        let (x, y) =
+            (0.0..range(points().map(|p| p.0), 1.0).end, range(points().map(|p| p.1).chain(levels), 0.1));
+        let to_pixels = |(a, b): Point| {
+            let (across, up) = ((a - x.start) / (x.end - x.start), (b - y.start) / (y.end - y.start));
+            (LEFT + across * (right - LEFT), BOTTOM - up * (BOTTOM - TOP))
+        };
+        let mut svg = Svg::new(SIZE.0, SIZE.1, self.title, &self.description());
+        svg.text((LEFT, 20.0), "faint small", self.y);
+        svg.text((right, BOTTOM + 38.0), "faint small end", self.x);
+        for (value, label) in ticks(&y) {
+            let at = to_pixels((x.start, value));
+            svg.line("grid", &[at, (right, at.1)]);
+            svg.text((LEFT - 8.0, at.1 + 4.0), "faint small end", &label);
+        }
+        for (value, label) in ticks(&x) {
+            let at = to_pixels((value, y.start)).0;
+            svg.line("grid", &[(at, BOTTOM), (at, BOTTOM + 4.0)]);
+            svg.text((at, BOTTOM + 19.0), "faint small middle", &label);
+        }
+        let line = |points: &[Point]| finite(points).map(to_pixels).collect::<Vec<_>>();
+        let (mut color, mut named) = (0, Vec::new());
+        for Curve { name, points } in self.curves {
+            if name.is_empty() {
+                svg.line(&format!("line c{color} pale"), &line(points));
+            } else {
+                named.push((color, name, line(points)));
+                color = (color + 1) % 3;
             }
         }
-        chart
-            .configure_series_labels()
-            .label_font(("sans-serif", 14))
-            .background_style(WHITE.mix(0.8))
-            .border_style(TRANSPARENT)
-            .draw()?;
-        area.present()?;
+        let mut above = f64::NEG_INFINITY; // a label that would touch the one above it moves down
+        let mut levels: Vec<_> = self.levels.iter().collect();
+        levels.sort_by(|a, b| b.value.total_cmp(&a.value));
+        for level in levels {
+            let at = to_pixels((x.start, level.value));
+            svg.line("flow dash", &[at, (right, at.1)]);
+            above = at.1.max(above + 16.0);
+            svg.text((right + 8.0, above + 4.0), "head", &format!("{:.2}", level.value));
+            svg.text((right + 46.0, above + 4.0), "small", &level.name);
+        }
+        let mut legend = right;
+        for (color, name, line) in named.iter().rev() {
+            svg.line(&format!("line c{color}"), line);
+            svg.text((legend, 20.0), &format!("t{color} end"), name);
+            legend -= 7.4 * name.chars().count() as f64;
+            svg.line(&format!("line c{color}"), &[(legend - 24.0, 16.0), (legend - 6.0, 16.0)]);
+            legend -= 44.0;
+        }
+        svg.finish()
     }
-    Ok(svg)
+
+    /// In words: where every curve begins and ends, and the levels.
+    fn description(&self) -> String {
+        let mut parts = Vec::new();
+        for Curve { name, points } in self.curves.iter().filter(|curve| !curve.name.is_empty()) {
+            let ends = finite(points).next().zip(finite(points).last());
+            parts.extend(ends.map(|(first, last)| {
+                format!("{name}: from {:.2} at {} to {:.2} at {}", first.1, first.0, last.1, last.0)
+            }));
+        }
+        parts.extend(self.levels.iter().map(|level| format!("{}: {:.2}", level.name, level.value)));
+        format!("{} over {}. {}.", self.y, self.x, parts.join("; "))
+    }
+}
+
+fn finite(points: &[Point]) -> impl Iterator<Item = Point> + Clone {
+    points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite())
+}
+
+/// From the least of some values to the greatest, and at least so far.
+fn range(values: impl Iterator<Item = f64> + Clone, least: f64) -> Range<f64> {
+    let low = values.clone().fold(f64::INFINITY, f64::min);
+    let high = values.fold(f64::NEG_INFINITY, f64::max);
+    if low <= high { low..high.max(low + least) } else { 0.0..least }
+}
+
+/// Round values within a range, four to nine of them, and what to write beside them.
+fn ticks(range: &Range<f64>) -> impl Iterator<Item = (f64, String)> {
+    let rough = (range.end - range.start) / 8.0;
+    let power = rough.log10().floor();
+    let step = [1.0, 2.0, 5.0, 10.0].map(|x| x * 10_f64.powf(power)).into_iter().find(|step| *step >= rough);
+    let step = step.unwrap_or(rough);
+    let digits = (-step.log10().floor()).max(0.0) as usize;
+    let (first, last) = ((range.start / step).ceil() as i64, (range.end / step + 1e-9).floor() as i64);
+    (first..=last).map(move |at| (at as f64 * step, format!("{:.digits$}", at as f64 * step)))
 }

@@ -21,7 +21,7 @@ use crate::args::{MANY, positive, whole};
 use crate::history::{History, Report, RunState};
 use crate::load::{cannot_learn, or_train};
 use crate::losses::{check_finite, mean};
-use crate::{Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
+use crate::{Chart, Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
 
 /// Steps between reports, if nothing else is said.
 const VALIDATE_EVERY: usize = 250;
@@ -276,11 +276,10 @@ impl<'a, T: Task> Run<'a, T> {
         }
         let end = self.steps(interrupt)?;
         let (why, step) = (end.words(), self.trainer.steps_done());
-        let curves = self.history.curves(self.task.train_args());
         if let Some(content) = &self.replaces {
             let folder = self.folder.path().display();
             say!("{why} after step {step}, before the first validation: {folder} still holds {content}");
-            return self.outputs.finish(T::UNIT, &curves);
+            return self.finish();
         }
         self.save()?;
         let folder = self.folder.path().display();
@@ -295,7 +294,18 @@ impl<'a, T: Task> Run<'a, T> {
             End::Interrupted | End::Time => String::new(),
         };
         say!("to go on: cargo run --release --example {} -- --resume {resume}{more}", T::PROGRAM);
-        self.outputs.finish(T::UNIT, &curves)
+        self.finish()
+    }
+
+    fn finish(self) -> Result<()> {
+        let curves = self.history.curves(self.task.train_args());
+        self.outputs.finish(&Chart {
+            title: "Losses of a training",
+            x: "step",
+            y: T::UNIT,
+            curves: &curves,
+            levels: &[],
+        })
     }
 
     /// The steps, and why there are no more of them.

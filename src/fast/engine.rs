@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use super::backward::backward;
-use super::tape::{Matrix, Recording, Tape};
+use super::tape::{Matrix, NodeInfo, Recording, Tape};
 use crate::data::Batch;
 use crate::engine::{CachedSession, Engine, Session};
 use crate::model::{Mode, Model};
@@ -59,6 +59,11 @@ impl FastEngine {
     /// How many results the tapes hold.
     pub fn nodes(&self) -> usize {
         self.shards.iter().map(|shard| shard.tape.len()).sum()
+    }
+
+    /// What is on the tapes: the results of the last step, in order, with the sizes of their buffers.
+    pub fn tape(&self) -> Vec<NodeInfo> {
+        self.shards.iter().flat_map(|shard| shard.tape.describe()).collect()
     }
 
     /// Cuts a batch. The weights of the tokens become their shares in the mean loss of the whole.

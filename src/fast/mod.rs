@@ -13,4 +13,4 @@ mod simd;
 mod tape;
 
 pub use engine::FastEngine;
-pub use tape::Matrix;
+pub use tape::{Matrix, NodeInfo};

@@ -34,6 +34,19 @@ pub(super) struct Node {
 }
 // ANCHOR_END: node
 
+/// A node of the tape, to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// The name of the operation.
+    pub op: String,
+    /// Rows and columns of the result.
+    pub shape: (usize, usize),
+    /// How many numbers of the result the node holds: none of a parameter's, which is read where it lies.
+    pub data: usize,
+    /// How many it keeps for backward.
+    pub saved: usize,
+}
+
 /// The memory of an engine: nodes, whose buffers are used again in each step.
 #[derive(Default)]
 pub struct Tape {
@@ -105,6 +118,18 @@ impl Tape {
     /// How many results are on the tape.
     pub(super) fn len(&self) -> usize {
         self.used.get()
+    }
+
+    /// All results on the tape, in order.
+    pub(super) fn describe(&self) -> Vec<NodeInfo> {
+        let name = |op: Op| format!("{op:?}").split(['(', ' ']).next().unwrap_or_default().to_owned();
+        let info = |node: &Node| NodeInfo {
+            op: name(node.op),
+            shape: (node.rows, node.cols),
+            data: node.data.len(),
+            saved: node.saved.len(),
+        };
+        self.nodes.borrow()[..self.len()].iter().map(info).collect()
     }
 
     /// Calls `read` with everything on the tape.

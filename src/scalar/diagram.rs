@@ -1,4 +1,4 @@
-//! The graph of an expression as a picture, in the style of micrograd's README: a box `label | data | grad` for every
+//! The graph of an expression as a picture, in the style of micrograd's README: a box with label, data and gradient for every
 //! value, and before every computed value a circle with the sign of its operation.
 //!
 //! [`Diagram::to_dot`] leaves the layout to Graphviz. [`Diagram::to_svg`] computes it with a small version of the layered
@@ -43,7 +43,8 @@ pub struct Diagram {
 
 const MARGIN: f64 = 16.0;
 const RADIUS: f64 = 13.0;
-const PAD: f64 = 9.0;
+const HALF: f64 = 20.0; // half the height of a box
+const PAD: f64 = 8.0;
 const LETTER: f64 = 7.25; // at 12 pixels: a letter of a fixed-width font is 0.6 times as wide as its size
 const ARROW: &str = "marker-end='url(#gradus-arrow)'";
 const HEAD: &str = "<style>
@@ -86,7 +87,9 @@ impl Diagram {
         let mut out = format!(
             "<svg xmlns='http://www.w3.org/2000/svg' class='gradus' role='img' width='{width:.0}' \
              height='{height:.0}' viewBox='0 0 {width:.0} {height:.0}'>\n\
-             <title>Expression graph of {n} values</title>\n{HEAD}"
+             <title>Expression graph of {n} values</title>\n<desc>A box for each value, with its \
+             label, data and gradient. Lines lead from left to right, from operands to the operation and on to its \
+             result.</desc>\n{HEAD}"
         );
         for (p, to) in points.iter().enumerate() {
             // The arrows into one operation end side by side, ordered by the heights at which they start.
@@ -124,21 +127,25 @@ impl DiagramNode {
     /// ends at the origin of the group; the column begins at `left`.
     fn draw(&self, left: f64, cell: f64) -> String {
         let ((name, width), (op, round)) = (shown(&self.label), shown(&self.op));
-        let (title, start) = (escape(self.label.as_deref().unwrap_or("value"), true), -width - 2.0 * cell);
+        let (title, start) = (escape(self.label.as_deref().unwrap_or("value"), true), -width - cell);
         let class = if self.op.is_none() { " class='leaf'" } else { "" };
         let mut out = format!("{class}><title>{title}\ndata {:?}\ngrad {:?}</title>", self.data, self.grad);
-        let text = |class, x, text: &str| format!("<text class='{class}' x='{x:.1}' y='4'>{text}</text>");
+        let text =
+            |class, x, y: i32, text: &str| format!("<text class='{class}' x='{x:.1}' y='{y}'>{text}</text>");
         if self.op.is_some() {
             out += &format!("<path class='line' d='M{left:.1} 0H{start:.1}' {ARROW}/><rect class='op' ");
             out += &format!("x='{left:.1}' y='-{RADIUS}' width='{round:.1}' height='26' rx='{RADIUS}'/>");
-            out += &text("sign", left + round / 2.0, &op);
+            out += &text("sign", left + round / 2.0, 4, &op);
         }
-        out += &format!("<rect class='box' x='{start:.1}' y='-15' width='{:.1}' ", -start);
-        let name_cut = self.label.as_ref().map_or(String::new(), |_| format!("M{:.1} -15v30", -2.0 * cell));
-        out += &format!("height='30' rx='5'/><path class='box' d='{name_cut}M{:.1} -15v30'/>", -cell);
-        out += &(text("name", start + PAD, &name) + &text("key", PAD - 2.0 * cell, "data"));
-        out += &(text("end", -cell - PAD, &short(self.data)) + &text("key", PAD - cell, "grad"));
-        out + &text("end", -PAD, &short(self.grad)) + "</g>\n"
+        let height = 2.0 * HALF;
+        out += &format!("<rect class='box' x='{start:.1}' y='-{HALF}' width='{:.1}' ", -start);
+        out += &format!("height='{height}' rx='5'/>");
+        if self.label.is_some() {
+            out += &format!("<path class='box' d='M{:.1} -{HALF}v{height}'/>", -cell);
+            out += &text("name", start + PAD, 4, &name);
+        }
+        out += &(text("key", PAD - cell, -4, "data") + &text("end", -PAD, -4, &short(self.data)));
+        out + &text("key", PAD - cell, 13, "grad") + &text("end", -PAD, 13, &short(self.grad)) + "</g>\n"
     }
 }
 
@@ -185,7 +192,7 @@ impl Layout {
         }
 
         let point = |column, half| Point { column, y: 0.0, half, links: Default::default() };
-        let mut points: Vec<Point> = rank.iter().map(|&r| point(r, 15.0)).collect();
+        let mut points: Vec<Point> = rank.iter().map(|&r| point(r, HALF)).collect();
         for v in 0..n {
             // A thousand values that are all used a thousand columns later would need half a million points. Beyond a
             // limit, lines go straight through.
@@ -303,10 +310,10 @@ impl Layout {
             let nodes = || column.iter().filter_map(|&p| nodes.get(p));
             let name = nodes().map(|v| shown(&v.label).1).fold(0.0, f64::max);
             let sign = nodes().map(|v| shown(&v.op).1).fold(0.0, f64::max);
-            let right = x + sign + if sign > 0.0 { 20.0 } else { 0.0 } + name + 2.0 * self.cell;
+            let right = x + sign + if sign > 0.0 { 16.0 } else { 0.0 } + name + self.cell;
             self.spans.push((x, right));
             let drop = self.lines(column).map(|(y, end)| (y - end).abs()).fold(0.0, f64::max);
-            x = right + (32.0 + 0.15 * drop).min(120.0); // steep lines need more space
+            x = right + (26.0 + 0.12 * drop).min(120.0); // steep lines need more space
         }
     }
 }
