@@ -16,7 +16,7 @@ const BLOCK_SIZE: usize = 16; // the most tokens the model can read
 // number we compute goes on a tape, with its inputs (the numbers it was made from) and its slopes (its derivative with
 // respect to each input). By the chain rule, one walk back along the tape then finds all gradients.
 // ANCHOR: engine
-type Node = [(usize, f64); 2]; // the index of each input on the tape, and its slope (0 for an unused input)
+type Node = [(usize, f64); 2]; // the index of each input on the tape, and its slope (unused: index 0, slope 0)
 thread_local!(static TAPE: RefCell<Vec<Node>> = const { RefCell::new(Vec::new()) }); // one tape for everything
 
 #[derive(Clone, Copy, Default)]

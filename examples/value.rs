@@ -21,7 +21,7 @@ struct Args {
 }
 
 // ANCHOR: expression
-/// The expression in micrograd's README. It means nothing; it only uses most of what there is.
+/// The expression in micrograd's README. It means nothing; it only uses most of the operations.
 fn expression<'g>(a: Value<'g>, b: Value<'g>) -> Value<'g> {
     let mut c = a + b;
     let mut d = a * b + b.pow(3.0);

@@ -169,7 +169,7 @@ pub trait Tensor:
     /// `softmax(query · key · scale + bias)`.
     ///
     /// The keys that a query sees are neighbours, so nothing has to be masked out: the others are never multiplied. The
-    /// last query of a sequence stands at its last key, so the same lines serve generation, where earlier keys come
+    /// last query of a sequence stands at its last key, so the same lines serve sampling, where earlier keys come
     /// from a cache, and heads that share a key and value head (grouped queries, Ainslie et al. 2023).
     fn attention(self, k: Self, v: Self, spec: AttentionSpec<'_, Self>) -> Self {
         let d = spec.head_dim(self, k, v);

@@ -14,6 +14,8 @@ mod checks;
 mod dataset;
 #[path = "exercises/failures.rs"]
 mod failures;
+#[path = "exercises/formulas.rs"]
+mod formulas;
 #[path = "common/program.rs"]
 mod program;
 #[path = "exercises/solution_1.rs"]
@@ -26,6 +28,8 @@ mod solutions;
 mod tables;
 #[path = "exercises/training.rs"]
 mod training;
+#[path = "exercises/variants.rs"]
+mod variants;
 
 #[path = "../docs/exercises/chapter-1.rs"]
 mod chapter_1;

@@ -1,7 +1,6 @@
 //! Exercise 1.4: a tape that records how each number was made.
 //!
-//! Set `DONE` to `true`, run `cargo test --test exercises exercise_1_4`, and it is red. Write the four
-//! functions, and it turns green.
+//! Set `DONE` to `true`; `cargo test --test exercises exercise_1_4` then fails until your code is right.
 
 /// Whether you have written it.
 pub const DONE: bool = false;

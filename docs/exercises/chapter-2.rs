@@ -1,7 +1,6 @@
 //! Exercise 2.4: the chain rule as one loop.
 //!
-//! Set `DONE` to `true`, run `cargo test --test exercises exercise_2_4`, and it is red. Write the function, and
-//! it turns green.
+//! Set `DONE` to `true`; `cargo test --test exercises exercise_2_4` then fails until your code is right.
 
 /// Whether you have written it.
 pub const DONE: bool = false;

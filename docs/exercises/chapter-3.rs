@@ -1,7 +1,6 @@
 //! Exercise 3.4: a matrix as a start and two strides.
 //!
-//! Set `DONE` to `true`, run `cargo test --test exercises exercise_3_4`, and it is red. Write the four
-//! functions, and it turns green.
+//! Set `DONE` to `true`; `cargo test --test exercises exercise_3_4` then fails until your code is right.
 
 use std::ops::Range;
 

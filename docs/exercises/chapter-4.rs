@@ -1,7 +1,6 @@
 //! Exercise 4.4: causal attention of one head, on plain numbers.
 //!
-//! Set `DONE` to `true`, run `cargo test --test exercises exercise_4_4`, and it is red. Write the function, and
-//! it turns green.
+//! Set `DONE` to `true`; `cargo test --test exercises exercise_4_4` then fails until your code is right.
 
 /// Whether you have written it.
 pub const DONE: bool = false;

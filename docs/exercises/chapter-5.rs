@@ -1,7 +1,6 @@
 //! Exercise 5.8: a step of Adam.
 //!
-//! Set `DONE` to `true`, run `cargo test --test exercises exercise_5_8`, and it is red. Write the function, and
-//! it turns green.
+//! Set `DONE` to `true`; `cargo test --test exercises exercise_5_8` then fails until your code is right.
 
 /// Whether you have written it.
 pub const DONE: bool = false;

@@ -1,7 +1,6 @@
 //! Exercise 6.4: draw a token.
 //!
-//! Set `DONE` to `true`, run `cargo test --test exercises exercise_6_4`, and it is red. Write the function, and
-//! it turns green.
+//! Set `DONE` to `true`; `cargo test --test exercises exercise_6_4` then fails until your code is right.
 
 /// Whether you have written it.
 pub const DONE: bool = false;

@@ -112,7 +112,7 @@ impl<T: Tensor> Cache<T> {
     }
 
     // ANCHOR: append
-    /// Adds the keys and values of new tokens to a layer, and returns those of all tokens.
+    /// Adds the keys and values of new tokens to those of a block (a layer, in names), and returns those of all tokens.
     fn append(&mut self, layer: usize, k: T, v: T) -> (T, T) {
         if layer == self.layers.len() {
             self.layers.push((k, v));

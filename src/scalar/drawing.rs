@@ -53,9 +53,9 @@ impl Op {
             Op::Unary(_, x) => visit(x),
             Op::Binary(_, a, b) => [a, b].into_iter().for_each(visit),
             Op::Sum { x, len } => (x..x + len).for_each(visit),
-            Op::Dot { a, b, len, step } => (0..len).for_each(|k| {
+            Op::Dot { a, b, len, stride } => (0..len).for_each(|k| {
                 visit(a + k);
-                visit(b + k * step);
+                visit(b + k * stride);
             }),
         }
     }

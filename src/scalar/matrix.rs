@@ -161,16 +161,16 @@ impl<'g> Tensor for Matrix<'g> {
         let ((rows, len), (b_rows, cols)) = (self.shape(), b.shape());
         assert_eq!(len, b_rows, "matmul: {:?} · {:?}", self.shape(), b.shape());
         self.graph.check(b.graph);
-        let (len, step) = (len as u32, b.row_stride);
-        self.make(rows, cols, |row, col| Op::Dot { a: self.place(row, 0), b: b.place(0, col), len, step })
+        let (len, stride) = (len as u32, b.row_stride);
+        self.make(rows, cols, |row, col| Op::Dot { a: self.place(row, 0), b: b.place(0, col), len, stride })
     }
 
     fn matmul_t(self, b: Self) -> Self {
         let ((rows, len), (cols, b_len)) = (self.shape(), b.shape());
         assert_eq!(len, b_len, "matmul_t: {:?} · {:?}ᵀ", self.shape(), b.shape());
         self.graph.check(b.graph);
-        let len = len as u32;
-        self.make(rows, cols, |row, col| Op::Dot { a: self.place(row, 0), b: b.place(col, 0), len, step: 1 })
+        let (len, stride) = (len as u32, 1);
+        self.make(rows, cols, |row, col| Op::Dot { a: self.place(row, 0), b: b.place(col, 0), len, stride })
     }
 
     fn row_sum(self) -> Self {
@@ -251,7 +251,7 @@ impl<'g> Tensor for Matrix<'g> {
         assert_eq!(self.shape(), b.shape(), "row_dot: {:?} and {:?}", self.shape(), b.shape());
         self.graph.check(b.graph);
         let (rows, len) = (self.rows as usize, self.cols);
-        self.make(rows, 1, |row, _| Op::Dot { a: self.place(row, 0), b: b.place(row, 0), len, step: 1 })
+        self.make(rows, 1, |row, _| Op::Dot { a: self.place(row, 0), b: b.place(row, 0), len, stride: 1 })
     }
 }
 

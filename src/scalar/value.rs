@@ -58,8 +58,8 @@ pub(super) enum Op {
     Binary(BinaryOp, u32, u32),
     /// The sum of `len` numbers side by side, the first at `x`.
     Sum { x: u32, len: u32 },
-    /// `a₀·b₀ + a₁·b₁ + …`: `len` numbers from `a` on, each times one from `b` on, which are `step` places apart.
-    Dot { a: u32, b: u32, len: u32, step: u32 },
+    /// `a₀·b₀ + a₁·b₁ + …`: `len` numbers from `a` on, each times one from `b` on, `stride` places apart.
+    Dot { a: u32, b: u32, len: u32, stride: u32 },
 }
 
 impl Op {
@@ -71,9 +71,9 @@ impl Op {
             Op::Unary(f, x) => f.eval(data[x as usize]),
             Op::Binary(op, a, b) => op.eval(data[a as usize], data[b as usize]),
             Op::Sum { x, len } => data[span(x, len)].iter().sum(),
-            Op::Dot { a, b, len, step: 1 } => dot(&data[span(a, len)], &data[span(b, len)]),
-            Op::Dot { a, b, len, step } => {
-                let column = data[b as usize..].iter().step_by(step as usize);
+            Op::Dot { a, b, len, stride: 1 } => dot(&data[span(a, len)], &data[span(b, len)]),
+            Op::Dot { a, b, len, stride } => {
+                let column = data[b as usize..].iter().step_by(stride as usize);
                 data[span(a, len)].iter().zip(column).map(|(a, b)| a * b).sum()
             }
         }
@@ -93,12 +93,12 @@ impl Op {
                 *grads.at(b) += g * to_b;
             }
             Op::Sum { x, len } => grads.of(x, len).iter_mut().for_each(|to_x| *to_x += g),
-            Op::Dot { a, b, len, step: 1 } => {
+            Op::Dot { a, b, len, stride: 1 } => {
                 add_scaled(grads.of(a, len), g, &data[span(b, len)]);
                 add_scaled(grads.of(b, len), g, &data[span(a, len)]);
             }
-            Op::Dot { a, b, len, step } => {
-                for (a, b) in (a..a + len).zip((b..).step_by(step as usize)) {
+            Op::Dot { a, b, len, stride } => {
+                for (a, b) in (a..a + len).zip((b..).step_by(stride as usize)) {
                     *grads.at(a) += g * data[b as usize];
                     *grads.at(b) += g * data[a as usize];
                 }
@@ -254,7 +254,7 @@ impl<'g> Value<'g> {
         assert_eq!(a.len(), b.len(), "Value::dot: {} numbers against {}", a.len(), b.len());
         let (len, a, b) = (a.len() as u32, Graph::side_by_side(a), Graph::side_by_side(b));
         a.graph.check(b.graph);
-        a.make(Op::Dot { a: a.place, b: b.place, len, step: 1 })
+        a.make(Op::Dot { a: a.place, b: b.place, len, stride: 1 })
     }
 }
 

@@ -48,7 +48,30 @@ pub fn changed(
     Training { names, trainer, random }
 }
 
+/// The default training of a model in which the parameters with these names are zero, and stay so.
+pub fn without(seed: u64, parts: &[&str]) -> Training {
+    let training = default(seed);
+    let mut model = training.trainer.model().clone();
+    model.freeze(|spec| parts.iter().any(|part| spec.name.contains(part)));
+    let mut params = training.trainer.params().to_vec();
+    let frozen = model.layout().specs().iter().filter(|spec| !spec.trainable);
+    frozen.for_each(|spec| params[spec.range()].fill(0.0));
+    let trainer = Trainer::from_params(model, ScalarEngine::new(), Settings::default(), params);
+    Training { trainer, ..training }
+}
+
 impl Training {
+    /// The mean loss of so many names after those that a thousand steps read.
+    pub fn unread(&mut self, count: usize) -> f64 {
+        let batch = |step| {
+            let mut batch = Batch::new();
+            self.names.fill(&mut batch, step, 1, self.trainer.model().context());
+            batch
+        };
+        let batches: Vec<Batch> = (1000..1000 + count).map(batch).collect();
+        self.trainer.validate(&batches)
+    }
+
     /// Makes the next steps, and returns their losses.
     pub fn steps(&mut self, count: usize) -> Vec<f64> {
         let mut batch = Batch::new();
