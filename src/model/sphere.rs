@@ -122,6 +122,9 @@ impl Sphere {
     }
 
     /// Freezes the parameters that `which` picks, before training begins ([`Layout::freeze`]).
+    ///
+    /// Frozen parameters stay as they are, whatever their length: freeze what has length 1 already, such as that of a
+    /// trained model.
     pub fn freeze(&mut self, which: impl Fn(&ParamSpec) -> bool) {
         self.layout.freeze(which);
     }
