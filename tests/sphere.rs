@@ -655,3 +655,28 @@ fn rotary_positions_are_rotations() {
         assert!((products([shift, 0])[0] - still[0]).abs() > 1e-3, "a distance of {shift} is seen");
     }
 }
+
+/// A row of zeros has no direction. It stays where it is, and nothing becomes NaN.
+#[test]
+fn a_row_of_zeros_goes_nowhere() {
+    struct Step;
+    impl TokenColumn for Step {
+        fn of<T: Tensor>(&self, w: BoundParams<'_, T>, _: &Batch, _: Mode) -> T {
+            let [x, to, alpha] = [w.tensors()[0], w.tensors()[1], w.tensors()[2]];
+            elements(T::concat_rows(&[x.step_toward(to, alpha), to.unit(), to.step_toward(x, alpha * 0.0)]))
+        }
+    }
+    fn check<E: Engine>(engine: &mut E) {
+        let mut layout = Layout::default();
+        for name in ["x", "to", "alpha"] {
+            layout.add(ParamSpec::matrix(name, 1, 2, Init::Constant(0.0)));
+        }
+        let model = ModelAdapter::new(layout, Step);
+        let (y, gradient) = evaluate(engine, &model, &[0.6, 0.8, 0.0, 0.0, 0.5, 0.5], &tokens(6));
+        close("the row that was there", &y[..2], &[0.6, 0.8], 1e-6);
+        assert_eq!(y[2..], [0.0; 4]);
+        assert!(gradient.iter().all(|x| x.is_finite()), "{gradient:?}");
+    }
+    check(&mut ScalarEngine::new());
+    check(&mut fast());
+}
