@@ -134,7 +134,6 @@ pub trait Tensor:
         Self::concat_cols(&(0..heads).map(norm).collect::<SmallVec<[Self; 8]>>())
     }
 
-    // ANCHOR: unit
     /// Each row divided by its length, `x / |x|`: a root mean square normalisation in another unit. Rows of zeros stay zeros;
     /// what is added for their sake ([`UNIT_EPS`]) is too little to change any other row.
     fn unit(self) -> Self {
@@ -148,7 +147,6 @@ pub trait Tensor:
     fn step_toward(self, to: Self, alpha: Self) -> Self {
         (self + (to.unit() - self) * alpha).unit()
     }
-    // ANCHOR_END: unit
 
     /// Rotary position embedding (Su et al. 2021, section 3.4): in each head, columns `i` and `i + d/2` are the two
     /// coordinates of a point that is rotated by the angle `position · base^(-2i/d)`. The dot product of two rows then

@@ -198,7 +198,6 @@ impl SphereBlock {
         }
     }
 
-    // ANCHOR: block
     /// The hidden states after this block: `[n, n_embd] → [n, n_embd]`.
     pub fn forward<T: Tensor>(
         &self,
@@ -244,7 +243,6 @@ impl SphereBlock {
         };
         self.feed_forward.activate(w, gate, up)
     }
-    // ANCHOR_END: block
 }
 
 impl ResidualStep {

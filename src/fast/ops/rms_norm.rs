@@ -2,7 +2,8 @@
 //!
 //! With `r = 1 / √(mean(x²) + eps)` the result is `y = r·x·gain`. Let `g = dy·gain` be the gradient of `r·x`. A change of `xᵢ`
 //! acts on `yᵢ` directly, and through `r` on the whole row: `∂r/∂xᵢ = -r³·xᵢ/d`. So
-//! `dxᵢ = r·gᵢ - r³·xᵢ·(Σ gⱼxⱼ)/d`, and `dgain = Σ dy·r·x` over all rows.
+//! `dxᵢ = r·gᵢ - r³·xᵢ·(Σ gⱼxⱼ)/d`, and `dgain = Σ dy·r·x` over all rows, and over all heads if
+//! they share one.
 
 use std::ops::Range;
 
@@ -35,12 +36,8 @@ impl RmsNorm {
             for (head, (x, y)) in each.enumerate() {
                 let r = 1.0 / (simd::dot(x, x) / d as f32 + eps as f32).sqrt();
                 saved.push(r);
-                match gain {
-                    Some(gain) => y
-                        .iter_mut()
-                        .zip(x)
-                        .zip(&gain[own(gain, d, head)])
-                        .for_each(|((y, x), gain)| *y = r * x * gain),
+                match gain.map(|gain| &gain[own(gain, d, head)]) {
+                    Some(gain) => y.iter_mut().zip(x).zip(gain).for_each(|((y, x), gain)| *y = r * x * gain),
                     None => y.iter_mut().zip(x).for_each(|(y, x)| *y = r * x),
                 }
             }
@@ -59,10 +56,8 @@ impl RmsNorm {
                 }
                 for (head, ((x, dy), r)) in heads().enumerate() {
                     let own = own(dgain, d, head);
-                    dgain[own]
-                        .iter_mut()
-                        .zip(dy.iter().zip(x))
-                        .for_each(|(dgain, (dy, x))| *dgain += dy * r * x);
+                    let each = dgain[own].iter_mut().zip(dy.iter().zip(x));
+                    each.for_each(|(dgain, (dy, x))| *dgain += dy * r * x);
                 }
             });
         }
@@ -70,9 +65,8 @@ impl RmsNorm {
         grads.add(self.x, |view, dx, accumulate| {
             let gain = self.gain.map(|gain| view.data(gain));
             for (head, (dx, ((x, dy), &r))) in dx.chunks_exact_mut(d).zip(heads()).enumerate() {
-                let g = match gain {
+                let g = match gain.map(|gain| &gain[own(gain, d, head)]) {
                     Some(gain) => {
-                        let gain = &gain[own(gain, d, head)];
                         gained.iter_mut().zip(dy.iter().zip(gain)).for_each(|(g, (dy, gain))| *g = dy * gain);
                         &gained
                     }

@@ -44,7 +44,6 @@ impl StepToward {
         })
     }
 
-    // ANCHOR: backward
     pub fn backward(self, grads: &mut Gradients, node: &Node, dy: &[f32]) {
         let StepToward { x, to, alpha } = self;
         let cols = node.cols;
@@ -84,5 +83,4 @@ impl StepToward {
         });
         grads.give(dz);
     }
-    // ANCHOR_END: backward
 }
