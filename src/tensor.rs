@@ -121,8 +121,8 @@ pub trait Tensor:
     }
     // ANCHOR_END: rms_norm
 
-    /// [`rms_norm`](Tensor::rms_norm) of each of several heads side by side, which share a gain `[1, m / heads]`, or have
-    /// one each: `[1, m]`.
+    /// [`rms_norm`](Tensor::rms_norm) of each of several heads side by side, which share a gain `[1, m / heads]`, or
+    /// have one each: `[1, m]`.
     fn rms_norm_heads(self, gain: Option<Self>, heads: usize, eps: f64) -> Self {
         let d = self.shape().1 / heads;
         let own = |head: usize| head * d..(head + 1) * d;
@@ -134,15 +134,16 @@ pub trait Tensor:
         Self::concat_cols(&(0..heads).map(norm).collect::<SmallVec<[Self; 8]>>())
     }
 
-    /// Each row divided by its length, `x / |x|`: a root mean square normalisation in another unit. Rows of zeros stay zeros;
-    /// what is added for their sake ([`UNIT_EPS`]) is too little to change any other row.
+    /// Each row divided by its length, `x / |x|`: a root mean square normalisation in another unit. Rows of zeros
+    /// stay zeros; what is added for their sake ([`UNIT_EPS`]) is too little to change any other row.
     fn unit(self) -> Self {
         let (_, cols) = self.shape();
         self.rms_norm(None, UNIT_EPS) * (cols as f64).sqrt().recip()
     }
 
-    /// A step on the sphere from rows of length 1 toward the directions of other rows, `unit(x + alpha · (unit(to) - x))`:
-    /// what takes the place of a residual connection in the normalized transformer (Loshchilov et al. 2024, section 2.2).
+    /// A step on the sphere from rows of length 1 toward the directions of other rows:
+    /// `unit(x + alpha · (unit(to) - x))`. It takes the place of a residual connection in the normalized transformer
+    /// (Loshchilov et al. 2024, section 2.2).
     /// `alpha` `[1, m]` says for each column how far it goes.
     fn step_toward(self, to: Self, alpha: Self) -> Self {
         (self + (to.unit() - self) * alpha).unit()
@@ -260,8 +261,8 @@ pub trait Tensor:
     }
 }
 
-/// What [`Tensor::unit`] adds to the mean square of a row. Relative to that of a row of length 1 and any practical width it
-/// is below the rounding of `f64`, yet its inverse root is an ordinary number of `f32`.
+/// What [`Tensor::unit`] adds to the mean square of a row. Relative to that of a row of length 1 and any practical
+/// width it is below the rounding of `f64`, yet its inverse root is an ordinary number of `f32`.
 pub const UNIT_EPS: f64 = 1e-24;
 
 /// The shape of `a ∘ b` where a single row or column is repeated as often as needed.

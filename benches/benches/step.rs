@@ -4,6 +4,7 @@
 //! cargo bench --bench step
 //! cargo bench --bench step -- names
 //! cargo bench --bench step -- dialog/adamw
+//! cargo bench --bench step -- sphere
 //! ```
 //!
 //! Throughput is in names and in characters.
@@ -81,8 +82,8 @@ fn dialog(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The normalized transformer and a decoder of the same sizes, on 32 sequences of 128 characters, with AdamW and clipping, on
-/// the fast engine: what normalising costs, the projection of the weights included. One thread.
+/// The normalized transformer and a decoder of the same sizes, on 32 sequences of 128 characters, with AdamW and
+/// clipping, on the fast engine: what normalising costs, the projection of the weights included. One thread.
 fn sphere(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sphere");
     group.sample_size(20).measurement_time(Duration::from_secs(10));

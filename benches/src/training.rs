@@ -126,8 +126,8 @@ pub fn dialog_trainer<E: Engine>(
     Ok(Trainer::with_optimizer(model, engine, optimizer, settings, params))
 }
 
-/// The decoder that a normalized transformer is compared with: the same sizes, rotary positions and activation; RMSNorm with
-/// gains, no norm of queries and keys.
+/// The decoder that a normalized transformer is compared with: the same sizes, rotary positions and activation;
+/// RMSNorm with gains, no norm of queries and keys.
 pub fn decoder_beside(config: &SphereConfig) -> DecoderConfig {
     DecoderConfig {
         vocab_size: config.vocab_size,

@@ -68,8 +68,8 @@ impl Attention {
         self.attend(w, self.project(w, x, sequences), scale, sequences, cache)
     }
 
-    /// The first half of [`forward`](Self::forward): queries, keys and values, normalised if the configuration says so,
-    /// and rotated. `[n, n_embd] → [n, n_head · head_dim]` and twice `[n, n_kv_head · head_dim]`.
+    /// The first half of [`forward`](Self::forward): queries, keys and values, normalised if the configuration says
+    /// so, and rotated. `[n, n_embd] → [n, n_head · head_dim]` and twice `[n, n_kv_head · head_dim]`.
     pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, sequences: Sequences<'_>) -> [T; 3] {
         let mut q = self.q_proj.forward(w, x); // [n, n_head · head_dim]
         let mut k = self.k_proj.forward(w, x); // [n, n_kv_head · head_dim]
@@ -87,8 +87,8 @@ impl Attention {
         [q, k, v]
     }
 
-    /// The second half: each query mixes values, its scores multiplied by `scale`. What a model does to queries and keys of
-    /// its own lies between the two, and the cache keeps the result.
+    /// The second half: each query mixes values, its scores multiplied by `scale`. What a model does to queries and
+    /// keys of its own lies between the two, and the cache keeps the result.
     pub(super) fn attend<T: Tensor>(
         &self,
         w: BoundParams<'_, T>,

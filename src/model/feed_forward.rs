@@ -39,14 +39,15 @@ impl FeedForward {
         self.activate(w, gate, up)
     }
 
-    /// The first half of [`forward`](Self::forward): the gate, if there is one, and what it lets through, `[n, n_ffn]` each.
+    /// The first half of [`forward`](Self::forward): the gate, if there is one, and what it lets
+    /// through, `[n, n_ffn]` each.
     pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> (Option<T>, T) {
         let up = self.up.forward(w, x);
         (self.gate.map(|gate| gate.forward(w, x)), up)
     }
 
-    /// The second half: the activation, and back to `[n, n_embd]`. What a model does to gate and input of its own lies
-    /// between the two.
+    /// The second half: the activation, and back to `[n, n_embd]`. What a model does to gate and input of its own
+    /// lies between the two.
     pub(super) fn activate<T: Tensor>(&self, w: BoundParams<'_, T>, gate: Option<T>, up: T) -> T {
         let inner = match gate {
             Some(gate) => gate.swiglu(up),

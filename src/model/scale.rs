@@ -5,8 +5,8 @@ use crate::tensor::Tensor;
 
 /// A row of learned factors.
 ///
-/// Adam changes every number by about the learning rate, however large it is. A factor that is stored smaller than it is
-/// used therefore changes faster, relative to its size (Loshchilov et al. 2024, section 2.5).
+/// Adam changes every number by about the learning rate, however large it is. A factor that is stored smaller than it
+/// is used therefore changes faster, relative to its size (Loshchilov et al. 2024, section 2.5).
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     param: Param,

@@ -1,9 +1,9 @@
 //! The normalized transformer, nGPT (Loshchilov et al. 2024, arXiv:2410.01131): a decoder on the sphere.
 //!
-//! Every vector that lives in the space of the hidden state has length 1: the hidden state itself, the embeddings, and the
-//! rows or columns of every matrix that reads from it or writes to it. So a product of a matrix and the hidden state is a
-//! list of cosines, a block is a step on the sphere, and there is nothing left to normalise by a layer or to keep small by
-//! weight decay. What lengths would have said, learned factors say.
+//! Every vector that lives in the space of the hidden state has length 1: the hidden state itself, the embeddings,
+//! and the rows or columns of every matrix that reads from it or writes to it. So a product of a matrix and the
+//! hidden state is a list of cosines, a block is a step on the sphere, and there is nothing left to normalise by a
+//! layer or to keep small by weight decay. What lengths would have said, learned factors say.
 //!
 //! The trainer keeps the weights on the sphere ([`UnitNorm`]); the model keeps the hidden state there. Attention, its
 //! rotations and the feed-forward network are those of the [`Decoder`](super::Decoder). There are no biases, no
@@ -26,8 +26,8 @@ use crate::tensor::{Tensor, UNIT_EPS};
 
 /// A normalized transformer of any size and variant that a [`SphereConfig`] describes.
 ///
-/// Fresh parameters of a [`Layout`] are drawn and not normalised yet; a [`Trainer`](crate::train::Trainer) begins with
-/// that, and so does whoever uses them without one ([`constrain`](crate::optim::constrain)).
+/// Fresh parameters of a [`Layout`] are drawn and not normalised yet; a [`Trainer`](crate::train::Trainer) begins
+/// with that, and so does whoever uses them without one ([`constrain`](crate::optim::constrain)).
 #[derive(Clone, Debug)]
 pub struct Sphere {
     config: SphereConfig,
@@ -45,8 +45,8 @@ enum Logits {
     Fixed(f64),
 }
 
-/// One block of a [`Sphere`]: attention, then the feed-forward network. Each reads the hidden state, and the hidden state
-/// takes a step toward what it answers.
+/// One block of a [`Sphere`]: attention, then the feed-forward network. Each reads the hidden state, and the hidden
+/// state takes a step toward what it answers.
 #[derive(Clone, Debug)]
 pub struct SphereBlock {
     head_dim: usize,

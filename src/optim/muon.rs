@@ -31,8 +31,9 @@ pub enum UnitStep {
     /// What it does to any other. The trainer then restores the lengths.
     #[default]
     Free,
-    /// Only what is tangent to the sphere counts, vector by vector, and the vectors turn by so much that the mean of their
-    /// angles is the learning rate of the matrices, in radians. There is no weight decay: it would change nothing but lengths.
+    /// Only what is tangent to the sphere counts, vector by vector, and the vectors turn by so much that the mean of
+    /// their angles is the learning rate of the matrices, in radians. There is no weight decay: it would change
+    /// nothing but lengths.
     Tangent,
 }
 

@@ -1,5 +1,5 @@
-//! Geometry on the sphere: the lengths of weight vectors, the angles that a step turns them by, and a step that turns them
-//! by a given angle.
+//! Geometry on the sphere: the lengths of weight vectors, the angles that a step turns them by, and a step that turns
+//! them by a given angle.
 
 use crate::params::{Layout, ParamSpec, UnitNorm};
 use crate::real::Real;
@@ -27,8 +27,8 @@ pub fn lengths<R: Real>(matrix: &[R], cols: usize, vectors: UnitNorm) -> Vec<f64
     sums
 }
 
-/// The lengths of the weight vectors of every constrained parameter: 1 after each step of a [`Trainer`](crate::train::Trainer)
-/// that restores them in each.
+/// The lengths of the weight vectors of every constrained parameter: 1 after each step of a
+/// [`Trainer`](crate::train::Trainer) that restores them in each.
 pub fn norms<'a, R: Real>(layout: &'a Layout, params: &[R]) -> Vec<Spread<'a>> {
     let spread = |(spec, vectors): (&'a ParamSpec, UnitNorm)| {
         Spread::of(&spec.name, &lengths(&params[spec.range()], spec.cols, vectors))
@@ -81,12 +81,12 @@ pub(super) struct RotationSums {
     tangents: Vec<f64>,
 }
 
-/// Turns each row or column `w` of a matrix against the direction `d` of the same shape, so that the mean of the angles is
-/// `angle`.
+/// Turns each row or column `w` of a matrix against the direction `d` of the same shape, so that the mean of the
+/// angles is `angle`.
 ///
-/// What points along `w` would only change its length. What is left of `d` is a tangent `t`, and `w` walks along it on the
-/// sphere: `w ← cos θ · w - sin θ · t/|t|`, by an angle `θ` in proportion to `|t|`. Lengths stay as they are. Directions without
-/// a tangent turn nothing.
+/// What points along `w` would only change its length. What is left of `d` is a tangent `t`, and `w` walks along it
+/// on the sphere: `w ← cos θ · w - sin θ · t/|t|`, by an angle `θ` in proportion to `|t|`. Lengths stay as they are.
+/// Directions without a tangent turn nothing.
 pub(super) fn rotate(
     matrix: &mut [f32],
     direction: &mut [f32],

@@ -3,9 +3,9 @@
 use crate::params::Layout;
 use crate::real::Real;
 
-/// Lets some parameters grow during training, beside what they learn: in a straight line over a number of steps, until they
-/// are `factor` times as large as they would be. In the normalized transformer that is `alpha`, so that its blocks begin
-/// with short steps.
+/// Lets some parameters grow during training, beside what they learn: in a straight line over a number of steps,
+/// until they are `factor` times as large as they would be. In the normalized transformer that is `alpha`, so that
+/// its blocks begin with short steps.
 ///
 /// The parameters themselves are multiplied in each step. So validation, generation and checkpoints need not know.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -81,8 +81,8 @@ impl RmsNorm {
     // ANCHOR_END: backward
 }
 
-/// Where the gain of a part of a row lies, `head` being its number among all parts of all rows: the heads share one of
-/// width `d`, or have one each.
+/// Where the gain of a part of a row lies, `head` being its number among all parts of all rows: the heads share one
+/// of width `d`, or have one each.
 fn own(gain: &[f32], d: usize, head: usize) -> Range<usize> {
     let start = head * d % gain.len();
     start..start + d

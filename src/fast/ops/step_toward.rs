@@ -1,8 +1,9 @@
 //! A step on the sphere: `y = unit(x + α·(u - x))` with `u = unit(a)`, row by row, `α` column by column.
 //!
-//! With `z = x + α·(u - x)` and `r = 1 / |z|` the result is `y = r·z`. Normalising takes away what points along the row: a
-//! change of `z` acts on `y` only across it, so `dz = r·(dy - y·(Σ yⱼ·dyⱼ))`. The same rule, with `s = 1 / |a|`, leads from `u` to `a`:
-//! `da = s·(du - u·(Σ uⱼ·duⱼ))`. Between the two, `du = α·dz`, `dx = (1 - α)·dz`, and `dα = Σ dz·(u - x)` over all rows.
+//! With `z = x + α·(u - x)` and `r = 1 / |z|` the result is `y = r·z`. Normalising takes away what points along the
+//! row: a change of `z` acts on `y` only across it, so `dz = r·(dy - y·(Σ yⱼ·dyⱼ))`. The same rule
+//! leads from `u` to `a`: with `s = 1 / |a|`, `da = s·(du - u·(Σ uⱼ·duⱼ))`. Between the two, `du = α·dz`,
+//! `dx = (1 - α)·dz`, and `dα = Σ dz·(u - x)` over all rows.
 
 use super::Op;
 use crate::fast::simd;

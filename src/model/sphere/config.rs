@@ -121,7 +121,8 @@ pub struct SphereConfig {
 }
 
 impl SphereConfig {
-    /// The model of the paper in a small size: 4 layers, 128 wide, 4 heads, 128 tokens of context, an inner width of 512.
+    /// The model of the paper in a small size: 4 layers, 128 wide, 4 heads, 128 tokens of context, an inner width of
+    /// 512.
     pub fn paper(vocab_size: usize) -> Self {
         SphereConfig {
             vocab_size,
@@ -142,7 +143,8 @@ impl SphereConfig {
         }
     }
 
-    /// `1/√n_embd`: the typical size of a number in a vector of length 1, and the size at which most factors are stored.
+    /// `1/√n_embd`: the typical size of a number in a vector of length 1, and the size at which most factors are
+    /// stored.
     pub fn base_scale(&self) -> f64 {
         (self.n_embd as f64).sqrt().recip()
     }

@@ -7,8 +7,8 @@ use crate::model::{Cache, Mode, Model};
 use crate::params::{BoundParams, Layout};
 use crate::tensor::Tensor;
 
-/// A [`Sphere`] that tells the length of each token's hidden state in place of its loss, so that any engine can be asked:
-/// after [`Engine::loss`](crate::Engine::loss) they are its [`token_losses`](crate::Engine::token_losses).
+/// A [`Sphere`] that tells the length of each token's hidden state in place of its loss, so that any engine can be
+/// asked: after [`Engine::loss`](crate::Engine::loss) they are its [`token_losses`](crate::Engine::token_losses).
 ///
 /// ```
 /// use gradus::model::{HiddenNorms, Model, Sphere, SphereConfig};
