@@ -192,6 +192,17 @@ impl Layout {
         }
     }
 
+    /// Gives a parameter rows or columns of length 1, which the trainer restores after each update.
+    pub fn constrain(&mut self, param: Param, constraint: UnitNorm) {
+        self.specs[param.0].constraint = Some(constraint);
+    }
+
+    /// The same for every parameter that `which` picks.
+    pub fn constrain_where(&mut self, which: impl Fn(&ParamSpec) -> bool, constraint: UnitNorm) {
+        let picked = self.specs.iter_mut().filter(|spec| which(spec));
+        picked.for_each(|spec| spec.constraint = Some(constraint));
+    }
+
     /// All parameters in order.
     pub fn specs(&self) -> &[ParamSpec] {
         &self.specs

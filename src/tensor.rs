@@ -121,11 +121,32 @@ pub trait Tensor:
     }
     // ANCHOR_END: rms_norm
 
-    /// [`rms_norm`](Tensor::rms_norm) of each of several heads side by side, which share a gain `[1, m / heads]`.
+    /// [`rms_norm`](Tensor::rms_norm) of each of several heads side by side, which share a gain `[1, m / heads]`, or
+    /// have one each: `[1, m]`.
     fn rms_norm_heads(self, gain: Option<Self>, heads: usize, eps: f64) -> Self {
         let d = self.shape().1 / heads;
-        let norm = |head| self.slice_cols(head * d..(head + 1) * d).rms_norm(gain, eps);
+        let own = |head: usize| head * d..(head + 1) * d;
+        let norm = |head| {
+            let shared = |gain: Self| gain.shape().1 == d;
+            let gain = gain.map(|gain| if shared(gain) { gain } else { gain.slice_cols(own(head)) });
+            self.slice_cols(own(head)).rms_norm(gain, eps)
+        };
         Self::concat_cols(&(0..heads).map(norm).collect::<SmallVec<[Self; 8]>>())
+    }
+
+    /// Each row divided by its length, `x / |x|`: a root mean square normalisation in another unit. Rows of zeros
+    /// stay zeros; what is added for their sake ([`UNIT_EPS`]) is too little to change any other row.
+    fn unit(self) -> Self {
+        let (_, cols) = self.shape();
+        self.rms_norm(None, UNIT_EPS) * (cols as f64).sqrt().recip()
+    }
+
+    /// A step on the sphere from rows of length 1 toward the directions of other rows:
+    /// `unit(x + alpha · (unit(to) - x))`. It takes the place of a residual connection in the normalized transformer
+    /// (Loshchilov et al. 2024, section 2.2).
+    /// `alpha` `[1, m]` says for each column how far it goes.
+    fn step_toward(self, to: Self, alpha: Self) -> Self {
+        (self + (to.unit() - self) * alpha).unit()
     }
 
     /// Rotary position embedding (Su et al. 2021, section 3.4): in each head, columns `i` and `i + d/2` are the two
@@ -239,6 +260,10 @@ pub trait Tensor:
         self * self.constant(rows, cols, &mask)
     }
 }
+
+/// What [`Tensor::unit`] adds to the mean square of a row. Relative to that of a row of length 1 and any practical
+/// width it is below the rounding of `f64`, yet its inverse root is an ordinary number of `f32`.
+pub const UNIT_EPS: f64 = 1e-24;
 
 /// The shape of `a ∘ b` where a single row or column is repeated as often as needed.
 ///

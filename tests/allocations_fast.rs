@@ -2,7 +2,8 @@
 
 use gradus::data::{Batch, Names};
 use gradus::fast::FastEngine;
-use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::model::{Decoder, DecoderConfig, Model, Sphere, SphereConfig};
+use gradus::optim::{Momentum, Muon, MuonSettings, UnitStep};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
@@ -16,7 +17,7 @@ mod method;
 
 use allocator::count_allocations;
 use dialog_trainer::dialogs;
-use method::METHODS;
+use method::{ADAMW, METHODS};
 
 /// The number of allocations in fifty warm steps, after fifty others.
 fn warm_allocations(mut step: impl FnMut(usize) -> f64) -> usize {
@@ -74,6 +75,31 @@ fn dialogues_with_everything() {
             });
             assert_eq!(count, 0, "allocations in fifty warm steps of {size} sequences with {method:?}");
         }
+    }
+}
+
+/// With Muon along the sphere as well, which keeps sums for each vector.
+#[test]
+fn the_normalized_transformer() {
+    let config =
+        SphereConfig { n_layer: 2, n_embd: 32, n_head: 2, n_ffn: 64, context: 16, ..SphereConfig::paper(40) };
+    let mut batch = Batch::new();
+    for row in 0..40 {
+        batch.push((0..=16).map(|at| (row * at + 3) % 40));
+    }
+    for unit_step in [UnitStep::Free, UnitStep::Tangent] {
+        let model = Sphere::new(config.clone()).expect("it fits");
+        let (momentum, order, iterations) = (0.95, Momentum::Nesterov, 5);
+        let (weight_decay, rate, adam) = (0.0, 1.0, ADAMW);
+        let muon = MuonSettings { momentum, order, iterations, weight_decay, rate, unit_step, adam };
+        let threads = ThreadPool::new(1);
+        let optimizer = Box::new(Muon::new(model.layout(), muon, threads.clone()));
+        let params = model.layout().initial(&mut Random::new(3));
+        let settings = Settings::default();
+        let mut trainer =
+            Trainer::with_optimizer(model, FastEngine::new(threads), optimizer, settings, params);
+        let count = warm_allocations(|_| trainer.step(&batch).loss);
+        assert_eq!(count, 0, "allocations in fifty warm steps, {unit_step:?}");
     }
 }
 

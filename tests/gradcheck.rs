@@ -6,6 +6,7 @@
 
 use gradus::Engine;
 use gradus::counter_rng::CounterRng;
+use gradus::data::Batch;
 use gradus::model::{Decoder, DecoderConfig, Mode, Model};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
@@ -14,10 +15,13 @@ use gradus::scalar::ScalarEngine;
 mod cases;
 #[path = "common/engines.rs"]
 mod engines;
+#[path = "common/sphere_variants.rs"]
+mod sphere_variants;
 #[path = "common/variants.rs"]
 mod variants;
 
 use engines::{Autograd, Expression, Numbers, OnScalar, Outcome};
+use sphere_variants::{sphere_batch, sphere_variants, sphere_with_params};
 
 const EPS: f64 = 1e-6;
 const ATOL: f64 = 1e-5;
@@ -69,7 +73,7 @@ fn every_operation_of_the_scalar_engine() {
 }
 
 /// The indices of some parameters of every matrix of a model, about sixty in all.
-fn some_params(model: &Decoder, random: &mut Random) -> Vec<usize> {
+fn some_params(model: &impl Model, random: &mut Random) -> Vec<usize> {
     let specs = model.layout().specs();
     let each = 60_usize.div_ceil(specs.len());
     let draw = |range: std::ops::Range<usize>| {
@@ -90,27 +94,37 @@ fn whole_models_on_the_scalar_engine() {
         let mut random = Random::new(11);
         let mut params: Vec<f64> = model.layout().initial(&mut random);
         params.iter_mut().for_each(|w| *w += random.gauss(0.0, 0.05)); // gains are initialised to 1, all the same
-        let mut engine = ScalarEngine::new();
-        let mut scratch = vec![0.0; params.len()];
-        let modes =
-            [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() }];
-        for mode in modes {
-            let mut gradient = vec![0.0; params.len()];
-            engine.gradient(&model, &params, &batch, mode, &mut gradient);
-            for at in some_params(&model, &mut random) {
-                let w = params[at];
-                let mut loss_at = |w: f64| {
-                    params[at] = w;
-                    engine.gradient(&model, &params, &batch, mode, &mut scratch)
-                };
-                let numeric = (loss_at(w + EPS) - loss_at(w - EPS)) / (2.0 * EPS);
+        check(name, &model, params, &batch, &mut random);
+    }
+    for (name, config) in sphere_variants() {
+        let (model, params) = sphere_with_params(&config);
+        let batch = sphere_batch(&config);
+        check(name, &model, params, &batch, &mut Random::new(11));
+    }
+}
+
+/// Checks some parameters of a model.
+fn check(name: &str, model: &impl Model, mut params: Vec<f64>, batch: &Batch, random: &mut Random) {
+    let mut engine = ScalarEngine::new();
+    let mut scratch = vec![0.0; params.len()];
+    let modes =
+        [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() }];
+    for mode in modes {
+        let mut gradient = vec![0.0; params.len()];
+        engine.gradient(model, &params, batch, mode, &mut gradient);
+        for at in some_params(model, random) {
+            let w = params[at];
+            let mut loss_at = |w: f64| {
                 params[at] = w;
-                assert!(
-                    close(gradient[at], numeric),
-                    "{name}, {mode:?}: parameter {at} has gradient {}, but {numeric} by central differences",
-                    gradient[at]
-                );
-            }
+                engine.gradient(model, &params, batch, mode, &mut scratch)
+            };
+            let numeric = (loss_at(w + EPS) - loss_at(w - EPS)) / (2.0 * EPS);
+            params[at] = w;
+            assert!(
+                close(gradient[at], numeric),
+                "{name}, {mode:?}: parameter {at} has gradient {}, but {numeric} by central differences",
+                gradient[at]
+            );
         }
     }
 }

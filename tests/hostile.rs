@@ -507,7 +507,7 @@ fn what_was_there_stays_if_saving_fails() {
 #[test]
 fn every_variant_of_a_configuration_is_read_back() {
     let folder = folder();
-    let ModelSpec::Decoder(small) = checkpoint::<f64>().model;
+    let ModelSpec::Decoder(small) = checkpoint::<f64>().model else { panic!("it holds a decoder") };
     for config in [
         DecoderConfig { position: Position::Rope { base: 12_345.678 }, ..small.clone() },
         DecoderConfig { activation: gradus::model::Activation::Swiglu, n_layer: 3, ..small.clone() },

@@ -79,8 +79,17 @@ fn models_name_no_engine() {
 
 #[test]
 fn engines_name_no_model() {
-    let models =
-        ["Decoder", "DecoderConfig", "FeedForward", "Norm", "microgpt", "dialog", "Dialogs", "Names"];
+    let models = [
+        "Decoder",
+        "DecoderConfig",
+        "Sphere",
+        "FeedForward",
+        "Norm",
+        "microgpt",
+        "dialog",
+        "Dialogs",
+        "Names",
+    ];
     let named = places(&["scalar", "fast"], &models);
     assert!(named.is_empty(), "{}", named.join("\n"));
     // Nor does the contract name either.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use gradus::optim::{
-    Adam, AdamSettings, Ema, Momentum, Muon, MuonSettings, Optimizer, Schedule, clip, orthogonalize,
+    Adam, AdamSettings, Ema, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep, clip, orthogonalize,
 };
 use gradus::params::{Init, Layout, ParamKind, ParamSpec};
 use gradus::real::Real;
@@ -124,6 +124,7 @@ const MUON: MuonSettings = MuonSettings {
     iterations: 5,
     weight_decay: 0.0,
     rate: 1.0,
+    unit_step: UnitStep::Free,
     adam: AdamSettings::MICROGPT,
 };
 
@@ -187,6 +188,7 @@ fn muon_in_both_of_pytorchs_orders() {
             iterations: s.ns_steps,
             weight_decay: s.weight_decay,
             rate: 3.0,
+            unit_step: UnitStep::Free,
             adam: AdamSettings::MICROGPT,
         };
         let mut muon = muon(settings, &layout(&case.initial, spec));

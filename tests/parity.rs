@@ -26,12 +26,15 @@ mod default_bodies;
 mod engines;
 #[path = "common/model_adapter.rs"]
 mod model_adapter;
+#[path = "common/sphere_variants.rs"]
+mod sphere_variants;
 #[path = "common/variants.rs"]
 mod variants;
 
 use default_bodies::DefaultBodies;
 use engines::{Autograd, Expression, Numbers, OnScalar, Outcome};
 use model_adapter::{ModelAdapter, TokenColumn, elements, tokens};
+use sphere_variants::{sphere_batch, sphere_variants, sphere_with_params};
 
 /// How wide a gap may be between numbers of 64 bits that were added up in another order, and how wide to those of 32 bits.
 const WIDE: f64 = 1e-12;
@@ -318,8 +321,8 @@ fn attention_of_every_width_and_length() {
 }
 
 /// A model in a way of its own: without overrides, or reading its sequences in pieces, or both.
-struct ModelVariant<'m> {
-    model: &'m Decoder,
+struct ModelVariant<'m, M> {
+    model: &'m M,
     unfused: bool,
     /// How many tokens it reads at a time, over and over; all at once if there are none.
     pieces: &'m [usize],
@@ -327,8 +330,8 @@ struct ModelVariant<'m> {
     logits_of: Option<&'m Batch>,
 }
 
-impl<'m> ModelVariant<'m> {
-    fn new(model: &'m Decoder) -> Self {
+impl<'m, M: Model> ModelVariant<'m, M> {
+    fn new(model: &'m M) -> Self {
         ModelVariant { model, unfused: false, pieces: &[], logits_of: None }
     }
 
@@ -364,7 +367,7 @@ impl<'m> ModelVariant<'m> {
     }
 }
 
-impl TokenColumn for ModelVariant<'_> {
+impl<M: Model> TokenColumn for ModelVariant<'_, M> {
     fn of<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
         if self.unfused {
             let plain: Vec<DefaultBodies<T>> =
@@ -407,7 +410,7 @@ impl Deviations {
         &mut self,
         way: &'static str,
         what: &str,
-        model: &Decoder,
+        model: &impl Model,
         ours: &Gradients,
         exact: &Gradients,
     ) {
@@ -424,22 +427,27 @@ impl Deviations {
         }
     }
 
-    /// Compares one model on one batch in all ways.
-    fn model(&mut self, name: &str, config: &DecoderConfig, batch: &Batch) {
+    /// Compares one decoder on one batch in all ways.
+    fn decoder(&mut self, name: &str, config: &DecoderConfig, batch: &Batch) {
         let (model, params) = with_large_params(config);
+        self.model(name, &model, &params, batch);
+    }
+
+    /// Compares one model on one batch in all ways.
+    fn model(&mut self, name: &str, model: &impl Model, params: &[f64], batch: &Batch) {
         let modes =
             [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() }];
         for mode in modes {
             let what = format!("{name}, smoothing {}", mode.smoothing);
-            let exact = learn(&mut ScalarEngine::new(), &model, &params, batch, mode);
-            let unfused = ModelVariant { unfused: true, ..ModelVariant::new(&model) }.door();
+            let exact = learn(&mut ScalarEngine::new(), model, params, batch, mode);
+            let unfused = ModelVariant { unfused: true, ..ModelVariant::new(model) }.door();
             let ways = [
-                ("scalar, unfused", learn(&mut ScalarEngine::new(), &unfused, &params, batch, mode)),
-                ("fast", learn(&mut fast(), &model, &params, batch, mode)),
-                ("fast, unfused", learn(&mut fast(), &unfused, &params, batch, mode)),
+                ("scalar, unfused", learn(&mut ScalarEngine::new(), &unfused, params, batch, mode)),
+                ("fast", learn(&mut fast(), model, params, batch, mode)),
+                ("fast, unfused", learn(&mut fast(), &unfused, params, batch, mode)),
             ];
             for (way, ours) in ways {
-                self.compare_learned(way, &what, &model, &ours, &exact);
+                self.compare_learned(way, &what, model, &ours, &exact);
             }
         }
     }
@@ -458,7 +466,11 @@ fn with_large_params(config: &DecoderConfig) -> (Decoder, Vec<f64>) {
 fn every_model() {
     let mut deviations = Deviations::default();
     for (name, config) in variants::variants() {
-        deviations.model(name, &config, &variants::batch(&config));
+        deviations.decoder(name, &config, &variants::batch(&config));
+    }
+    for (name, config) in sphere_variants() {
+        let (model, params) = sphere_with_params(&config);
+        deviations.model(name, &model, &params, &sphere_batch(&config));
     }
     deviations.finish();
 }
@@ -472,7 +484,7 @@ fn the_dialog_model_in_full() {
     }
     batch.loss_weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.1 + (at % 5) as f64 / 2.0);
     let mut deviations = Deviations::default();
-    deviations.model("dialog in full", &config, &batch);
+    deviations.decoder("dialog in full", &config, &batch);
     deviations.finish();
 }
 
@@ -502,7 +514,7 @@ fn a_batch_in_shards() {
     batch.loss_weights_mut().iter_mut().enumerate().for_each(|(at, w)| *w = 0.5 + (at % 3) as f64);
     assert_eq!(nodes(&config, &batch), 3 * nodes(&config, &tokens(40)), "{} tokens", batch.len());
     let mut deviations = Deviations::default();
-    deviations.model("in shards", &config, &batch);
+    deviations.decoder("in shards", &config, &batch);
     deviations.finish();
 }
 
@@ -515,7 +527,7 @@ fn a_shard_without_anything() {
         batch.push((0..=length).map(|at| (at * at + 3) % config.vocab_size));
     }
     let mut deviations = Deviations::default();
-    deviations.model("an empty shard", &config, &batch);
+    deviations.decoder("an empty shard", &config, &batch);
     deviations.finish();
 }
 
@@ -543,43 +555,53 @@ fn a_cache_changes_nothing() {
     let mut deviations = Deviations::default();
     for (name, config) in variants::variants() {
         let (model, params) = with_large_params(&config);
-        let batch = variants::batch(&config);
-        let count = tokens(batch.len() * config.vocab_size);
-        let whole = ModelVariant { logits_of: Some(&batch), ..ModelVariant::new(&model) }.door();
-        let logits = learn(&mut ScalarEngine::new(), &whole, &params, &count, Mode::default());
-        let exact = learn(&mut ScalarEngine::new(), &model, &params, &batch, Mode::default());
+        deviations.in_pieces(name, &model, &params, &variants::batch(&config));
+    }
+    for (name, config) in sphere_variants() {
+        let (model, params) = sphere_with_params(&config);
+        let batch = sphere_batch(&config);
+        deviations.in_pieces(name, &model, &params, &batch);
+    }
+    deviations.finish();
+}
+
+impl Deviations {
+    fn in_pieces(&mut self, name: &str, model: &impl Model, params: &[f64], batch: &Batch) {
+        let count = tokens(batch.len() * model.vocab_size());
+        let whole = ModelVariant { logits_of: Some(batch), ..ModelVariant::new(model) }.door();
+        let logits = learn(&mut ScalarEngine::new(), &whole, params, &count, Mode::default());
+        let exact = learn(&mut ScalarEngine::new(), model, params, batch, Mode::default());
         for pieces in [&[1][..], &[2, 1, 3], &[4, 1, 1], &[]] {
             for unfused in [false, true] {
-                let losses_in = || ModelVariant { unfused, pieces, ..ModelVariant::new(&model) };
+                let losses_in = || ModelVariant { unfused, pieces, ..ModelVariant::new(model) };
                 let [losses_in, logits_in] =
-                    [losses_in(), ModelVariant { logits_of: Some(&batch), ..losses_in() }]
+                    [losses_in(), ModelVariant { logits_of: Some(batch), ..losses_in() }]
                         .map(ModelVariant::door);
                 let what = format!("{name} in pieces of {pieces:?}, unfused: {unfused}");
                 let (scalar, fast) = (&mut ScalarEngine::new(), &mut fast());
                 let ours = [
-                    ("scalar", learn(scalar, &logits_in, &params, &count, Mode::default())),
-                    ("fast", learn(fast, &logits_in, &params, &count, Mode::default())),
+                    ("scalar", learn(scalar, &logits_in, params, &count, Mode::default())),
+                    ("fast", learn(fast, &logits_in, params, &count, Mode::default())),
                 ];
                 for (way, ours) in ours {
-                    deviations.compare(way, &format!("{what}, logits"), &ours.losses, &logits.losses);
+                    self.compare(way, &format!("{what}, logits"), &ours.losses, &logits.losses);
                 }
                 let ours = [
-                    ("scalar", learn(scalar, &losses_in, &params, &batch, Mode::default())),
-                    ("fast", learn(fast, &losses_in, &params, &batch, Mode::default())),
+                    ("scalar", learn(scalar, &losses_in, params, batch, Mode::default())),
+                    ("fast", learn(fast, &losses_in, params, batch, Mode::default())),
                 ];
                 for (way, ours) in ours {
-                    deviations.compare_learned(way, &what, &model, &ours, &exact);
+                    self.compare_learned(way, &what, model, &ours, &exact);
                 }
             }
         }
     }
-    deviations.finish();
 }
 
 /// The same through the engines' sessions.
 #[test]
 fn sessions_see_the_same_logits() {
-    fn logits<E: Engine>(engine: &mut E, model: &Decoder, params: &[f64], tokens: &[usize]) -> Vec<f64> {
+    fn logits<E: Engine>(engine: &mut E, model: &impl Model, params: &[f64], tokens: &[usize]) -> Vec<f64> {
         let params: Vec<E::Real> = params.iter().map(|&w| E::Real::from_f64(w)).collect();
         engine.decode(model, &params, |session| {
             let mut all = session.feed(&tokens[..2]).to_vec();
@@ -593,6 +615,12 @@ fn sessions_see_the_same_logits() {
         let tokens: Vec<usize> = (0..config.context).map(|at| (at * at + 3) % config.vocab_size).collect();
         let exact = logits(&mut ScalarEngine::new(), &model, &params, &tokens);
         assert_eq!(exact.len(), (tokens.len() - 1) * config.vocab_size);
+        deviations.compare("fast", name, &logits(&mut fast(), &model, &params, &tokens), &exact);
+    }
+    for (name, config) in sphere_variants() {
+        let (model, params) = sphere_with_params(&config);
+        let tokens: Vec<usize> = (0..config.context).map(|at| (at * at + 3) % config.vocab_size).collect();
+        let exact = logits(&mut ScalarEngine::new(), &model, &params, &tokens);
         deviations.compare("fast", name, &logits(&mut fast(), &model, &params, &tokens), &exact);
     }
     deviations.finish();

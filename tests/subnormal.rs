@@ -6,7 +6,7 @@ use gradus::data::{Batch, Names};
 use gradus::engine::Engine;
 use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Mode, Model};
-use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer};
+use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, UnitStep};
 use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::real::Real;
@@ -44,7 +44,8 @@ fn moments_that_shrink_end_at_zero() {
     shrinking::<f32>(&mut Adam::new(&layout, adam), 15, 2_000);
     shrinking::<f64>(&mut Adam::new(&layout, adam), 15, 10_000);
     let order = Momentum::Nesterov;
-    let muon = MuonSettings { momentum: 0.9, order, iterations: 5, weight_decay: 0.0, rate: 5.0, adam };
+    let (weight_decay, rate, unit_step) = (0.0, 5.0, UnitStep::Free);
+    let muon = MuonSettings { momentum: 0.9, order, iterations: 5, weight_decay, rate, unit_step, adam };
     shrinking(&mut Muon::new(&layout, muon, ThreadPool::new(1)), 15, 2_000);
 }
 

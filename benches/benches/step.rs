@@ -4,6 +4,7 @@
 //! cargo bench --bench step
 //! cargo bench --bench step -- names
 //! cargo bench --bench step -- dialog/adamw
+//! cargo bench --bench step -- sphere
 //! ```
 //!
 //! Throughput is in names and in characters.
@@ -12,13 +13,15 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gradus::fast::FastEngine;
-use gradus::model::{Decoder, DecoderConfig};
+use gradus::model::{Decoder, DecoderConfig, Sphere, SphereConfig};
 use gradus::optim::Optimizer;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
 use gradus_benches::ladder::blocks::BlocksEngine;
 use gradus_benches::ladder::{DynTrainer, NamesWorkload};
-use gradus_benches::training::{NamesTimer, VOCAB, adamw, dialog_trainer, muon, random_batch};
+use gradus_benches::training::{
+    NamesTimer, VOCAB, adamw, adamw_trainer, decoder_beside, dialog_trainer, muon, random_batch,
+};
 
 /// One name a step at microgpt's size on the scalar engine, on the ladder's blocks and on the fast engine; then 16 names a
 /// step on the fast engine for growing widths. One thread.
@@ -79,5 +82,21 @@ fn dialog(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, names, dialog);
+/// The normalized transformer and a decoder of the same sizes, on 32 sequences of 128 characters, with AdamW and
+/// clipping, on the fast engine: what normalising costs, the projection of the weights included. One thread.
+fn sphere(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("sphere");
+    group.sample_size(20).measurement_time(Duration::from_secs(10));
+    let config = SphereConfig::paper(VOCAB);
+    let batch = random_batch(32, config.context);
+    group.throughput(Throughput::Elements(batch.len() as u64));
+    let decoder = Decoder::new(decoder_beside(&config)).expect("it fits");
+    let mut trainer = adamw_trainer(decoder);
+    group.bench_function("decoder", |bencher| bencher.iter(|| trainer.step(&batch)));
+    let mut trainer = adamw_trainer(Sphere::new(config).expect("it fits"));
+    group.bench_function("sphere", |bencher| bencher.iter(|| trainer.step(&batch)));
+    group.finish();
+}
+
+criterion_group!(benches, names, dialog, sphere);
 criterion_main!(benches);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use gradus::Engine;
 use gradus::data::Batch;
-use gradus::model::{Decoder, DecoderConfig, Model};
-use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
+use gradus::fast::FastEngine;
+use gradus::model::{Activation, Decoder, DecoderConfig, Model, Position, SphereConfig};
+use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::thread_pool::ThreadPool;
@@ -92,8 +93,9 @@ pub fn adamw<R: Real>(model: &Decoder) -> Box<dyn Optimizer<R>> {
 /// Muon with the settings of the example `dialog`.
 pub fn muon(model: &Decoder, threads: ThreadPool) -> Box<dyn Optimizer<f32>> {
     let (order, rate) = (Momentum::Nesterov, 5.0);
+    let (unit_step, weight_decay) = (UnitStep::Free, WEIGHT_DECAY);
     let settings =
-        MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay: WEIGHT_DECAY, rate, adam: ADAM };
+        MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay, rate, unit_step, adam: ADAM };
     Box::new(Muon::new(model.layout(), settings, threads))
 }
 
@@ -118,7 +120,46 @@ pub fn dialog_trainer<E: Engine>(
         ema_decay: Some(0.995),
         dropout_seed: Some(42),
         weighting: true,
+        ..Settings::default()
     };
     let params = model.layout().initial(&mut Random::new(42));
     Ok(Trainer::with_optimizer(model, engine, optimizer, settings, params))
+}
+
+/// The decoder that a normalized transformer is compared with: the same sizes, rotary positions and activation;
+/// RMSNorm with gains, no norm of queries and keys.
+pub fn decoder_beside(config: &SphereConfig) -> DecoderConfig {
+    DecoderConfig {
+        vocab_size: config.vocab_size,
+        context: config.context,
+        n_layer: config.n_layer,
+        n_embd: config.n_embd,
+        n_head: config.n_head,
+        n_kv_head: config.n_head,
+        n_ffn: config.n_ffn,
+        activation: Activation::Swiglu,
+        position: Position::Rope { base: config.rope_base },
+        norm_eps: 1e-6,
+        norm_gain: true,
+        embedding_norm: false,
+        final_norm: true,
+        qk_norm: false,
+        dropout: 0.0,
+        init_std: 0.05,
+    }
+}
+
+/// A trainer of any model on one thread of the fast engine, with AdamW, clipping, and nothing else.
+pub fn adamw_trainer<M: Model>(model: M) -> Trainer<M, FastEngine> {
+    let adam = AdamSettings { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, decay_embeddings: true };
+    let settings = Settings {
+        steps: usize::MAX,
+        learning_rate: 0.001,
+        schedule: Schedule::Cosine { warmup: 0, floor: 0.0 },
+        clip: Some(1.0),
+        ..Settings::default()
+    };
+    let optimizer = Box::new(Adam::new(model.layout(), adam));
+    let params = model.layout().initial(&mut Random::new(42));
+    Trainer::with_optimizer(model, FastEngine::new(ThreadPool::new(1)), optimizer, settings, params)
 }

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use gradus::fast::FastEngine;
 use gradus::model::Model;
-use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
+use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
@@ -92,6 +92,7 @@ impl TrainArgs {
             ema_decay: Some(self.ema),
             dropout_seed: Some(self.seed),
             weighting: self.weighting,
+            ..Settings::default()
         };
         let optimizer = self.optimizer(&model, threads);
         let params = params.unwrap_or_else(|| model.layout().initial(random));
@@ -111,8 +112,8 @@ impl TrainArgs {
             Order::Plain => Momentum::Plain,
             Order::OfOrthogonal => Momentum::OfOrthogonal,
         };
-        let muon =
-            MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay, rate: self.muon_rate, adam };
+        let (rate, unit_step) = (self.muon_rate, UnitStep::Free);
+        let muon = MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay, rate, unit_step, adam };
         match self.optimizer {
             Method::Adamw => Box::new(Adam::new(model.layout(), adam)),
             Method::Muon => Box::new(Muon::new(model.layout(), muon, threads.clone())),

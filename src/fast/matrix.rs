@@ -78,6 +78,10 @@ impl Tensor for Matrix<'_> {
         RmsNorm::forward(self, gain, heads, eps)
     }
 
+    fn step_toward(self, to: Self, alpha: Self) -> Self {
+        StepToward::forward(self, to, alpha)
+    }
+
     fn rope(self, positions: &[usize], heads: usize, base: f64) -> Self {
         Rope::forward(self, positions, heads, base)
     }

@@ -16,7 +16,7 @@ pub struct Attention {
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
-    o_proj: Linear,
+    pub(super) o_proj: Linear,
     q_norm: Option<Norm>,
     k_norm: Option<Norm>,
 }
@@ -64,9 +64,16 @@ impl Attention {
         sequences: Sequences<'_>,
         cache: Option<&mut Cache<T>>,
     ) -> T {
+        let scale = (self.head_dim as f64).sqrt().recip();
+        self.attend(w, self.project(w, x, sequences), scale, sequences, cache)
+    }
+
+    /// The first half of [`forward`](Self::forward): queries, keys and values, normalised if the configuration says
+    /// so, and rotated. `[n, n_embd] → [n, n_head · head_dim]` and twice `[n, n_kv_head · head_dim]`.
+    pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, sequences: Sequences<'_>) -> [T; 3] {
         let mut q = self.q_proj.forward(w, x); // [n, n_head · head_dim]
         let mut k = self.k_proj.forward(w, x); // [n, n_kv_head · head_dim]
-        let mut v = self.v_proj.forward(w, x);
+        let v = self.v_proj.forward(w, x);
         if let Some(norm) = &self.q_norm {
             q = norm.forward_heads(w, q, self.n_head);
         }
@@ -77,6 +84,19 @@ impl Attention {
             q = q.rope(sequences.positions, self.n_head, base);
             k = k.rope(sequences.positions, self.n_kv_head, base);
         }
+        [q, k, v]
+    }
+
+    /// The second half: each query mixes values, its scores multiplied by `scale`. What a model does to queries and
+    /// keys of its own lies between the two, and the cache keeps the result.
+    pub(super) fn attend<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        [q, mut k, mut v]: [T; 3],
+        scale: f64,
+        sequences: Sequences<'_>,
+        cache: Option<&mut Cache<T>>,
+    ) -> T {
         let read;
         let mut keys = sequences.lengths;
         if let Some(cache) = cache {
@@ -87,7 +107,7 @@ impl Attention {
         let spec = AttentionSpec {
             n_head: self.n_head,
             n_kv_head: self.n_kv_head,
-            scale: (self.head_dim as f64).sqrt().recip(),
+            scale,
             mask: Mask::Causal,
             bias: None,
             queries: sequences.lengths,

@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 pub struct FeedForward {
     gate: Option<Linear>,
     up: Linear,
-    down: Linear,
+    pub(super) down: Linear,
 }
 
 impl FeedForward {
@@ -35,11 +35,24 @@ impl FeedForward {
 
     /// `[n, n_embd] → [n, n_embd]`.
     pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
-        let up = self.up.forward(w, x); // [n, n_ffn]
-        let inner = match self.gate {
-            Some(gate) => gate.forward(w, x).swiglu(up),
+        let (gate, up) = self.project(w, x);
+        self.activate(w, gate, up)
+    }
+
+    /// The first half of [`forward`](Self::forward): the gate, if there is one, and what it lets
+    /// through, `[n, n_ffn]` each.
+    pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> (Option<T>, T) {
+        let up = self.up.forward(w, x);
+        (self.gate.map(|gate| gate.forward(w, x)), up)
+    }
+
+    /// The second half: the activation, and back to `[n, n_embd]`. What a model does to gate and input of its own
+    /// lies between the two.
+    pub(super) fn activate<T: Tensor>(&self, w: BoundParams<'_, T>, gate: Option<T>, up: T) -> T {
+        let inner = match gate {
+            Some(gate) => gate.swiglu(up),
             None => up.apply(UnaryOp::Relu),
         };
-        self.down.forward(w, inner) // [n, n_embd]
+        self.down.forward(w, inner)
     }
 }

@@ -8,6 +8,8 @@
 //! - [`FeedForward`]: the two-layer network at every token.
 //! - [`Linear`]: what multiplies by weights, in all of them.
 //! - [`Norm`]: root mean square normalisation with or without a gain.
+//! - [`Scale`]: learned factors, stored at one size and used at another.
+//! - [`Sphere`]: the normalized transformer, another model made of the same parts.
 //!
 //! [`DecoderConfig`] says which of their variants a model has; its presets are the models of this crate.
 
@@ -17,7 +19,9 @@ mod decoder;
 mod feed_forward;
 mod linear;
 mod norm;
+mod scale;
 mod spec;
+mod sphere;
 
 pub use attention::Attention;
 pub use config::{Activation, ConfigError, DecoderConfig, Position};
@@ -25,7 +29,12 @@ pub use decoder::Decoder;
 pub use feed_forward::FeedForward;
 pub use linear::{Linear, LowRank};
 pub use norm::Norm;
+pub use scale::Scale;
 pub use spec::{ModelSpec, SavedModel};
+pub use sphere::{
+    AlphaSign, HiddenNorms, InnerScale, LogitScale, OutputAxis, Residual, SoftmaxScale, Sphere, SphereBlock,
+    SphereConfig,
+};
 
 use crate::counter_rng::CounterRng;
 use crate::data::Batch;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, Decoder, DecoderConfig, Model};
+use super::{ConfigError, Decoder, DecoderConfig, Model, Sphere, SphereConfig};
 use crate::params::Layout;
 
 /// Which model: all but its weights, a variant for each family. In JSON the field `type` tells them apart:
@@ -12,6 +12,8 @@ use crate::params::Layout;
 pub enum ModelSpec {
     /// A [`Decoder`].
     Decoder(DecoderConfig),
+    /// A [`Sphere`].
+    Sphere(SphereConfig),
 }
 
 impl ModelSpec {
@@ -19,6 +21,7 @@ impl ModelSpec {
     pub fn family(&self) -> &'static str {
         match self {
             ModelSpec::Decoder(_) => Decoder::FAMILY,
+            ModelSpec::Sphere(_) => Sphere::FAMILY,
         }
     }
 
@@ -26,6 +29,7 @@ impl ModelSpec {
     pub fn vocab_size(&self) -> usize {
         match self {
             ModelSpec::Decoder(config) => config.vocab_size,
+            ModelSpec::Sphere(config) => config.vocab_size,
         }
     }
 
@@ -34,6 +38,7 @@ impl ModelSpec {
     pub fn least_matrices(&self) -> usize {
         match self {
             ModelSpec::Decoder(config) => config.n_layer,
+            ModelSpec::Sphere(config) => config.n_layer,
         }
     }
 
@@ -44,6 +49,7 @@ impl ModelSpec {
     pub fn layout(&self) -> Result<Layout, ConfigError> {
         Ok(match self {
             ModelSpec::Decoder(config) => Decoder::new(config.clone())?.layout().clone(),
+            ModelSpec::Sphere(config) => Sphere::new(config.clone())?.layout().clone(),
         })
     }
 }
@@ -73,6 +79,27 @@ impl SavedModel for Decoder {
     fn from_spec(spec: ModelSpec) -> Result<Self, ConfigError> {
         match spec {
             ModelSpec::Decoder(config) => Decoder::new(config),
+            other => Err(other_family::<Self>(&other)),
         }
     }
+}
+
+impl SavedModel for Sphere {
+    const FAMILY: &'static str = "a normalized transformer";
+
+    fn spec(&self) -> ModelSpec {
+        ModelSpec::Sphere(self.config().clone())
+    }
+
+    fn from_spec(spec: ModelSpec) -> Result<Self, ConfigError> {
+        match spec {
+            ModelSpec::Sphere(config) => Sphere::new(config),
+            other => Err(other_family::<Self>(&other)),
+        }
+    }
+}
+
+/// The error of a spec that describes a model of another family than `M`.
+fn other_family<M: SavedModel>(spec: &ModelSpec) -> ConfigError {
+    ConfigError(format!("the spec describes {}, where {} is needed", spec.family(), M::FAMILY))
 }

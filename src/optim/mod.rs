@@ -2,6 +2,7 @@
 //!
 //! - [`Adam`]: a step size for each number; AdamW with weight decay.
 //! - [`Muon`]: orthogonal steps for matrices, Adam for the rest.
+//! - [`norms`], [`angles`]: the lengths of vectors that are to have length 1, and how far a step turned them.
 //! - [`clip`], [`Ema`], [`constrain`], [`Schedule`]: what happens before and after a step.
 //!
 //! All of them see plain slices. They know from the [`Layout`](crate::params::Layout) which numbers are trainable,
@@ -13,13 +14,15 @@ mod constrain;
 mod ema;
 mod muon;
 mod schedule;
+mod sphere;
 
 pub use adam::{Adam, AdamSettings};
 pub use clip::clip;
 pub use constrain::{constrain, normalize};
 pub use ema::Ema;
-pub use muon::{Momentum, Muon, MuonSettings, orthogonalize};
+pub use muon::{Momentum, Muon, MuonSettings, UnitStep, orthogonalize};
 pub use schedule::Schedule;
+pub use sphere::{Spread, angles, lengths, norms};
 
 use crate::real::Real;
 

@@ -7,9 +7,10 @@
 
 use std::ops::Range;
 
+use super::sphere::{RotationSums, rotate};
 use super::{Adam, AdamSettings, Optimizer};
 use crate::gemm::{MatMut, MatRef, gemm};
-use crate::params::{Layout, ParamKind};
+use crate::params::{Layout, ParamKind, UnitNorm};
 use crate::real::Real;
 use crate::thread_pool::ThreadPool;
 
@@ -22,6 +23,18 @@ pub enum Momentum {
     Plain,
     /// The running mean of orthogonal gradients is the step, as in nn.zig.
     OfOrthogonal,
+}
+
+/// What a step does to a matrix whose rows or columns have length 1 ([`UnitNorm`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnitStep {
+    /// What it does to any other. The trainer then restores the lengths.
+    #[default]
+    Free,
+    /// Only what is tangent to the sphere counts, vector by vector, and the vectors turn by so much that the mean of
+    /// their angles is the learning rate of the matrices, in radians. There is no weight decay: it would change
+    /// nothing but lengths.
+    Tangent,
 }
 
 /// Muon's settings.
@@ -37,6 +50,8 @@ pub struct MuonSettings {
     pub weight_decay: f64,
     /// The learning rate of the matrices as a multiple of Adam's.
     pub rate: f64,
+    /// How matrices of unit vectors are updated.
+    pub unit_step: UnitStep,
     /// For all other parameters.
     pub adam: AdamSettings,
 }
@@ -59,6 +74,9 @@ struct Task {
     params: Range<usize>,
     gradient: Range<usize>,
     momentum: Range<usize>,
+    /// Which of its vectors turn, if it is updated on the sphere.
+    turns: Option<UnitNorm>,
+    sums: RotationSums,
     step: Vec<f32>,
     square: Vec<f32>,
     fourth: Vec<f32>,
@@ -81,6 +99,8 @@ impl Muon {
                 params,
                 gradient,
                 momentum,
+                turns: spec.constraint.filter(|_| settings.unit_step == UnitStep::Tangent),
+                sums: RotationSums::default(),
                 square: Vec::new(),
                 fourth: Vec::new(),
                 next: Vec::new(),
@@ -122,19 +142,20 @@ impl Optimizer<f32> for Muon {
         self.threads.for_each(&mut self.tasks, |task| task.orthogonalize(iterations));
         let rate = learning_rate * rate;
         let decay = (1.0 - rate * weight_decay) as f32;
-        for task in &self.tasks {
+        for task in &mut self.tasks {
             // A tall matrix has fewer directions than outputs: a longer step changes each output by about as much.
             let step = (rate * (task.rows as f64 / task.cols as f64).max(1.0).sqrt()) as f32;
             let buffer = &mut self.momentum[task.momentum.clone()];
-            let direction = match order {
-                Momentum::OfOrthogonal => {
-                    mean(buffer, &task.step);
-                    &*buffer
-                }
-                Momentum::Plain | Momentum::Nesterov => &task.step,
-            };
-            let params = &mut params[task.params.clone()];
-            params.iter_mut().zip(direction).for_each(|(w, d)| *w = *w * decay - step * d);
+            if order == Momentum::OfOrthogonal {
+                mean(buffer, &task.step);
+                task.step.copy_from_slice(buffer);
+            }
+            let (direction, params) = (&mut task.step, &mut params[task.params.clone()]);
+            if let Some(vectors) = task.turns {
+                rotate(params, direction, task.cols, vectors, rate, &mut task.sums);
+                continue;
+            }
+            params.iter_mut().zip(&*direction).for_each(|(w, d)| *w = *w * decay - step * d);
         }
     }
 

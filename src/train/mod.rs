@@ -1,12 +1,14 @@
 //! The training loop: take a batch, compute its gradient, let the optimizer make a step, again.
 
 mod early_stopping;
+mod growth;
 mod state;
 mod weighting;
 
 use std::borrow::Cow;
 
 pub use early_stopping::EarlyStopping;
+pub use growth::Growth;
 pub use state::{FILE as STATE_FILE, Progress};
 pub use weighting::Weighting;
 
@@ -39,6 +41,10 @@ pub struct Settings {
     pub dropout_seed: Option<u64>,
     /// Whether difficult tokens count more in the training loss ([`Weighting`]).
     pub weighting: bool,
+    /// After how many steps constraints are restored, each time: 1 after every step, 0 never again after the start.
+    pub constrain_every: usize,
+    /// What grows by a schedule, in addition to what it learns.
+    pub growth: Option<Growth>,
 }
 
 impl Default for Settings {
@@ -53,6 +59,8 @@ impl Default for Settings {
             ema_decay: None,
             dropout_seed: None,
             weighting: false,
+            constrain_every: 1,
+            growth: None,
         }
     }
 }
@@ -71,7 +79,7 @@ pub struct Step {
 /// A model in training: its parameters, the engine that computes their gradient and the optimizer that updates them.
 ///
 /// Constraints of parameters ([`UnitNorm`](crate::params::UnitNorm)) hold from the start and after every step, whatever
-/// the engine and the optimizer. Frozen parameters never change.
+/// the engine and the optimizer, unless [`Settings::constrain_every`] says otherwise. Frozen parameters never change.
 pub struct Trainer<M: Model, E: Engine> {
     model: M,
     engine: E,
@@ -131,7 +139,8 @@ impl<M: Model, E: Engine> Trainer<M, E> {
 
     /// Learns from one batch.
     pub fn step(&mut self, batch: &Batch) -> Step {
-        let Settings { clip: max_norm, smoothing, ema_decay, dropout_seed, .. } = self.settings;
+        let Settings { clip: max_norm, smoothing, ema_decay, dropout_seed, constrain_every, .. } =
+            self.settings;
         let dropout = dropout_seed.map(|seed| CounterRng::new(seed).fork(self.done as u32));
         let mode = Mode { dropout, smoothing, first_row: 0 };
         let batch = match &self.weighting {
@@ -155,7 +164,12 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         self.optimizer.update(&mut self.params, &self.gradient, learning_rate);
         // ANCHOR_END: step
         let layout = self.model.layout();
-        constrain(layout, &mut self.params);
+        if let Some(growth) = self.settings.growth {
+            growth.apply(layout, &mut self.params, self.done);
+        }
+        if (self.done + 1).is_multiple_of(constrain_every) {
+            constrain(layout, &mut self.params);
+        }
         if let (Some(ema), Some(decay)) = (&mut self.ema, ema_decay) {
             // A smaller decay at first, so that the average soon forgets the random parameters of the start.
             let warm = (1.0 + self.done as f64) / (10.0 + self.done as f64);

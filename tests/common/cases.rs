@@ -189,9 +189,29 @@ fn normalisations(v: &mut impl Visitor) {
         let x = d.any(rows, heads * width);
         case!(v, name, [x], with heads: usize; |x| x[0].rms_norm_heads(None, heads, 0.1));
         let (x, gain) = (d.any(rows, heads * width), d.any(1, width));
-        case!(v, name + " with gain", [x, gain], with heads: usize;
+        case!(v, name.clone() + " with gain", [x, gain], with heads: usize;
+            |x| x[0].rms_norm_heads(Some(x[1]), heads, 1e-5));
+        let (x, gain) = (d.any(rows, heads * width), d.any(1, heads * width));
+        case!(v, name + " with a gain each", [x, gain], with heads: usize;
             |x| x[0].rms_norm_heads(Some(x[1]), heads, 1e-5));
     }
+    for (rows, cols) in [(3, 4), (1, 7), (4, 2), (2, 20)] {
+        case!(v, format!("unit {rows} x {cols}"), [d.any(rows, cols)], |x| x[0].unit());
+        let (x, to, alpha) = (d.any(rows, cols), d.any(rows, cols), d.any(1, cols));
+        case!(v, format!("step_toward {rows} x {cols}"), [x, to, alpha], |x| x[0].step_toward(x[1], x[2]));
+        let (x, alpha) = (d.any(rows, cols), d.any(1, cols));
+        case!(v, format!("step_toward twice its own {rows} x {cols}"), [x, alpha], |x| {
+            x[0].step_toward(x[0] * 2.0, x[1])
+        });
+    }
+    case!(v, "step_toward itself", [d.any(3, 4), d.any(1, 4)], |x| x[0].step_toward(x[0], x[1]));
+    case!(v, "step_toward all the same", [d.any(1, 4)], |x| x[0].step_toward(x[0], x[0]));
+    case!(v, "step_toward a constant", [d.any(2, 2), d.any(1, 2)], |x| {
+        x[0].step_toward(x[0].constant(2, 2, &[1.0, -2.0, 0.5, 0.5]), x[1])
+    });
+    case!(v, "step_toward from a constant", [d.any(2, 2), d.any(1, 2)], |x| {
+        x[0].constant(2, 2, &[1.0, -2.0, 0.5, 0.5]).step_toward(x[0], x[1])
+    });
     for (rows, cols) in [(3, 4), (1, 5), (4, 1)] {
         let (gate, up) = (d.any(rows, cols), d.any(rows, cols));
         case!(v, format!("swiglu {rows} x {cols}"), [gate, up], |x| x[0].swiglu(x[1]));

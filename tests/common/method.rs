@@ -3,7 +3,7 @@
 
 use gradus::Model;
 use gradus::fast::FastEngine;
-use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule};
+use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
 use gradus::params::Layout;
 use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
@@ -30,6 +30,8 @@ pub const SETTINGS: Settings = Settings {
     ema_decay: Some(0.9),
     dropout_seed: Some(42),
     weighting: true,
+    constrain_every: 1,
+    growth: None,
 };
 
 impl Method {
@@ -40,6 +42,7 @@ impl Method {
             iterations: 5,
             weight_decay: 0.01,
             rate: 5.0,
+            unit_step: UnitStep::Free,
             adam: ADAMW,
         };
         match self {

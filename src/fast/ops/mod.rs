@@ -17,6 +17,7 @@ mod rope;
 mod row_sum;
 mod slice_cols;
 mod slice_rows;
+mod step_toward;
 mod swiglu;
 mod unary;
 
@@ -35,6 +36,7 @@ pub use rope::{Rope, RotaryTable};
 pub use row_sum::RowSum;
 pub use slice_cols::SliceCols;
 pub use slice_rows::SliceRows;
+pub use step_toward::StepToward;
 pub use swiglu::Swiglu;
 pub use unary::Unary;
 
@@ -60,6 +62,7 @@ pub enum Op {
     ConcatCols(ConcatCols),
     ConcatRows(ConcatRows),
     RmsNorm(RmsNorm),
+    StepToward(StepToward),
     Rope(Rope),
     Swiglu(Swiglu),
     Attention(Attention),
