@@ -167,8 +167,11 @@ impl Args {
         }
         let (engine, model, params) = trainer.split_mut();
         self.invent((engine, model, &params), names.tokenizer(), &mut random);
-        let mut levels = baselines(&names, context).to_vec();
-        levels.extend(losses.level());
+        let mut levels = Vec::new();
+        if self.outputs.plot.is_some() {
+            levels.extend(baselines(&names, context));
+            levels.extend(losses.level());
+        }
         outputs.finish(&losses.chart(&losses.curves(), &levels))
     }
 

@@ -9,15 +9,17 @@ use crate::Level;
 /// The mean loss, in nats a token, of three kinds of simpler knowledge, counted over all names: none, how
 /// frequent each letter is, and how frequent it is after each other letter. The end of a name counts as a letter.
 pub fn baselines(names: &Names, context: usize) -> [Level; 3] {
-    let mut batch = Batch::new();
-    names.fill(&mut batch, 0, names.len(), context);
     let (mut letters, mut firsts, mut pairs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (&token, &target) in batch.sequences().tokens.iter().zip(batch.targets()) {
-        *letters.entry(target).or_insert(0.0) += 1.0;
-        *firsts.entry(token).or_insert(0.0) += 1.0;
-        *pairs.entry((token, target)).or_insert(0.0) += 1.0;
+    let (mut batch, mut count) = (Batch::new(), 0.0);
+    for name in 0..names.len() {
+        names.fill(&mut batch, name, 1, context);
+        for (&token, &target) in batch.sequences().tokens.iter().zip(batch.targets()) {
+            *letters.entry(target).or_insert(0.0) += 1.0;
+            *firsts.entry(token).or_insert(0.0) += 1.0;
+            *pairs.entry((token, target)).or_insert(0.0) += 1.0;
+            count += 1.0;
+        }
     }
-    let count = batch.len() as f64;
     let letters: f64 = letters.values().map(|&n: &f64| -n / count * (n / count).ln()).sum();
     let pairs: f64 =
         pairs.iter().map(|((first, _), &n): (_, &f64)| -n / count * (n / firsts[first]).ln()).sum();
