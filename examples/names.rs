@@ -137,7 +137,9 @@ impl Args {
             }
             None => Names::read(&path)?,
         };
-        Outputs::check(&self.outputs, &path)?;
+        let folders = self.load.iter().chain(&self.save);
+        let files = folders.flat_map(|folder| ModelFolder::files(folder)).chain([path]);
+        Outputs::check(&self.outputs, &files.collect::<Vec<_>>())?;
         names.shuffle(&mut random);
         say!("num docs: {}", names.len());
         say!("vocab size: {}", names.vocab_size());

@@ -17,7 +17,7 @@ use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::scalar::ScalarEngine;
 use gradus::tokenizer::{CharTokenizer, TokenizerSpec};
 use serde_json::{Value, json};
-use support::{Given, Program, Usage, cannot_learn, load, say};
+use support::{Given, ModelFolder, Program, Usage, cannot_learn, check_output, load, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,6 +57,11 @@ const BEGINNINGS: usize = 6;
 impl Program for Args {
     fn run(&self, _: &Given) -> Result<()> {
         let path = data::find(&self.file)?;
+        let read = ModelFolder::files(&self.load).into_iter().chain([path.clone()]);
+        if let Some(folder) = self.output.parent() {
+            std::fs::create_dir_all(folder).ok(); // if it cannot be made, the next line says so
+        }
+        check_output("--output", &self.output, &read.collect::<Vec<_>>())?;
         let TrainedModel { model, tokenizer, params } = load::<Decoder, f64>(&self.load, "names")?;
         let TokenizerSpec::Characters { characters } = tokenizer.spec();
         let names = Names::read_with(&path, CharTokenizer::of(characters.chars()));

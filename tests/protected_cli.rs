@@ -182,6 +182,38 @@ fn an_output_does_not_replace_an_input_or_another_output() {
     );
 }
 
+/// A figure is not written over the model that it is a figure of, nor over one that is read.
+#[test]
+fn an_output_does_not_replace_a_model() {
+    let (place, run) = finished();
+    let path = |name: &str| place.path().join(name);
+    let names = |options: &[&str]| {
+        let mut command = Command::new(example("names"));
+        command.args(["--steps", "3", "--samples", "0"]).args(options).current_dir(place.path());
+        command
+    };
+    good(&mut names(&["--save", "names"]));
+    for option in ["--plot", "--metrics"] {
+        for file in ["model.safetensors", "training.safetensors"] {
+            let in_run = format!("good/../good/{file}");
+            let mut dialog = tiny("--steps 50 --overwrite", &run);
+            refuse(dialog.arg(option).arg(path(&in_run)), 2, &[file, option], place.path());
+        }
+        let model = "./names/model.safetensors";
+        refuse(
+            &mut names(&["--load", "names", option, model]),
+            2,
+            &["model.safetensors", option],
+            place.path(),
+        );
+        let new = "new/model.safetensors"; // is not there yet
+        refuse(&mut names(&["--save", "new", option, new]), 2, &["model.safetensors", option], place.path());
+    }
+    let mut play = Command::new(example("play"));
+    play.args(["--load", "names", "--output", "names/model.safetensors"]).current_dir(place.path());
+    refuse(&mut play, 2, &["model.safetensors", "--output"], place.path());
+}
+
 /// Nothing that is to be printed gets lost in silence.
 #[cfg(target_os = "linux")]
 #[test]

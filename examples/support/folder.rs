@@ -52,6 +52,11 @@ impl ModelFolder {
         Ok(ModelFolder { path: path.to_owned(), _lock: lock })
     }
 
+    /// The files that programs keep in such a folder.
+    pub fn files(folder: &Path) -> [PathBuf; 2] {
+        [checkpoint::FILE, train::STATE_FILE].map(|name| folder.join(name))
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path

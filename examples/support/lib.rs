@@ -36,7 +36,7 @@ pub use interrupt::Interrupt;
 pub use load::{cannot_learn, load};
 pub use losses::{Losses, check_params};
 pub use memory::{check_memory, check_text};
-pub use outputs::Outputs;
+pub use outputs::{Outputs, check_output};
 pub use plot::{Chart, Curve, Level};
 pub use program::{Program, Usage};
 pub use progress::Progress;

@@ -1,9 +1,9 @@
 //! Where results go: checked before the work begins, since nobody wants to learn of a wrong path after it.
 
 use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use gradus::checkpoint::write_atomically;
 use serde::Serialize;
 
@@ -19,19 +19,18 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Fails if one of them could not be written, or would be written over the other or over the data.
-    pub fn check(args: &OutputArgs, data: &Path) -> Result<()> {
+    /// Fails if one of them could not be written, or would be written over the other or over a file that the program reads
+    /// or writes itself.
+    pub fn check(args: &OutputArgs, others: &[PathBuf]) -> Result<()> {
         let asked = [("--plot", &args.plot), ("--metrics", &args.metrics)];
         let asked: Vec<_> =
             asked.iter().filter_map(|(option, path)| Some((option, path.as_ref()?))).collect();
         for (option, path) in &asked {
-            let problem = "would be written over the data: give another name to";
-            ensure!(!same(path, data), Usage(format!("{} {problem} {option}", path.display())));
-            probe(path)?;
+            check_output(option, path, others)?;
         }
         if let [(_, plot), (_, metrics)] = asked[..] {
             let problem = "cannot be both the plot and the metrics";
-            ensure!(!same(plot, metrics), Usage(format!("{} {problem}", plot.display())));
+            ensure!(place(plot) != place(metrics), Usage(format!("{} {problem}", plot.display())));
         }
         Ok(())
     }
@@ -66,6 +65,15 @@ impl Outputs {
     }
 }
 
+/// Fails if the file that an option names could not be written, or is one of some others that are read or written too.
+pub fn check_output(option: &str, path: &Path, others: &[PathBuf]) -> Result<()> {
+    if let Some(other) = others.iter().find(|other| place(other) == place(path)) {
+        let problem = "would be lost: give another name to";
+        bail!(Usage(format!("{} {problem} {option}", other.display())));
+    }
+    probe(path)
+}
+
 /// Fails if this file could not be written later on: it is opened for writing. Nothing in it changes, and if it was not
 /// there, it is not there afterwards either.
 fn probe(path: &Path) -> Result<()> {
@@ -81,7 +89,9 @@ fn probe(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether two paths lead to the same file.
-fn same(a: &Path, b: &Path) -> bool {
-    a == b || fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
+/// Where a path leads: two paths to the same file lead to the same place, whether the file is there yet or not.
+fn place(path: &Path) -> PathBuf {
+    let whole = fs::canonicalize(path).ok();
+    let in_folder = || Some(fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+    whole.or_else(in_folder).or_else(|| absolute(path).ok()).unwrap_or_else(|| path.to_owned())
 }

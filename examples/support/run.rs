@@ -237,7 +237,9 @@ impl<'a, T: Task> Run<'a, T> {
     /// be wrong with its folder and its outputs is found here.
     pub fn start(task: T, args: &'a RunArgs, params: Option<Vec<f32>>) -> Result<Self> {
         let folder = args.resume.as_ref().unwrap_or(&args.save);
-        Outputs::check(&args.outputs, &task.data().path)?;
+        let folders = args.load.iter().chain([folder]);
+        let files = folders.flat_map(|folder| ModelFolder::files(folder)).chain([task.data().path]);
+        Outputs::check(&args.outputs, &files.collect::<Vec<_>>())?;
         let train = task.train_args();
         let threads = ThreadPool::try_new(args.threads).context("give fewer --threads")?;
         let mut random = Random::new(train.seed);
