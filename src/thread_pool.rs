@@ -26,7 +26,7 @@ impl ThreadPool {
     /// A pool of `count` threads; 0 means one for each processor.
     ///
     /// # Panics
-    /// If the system does not allow so many: [`try_new`](Self::try_new) returns an error instead.
+    /// If the system does not allow that many: [`try_new`](Self::try_new) returns an error instead.
     pub fn new(count: usize) -> Self {
         Self::try_new(count).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -34,7 +34,7 @@ impl ThreadPool {
     /// A pool of `count` threads; 0 means one for each processor.
     ///
     /// # Errors
-    /// If the system does not allow so many.
+    /// If the system does not allow that many.
     pub fn try_new(count: usize) -> Result<Self, ThreadPoolError> {
         let count = match count {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

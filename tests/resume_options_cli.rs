@@ -1,4 +1,4 @@
-//! What a training can be given anew when it goes on, what not, and that the advice it prints is true.
+//! Which options may change when a training goes on, which may not, and that the advice it prints is true.
 
 use std::fs;
 use std::path::Path;

@@ -26,7 +26,7 @@ use crate::{Chart, Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress,
 /// Steps between reports, if nothing else is said.
 const VALIDATE_EVERY: usize = 250;
 
-/// What a run can be given anew when it is resumed, since nothing that has happened so far follows from it. It may find its
+/// Options that may change when a run is resumed, since nothing that has happened so far follows from them. It may find its
 /// data in another place, too, as long as they are the same.
 const FREE: [&str; 4] = ["steps", "patience", "learning_rate", "data"];
 

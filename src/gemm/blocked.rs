@@ -26,11 +26,11 @@ const MANY_ROWS: usize = 128;
 
 /// From this many columns on, a transposed `a` is copied too, if `b` is. A row of tiles wants a few numbers
 /// of each stored row of `a`. They again want the same few places in the first cache, so each panel of `b`
-/// would fetch them anew. With 512 columns a copy saves a tenth of the time, with 128 a twentieth;
+/// would fetch them again. With 512 columns a copy saves a tenth of the time, with 128 a twentieth;
 /// with 64 it only costs.
 const MANY_COLS: usize = 128;
 
-/// A transposed `a` is copied in strips of so many vectors, which several rows of tiles share: four with
+/// A transposed `a` is copied in strips this many vectors wide, which several rows of tiles share: four with
 /// AVX2. The number is odd, so that the rows of a strip go round all places of the first cache.
 const STRIP: usize = 3;
 

@@ -129,7 +129,7 @@ impl Sphere {
         self.layout.freeze(which);
     }
 
-    /// The hidden states of all tokens after so many blocks: `[n, n_embd]`.
+    /// The hidden states of all tokens after this many blocks: `[n, n_embd]`.
     fn hidden<T: Tensor>(
         &self,
         w: BoundParams<'_, T>,

@@ -19,7 +19,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// By what the parameters have been multiplied after so many steps.
+    /// By what the parameters have been multiplied after this many steps.
     fn after(self, steps: usize) -> f64 {
         let progress = if steps < self.steps { steps as f64 / self.steps as f64 } else { 1.0 };
         1.0 + (self.factor - 1.0) * progress

@@ -115,7 +115,7 @@ pub fn attention(attention: impl Fn(&[Vec<f64>], &[Vec<f64>], &[Vec<f64>], f64) 
     Ok(())
 }
 
-/// The library's Adam with microgpt's settings, of so many parameters.
+/// The library's Adam with microgpt's settings, for this many parameters.
 pub fn library_adam(len: usize) -> Adam<f64> {
     let mut layout = Layout::default();
     layout.add(ParamSpec::matrix("w", 1, len, Init::Constant(0.0)));

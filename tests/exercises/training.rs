@@ -61,7 +61,7 @@ pub fn without(seed: u64, parts: &[&str]) -> Training {
 }
 
 impl Training {
-    /// The mean loss of so many names after those that a thousand steps read.
+    /// The mean loss of this many names after those that a thousand steps read.
     pub fn unread(&mut self, count: usize) -> f64 {
         let batch = |step| {
             let mut batch = Batch::new();

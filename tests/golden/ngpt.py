@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Computes the golden values of the normalized transformer (Loshchilov et al. 2024) again, with PyTorch in float64.
 
-    python3 -m venv /tmp/golden
-    /tmp/golden/bin/pip install torch numpy
-    /tmp/golden/bin/python tests/golden/ngpt.py
+    python3 -m venv golden
+    golden/bin/pip install torch numpy
+    golden/bin/python tests/golden/ngpt.py
 
 It reads the parameters and inputs of a block and of a model from ngpt.json, says how far the outputs and gradients in it
 are from those that it finds, and writes its own in their place. The parameters are exact in f32. They were drawn once:

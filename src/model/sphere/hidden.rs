@@ -33,10 +33,10 @@ pub struct HiddenNorms<'m> {
 }
 
 impl<'m> HiddenNorms<'m> {
-    /// The hidden states after so many blocks; after none they are the embeddings.
+    /// The hidden states after this many blocks; after none they are the embeddings.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If there are not that many.
     pub fn after(model: &'m Sphere, blocks: usize) -> Self {
         let all = model.blocks().len();
         assert!(blocks <= all, "HiddenNorms: after {blocks} blocks of {all}");
