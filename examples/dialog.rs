@@ -18,7 +18,7 @@ use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::{CharTokenizer, Tokenizer, TokenizerSpec};
+use gradus::tokenizer::Tokenizer;
 use gradus::train::Trainer;
 use serde::{Deserialize, Serialize};
 use support::args::{at_least_1, share};
@@ -102,10 +102,8 @@ impl Args {
         check_text(&path)?;
         let context = recipe.sizes.context;
         let text = match tokenizer {
-            Some(TokenizerSpec::Characters { characters }) => {
-                let text = Dialogs::read_with(&path, context, CharTokenizer::of(characters.chars()));
-                text.with_context(|| self.run.cannot_learn(&recipe.data))?
-            }
+            Some(spec) => Dialogs::read_with(&path, context, spec.characters())
+                .with_context(|| self.run.cannot_learn(&recipe.data))?,
             None => Dialogs::read(&path, context)?,
         };
         let interrupt = Interrupt::watch();
@@ -127,7 +125,10 @@ impl Args {
     /// Continues a text with a saved model.
     fn talk(&self, prompt: &str) -> Result<()> {
         let folder = &self.run.save;
-        let missing = prompt.is_empty() || prompt.starts_with("--");
+        // A dash may begin a text, but `--greedy` in its place is the next option.
+        let option =
+            |rest: &str| rest.starts_with(char::is_alphabetic) && !rest.contains(char::is_whitespace);
+        let missing = prompt.is_empty() || prompt.strip_prefix("--").is_some_and(option);
         ensure!(!missing, Usage::of("--generate needs a text to continue, for example 'A: Hello'"));
         let TrainedModel { model, tokenizer, params } = load::<Decoder, f32>(folder, Dialog::PROGRAM)?;
         let tokens = tokenizer.encode(prompt).map_err(|unknown| {

@@ -20,7 +20,7 @@ use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::{CharTokenizer, Tokenizer, TokenizerSpec};
+use gradus::tokenizer::{CharTokenizer, Tokenizer};
 use gradus::train::{Settings, Trainer};
 use support::args::{MANY, not_negative, seed, whole};
 use support::{
@@ -130,12 +130,10 @@ impl Args {
     ) -> Result<()> {
         let path = data::find(&self.file)?;
         check_text(&path)?;
-        let mut names = match loaded.as_ref().map(|loaded| loaded.tokenizer.spec()) {
-            Some(TokenizerSpec::Characters { characters }) => {
-                let names = Names::read_with(&path, CharTokenizer::of(characters.chars()));
-                names.with_context(|| cannot_learn(self.load.as_deref().unwrap_or(&path)))?
-            }
-            None => Names::read(&path)?,
+        let mut names = match (&self.load, &loaded) {
+            (Some(folder), Some(loaded)) => Names::read_with(&path, loaded.tokenizer.spec().characters())
+                .with_context(|| cannot_learn(folder))?,
+            _ => Names::read(&path)?,
         };
         let folders = self.load.iter().chain(&self.save);
         let files = folders.flat_map(|folder| ModelFolder::files(folder)).chain([path]);

@@ -15,7 +15,6 @@ use gradus::checkpoint::{TrainedModel, write_atomically};
 use gradus::data::{self, Batch, Names};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::scalar::ScalarEngine;
-use gradus::tokenizer::{CharTokenizer, TokenizerSpec};
 use serde_json::{Value, json};
 use support::{Given, ModelFolder, Program, Usage, cannot_learn, check_output, load, say};
 
@@ -63,8 +62,7 @@ impl Program for Args {
         }
         check_output("--output", &self.output, &read.collect::<Vec<_>>())?;
         let TrainedModel { model, tokenizer, params } = load::<Decoder, f64>(&self.load, "names")?;
-        let TokenizerSpec::Characters { characters } = tokenizer.spec();
-        let names = Names::read_with(&path, CharTokenizer::of(characters.chars()));
+        let names = Names::read_with(&path, tokenizer.spec().characters());
         let names = names.with_context(|| cannot_learn(&self.load))?;
         let script = script(&path, &names, &model, &params)?;
         write_atomically(&self.output, script.as_bytes())?;

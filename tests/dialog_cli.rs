@@ -394,7 +394,9 @@ fn it_speaks() {
         "not an error, but the limit"
     );
     assert_eq!(random(&["--top-k", "0"]), random(&["--top-k", "1000"]), "0 is among all of them");
-    say(&model, "- Hi", &["--tokens", "5"]); // a dash at the beginning makes no option of it
+    for prompt in ["- Hi", "-- Hi", "--"] {
+        say(&model, prompt, &["--tokens", "5"]); // a dash at the beginning makes no option of it
+    }
     assert_eq!(say(&model, "A: Hello", &["--tokens", "0"]), "");
     assert_eq!(say(&model, "x", &["--tokens", "3"]).chars().count(), 3);
     let long = "A: How are you? ".repeat(20);

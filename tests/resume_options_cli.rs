@@ -126,7 +126,7 @@ fn the_advice_leads_on() {
     assert!(in_time.contains("the time is over after step 1 "), "{in_time}");
     let advice = in_time.lines().find(|line| line.starts_with("to go on: ")).expect("advice");
     assert!(!advice.contains("--minutes"), "without a limit: {advice}");
-    // Minutes are those of this session.
+    // Minutes count from this start.
     place.resume("--minutes 0.000001");
     assert_eq!(place.step(), 2);
 }

@@ -23,9 +23,9 @@ pub fn check_memory(config: &DecoderConfig, tokens: usize, weighting: bool) -> R
 
 /// Fails if the system has less memory free than it will need to read this text.
 pub fn check_text(path: &Path) -> Result<()> {
-    // The text, a copy with plain line ends, and four bytes a character, of which at least half are there twice.
+    // The text, a copy with plain line ends, and four bytes for each token, in vectors that may be half empty.
     let length = fs::metadata(path).map_or(0, |file| file.len());
-    check(&format!("to read {}", path.display()), 8.0 * length as f64, "take a part of it")
+    check(&format!("to read {}", path.display()), 10.0 * length as f64, "take a part of it")
 }
 
 fn check(what: &str, need: f64, cure: &str) -> Result<()> {

@@ -27,7 +27,7 @@ use crate::tensor::{Tensor, UNIT_EPS};
 /// A normalized transformer of any size and variant that a [`SphereConfig`] describes.
 ///
 /// Fresh parameters of a [`Layout`] are drawn and not normalised yet; a [`Trainer`](crate::train::Trainer) begins
-/// with that, and so does whoever uses them without one ([`constrain`](crate::optim::constrain)).
+/// with that. To use them without a trainer, normalise them first ([`constrain`](crate::optim::constrain)).
 #[derive(Clone, Debug)]
 pub struct Sphere {
     config: SphereConfig,

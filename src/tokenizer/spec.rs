@@ -35,6 +35,13 @@ impl fmt::Display for TokenizerSpec {
 pub struct SpecError(pub(crate) String);
 
 impl TokenizerSpec {
+    /// A tokenizer with exactly these characters, for data that is cut into characters.
+    pub fn characters(&self) -> CharTokenizer {
+        match self {
+            TokenizerSpec::Characters { characters } => CharTokenizer::of(characters.chars()),
+        }
+    }
+
     /// The tokenizer.
     ///
     /// # Errors
@@ -42,7 +49,7 @@ impl TokenizerSpec {
     pub fn build(&self) -> Result<Box<dyn Tokenizer>, SpecError> {
         match self {
             TokenizerSpec::Characters { characters } => {
-                let tokenizer = CharTokenizer::of(characters.chars());
+                let tokenizer = self.characters();
                 if !tokenizer.chars().iter().copied().eq(characters.chars()) {
                     return Err(SpecError("its characters are not in order".to_owned()));
                 }

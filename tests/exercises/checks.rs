@@ -1,4 +1,4 @@
-//! What the code of a "write it yourself" exercise has to do, whoever wrote it.
+//! What the code of a "write it yourself" exercise has to do, be it the solution or a reader's.
 
 use gradus::Tensor;
 use gradus::optim::{Adam, AdamSettings, Optimizer};
