@@ -8,23 +8,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use gradus::checkpoint::TrainedModel;
 use gradus::data::{Batch, Dialogs};
 use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig};
 use gradus::random::Random;
-use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::Tokenizer;
 use gradus::train::Trainer;
 use serde::{Deserialize, Serialize};
 use support::args::{at_least_1, share};
 use support::{
     Beginning, Data, Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage,
-    check_memory, check_text, load, say,
+    check_memory, check_text, say,
 };
 
 /// How many stretches of the validation text are looked at for a report.
@@ -84,7 +81,10 @@ impl Program for Args {
 
     fn run(&self, given: &Given) -> Result<()> {
         match &self.generate {
-            Some(prompt) => self.talk(prompt),
+            Some(prompt) => {
+                let seed = self.recipe.train.seed;
+                self.sampling.talk::<Decoder>(&self.run.save, Dialog::PROGRAM, prompt, seed)
+            }
             None => self.train(given),
         }
     }
@@ -120,28 +120,6 @@ impl Args {
         say!("validation: {val} characters ({share:.1} %) in {val_dialogs} other dialogues");
         say!("vocab size: {}", text.vocab_size());
         run.train(&interrupt)
-    }
-
-    /// Continues a text with a saved model.
-    fn talk(&self, prompt: &str) -> Result<()> {
-        let folder = &self.run.save;
-        // A dash may begin a text, but `--greedy` in its place is the next option.
-        let option =
-            |rest: &str| rest.starts_with(char::is_alphabetic) && !rest.contains(char::is_whitespace);
-        let missing = prompt.is_empty() || prompt.strip_prefix("--").is_some_and(option);
-        ensure!(!missing, Usage::of("--generate needs a text to continue, for example 'A: Hello'"));
-        let TrainedModel { model, tokenizer, params } = load::<Decoder, f32>(folder, Dialog::PROGRAM)?;
-        let tokens = tokenizer.encode(prompt).map_err(|unknown| {
-            Usage(format!("the model in {} cannot read the prompt: {unknown}", folder.display()))
-        })?;
-        let mut engine = FastEngine::new(ThreadPool::new(1));
-        let mut random = Random::new(self.recipe.train.seed);
-        let start = Instant::now();
-        let answer =
-            self.sampling.continue_text((&mut engine, &model, &params), &*tokenizer, &tokens, &mut random);
-        say!("{prompt}{}", tokenizer.decode(&answer));
-        eprintln!("{:.0} characters a second", answer.len() as f64 / start.elapsed().as_secs_f64());
-        Ok(())
     }
 }
 

@@ -318,3 +318,48 @@ fn batches_are_stretches_of_the_text() {
     assert!(some.iter().collect::<BTreeSet<_>>().len() > 3, "from several places: {some:?}");
     assert!(some.iter().all(|stretch| all.contains(stretch)));
 }
+
+/// A text in its order: the last tenth is for validation, all of it counts, once, and everything is predicted from at least
+/// half a context.
+#[test]
+fn a_text_in_its_order() {
+    let place = tempfile::tempdir().expect("a folder");
+    let path = place.path().join("plays.txt");
+    for length in [400, 1003, 1115] {
+        let text: String = (0..length).map(|n| char::from(b'a' + (n * n % 23) as u8)).collect();
+        std::fs::write(&path, &text).expect("a file");
+        for context in [1, 2, 7, 16] {
+            let dialogs = Dialogs::read_in_order(&path, context, None).expect("a text that is long enough");
+            let kept = length - length * 9 / 10;
+            assert_eq!(dialogs.sizes(), [length - kept, kept]);
+            let mut learned = Batch::new();
+            dialogs.fill(&mut learned, &mut Random::new(1), 1, length - kept - 1);
+            let tokens = learned.sequences().tokens;
+            assert_eq!(dialogs.tokenizer().decode(tokens), text[..tokens.len()]);
+
+            let (mut counted, mut first) = (Vec::new(), true);
+            for batch in dialogs.overlapping(3, context) {
+                assert!(batch.sequences().lengths.len() <= 3);
+                for (at, &weight) in batch.loss_weights().iter().enumerate() {
+                    assert!(weight == 0.0 || weight == 1.0);
+                    let seen = batch.sequences().positions[at] + 1;
+                    assert!(seen <= context);
+                    if weight == 1.0 {
+                        assert!(first || 2 * seen >= context, "predicted from {seen} of {context}");
+                        counted.push(batch.targets()[at]);
+                    }
+                    first &= seen < context;
+                }
+            }
+            let validated = dialogs.tokenizer().decode(&counted);
+            assert_eq!(
+                validated,
+                text[length - kept + 1..],
+                "each but the first, which nothing comes before"
+            );
+        }
+    }
+    let tokenizer = read(&talk(60).join("\n\n")).tokenizer().clone();
+    let error = Dialogs::read_in_order(&path, 16, Some(tokenizer)).expect_err("other characters");
+    assert!(matches!(error, DataError::Unknown { .. }), "{error}");
+}

@@ -39,7 +39,7 @@ fn numbers(program: &str) -> Vec<(String, String)> {
 /// seed, names can be trained as long as one likes, and the sizes of a model have their limit together.
 #[test]
 fn every_number_has_a_limit_that_the_help_says() {
-    for program in ["names", "dialog"] {
+    for program in ["names", "dialog", "ngpt"] {
         let options = numbers(program);
         assert!(options.len() >= 8, "{program}: {options:?}");
         let place = tempfile::tempdir().expect("a folder");

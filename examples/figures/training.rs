@@ -10,8 +10,8 @@ pub fn muon() -> String {
         }
         s
     };
-    let curve = |name, times| Curve {
-        name,
+    let curve = |name: &'static str, times| Curve {
+        name: name.into(),
         points: (0..=400).map(|at| (f64::from(at) / 400.0).powi(2)).map(|s| (s, iterate(s, times))).collect(),
     };
     let curves = [curve("one iteration", 1), curve("two", 2), curve("five", 5)];

@@ -2,20 +2,23 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use gradus::Engine;
 use gradus::checkpoint::TrainedModel;
+use gradus::fast::FastEngine;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
-use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::model::{Decoder, DecoderConfig, Model, SavedModel};
 use gradus::random::Random;
 use gradus::real::Real;
+use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::{CharTokenizer, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::{Usage, load};
+use crate::{Usage, load, say};
 
 /// The most of what is counted one by one and takes its time: steps, samples, characters.
 pub const MANY: usize = 1_000_000_000;
@@ -182,6 +185,26 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
+    /// Continues a text with a saved model, and prints both.
+    pub fn talk<M: SavedModel>(&self, folder: &Path, program: &str, prompt: &str, seed: u64) -> Result<()> {
+        // A dash may begin a text, but `--greedy` in its place is the next option.
+        let option =
+            |rest: &str| rest.starts_with(char::is_alphabetic) && !rest.contains(char::is_whitespace);
+        let missing = prompt.is_empty() || prompt.strip_prefix("--").is_some_and(option);
+        ensure!(!missing, Usage::of("--generate needs a text to continue, for example 'A: Hello'"));
+        let TrainedModel { model, tokenizer, params } = load::<M, f32>(folder, program)?;
+        let tokens = tokenizer.encode(prompt).map_err(|unknown| {
+            Usage(format!("the model in {} cannot read the prompt: {unknown}", folder.display()))
+        })?;
+        let mut engine = FastEngine::new(ThreadPool::new(1));
+        let mut random = Random::new(seed);
+        let start = Instant::now();
+        let answer = self.continue_text((&mut engine, &model, &params), &*tokenizer, &tokens, &mut random);
+        say!("{prompt}{}", tokenizer.decode(&answer));
+        eprintln!("{:.0} characters a second", answer.len() as f64 / start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
     /// Lets a model continue a text, in which no document begins.
     pub fn continue_text<M: Model, E: Engine>(
         &self,

@@ -47,6 +47,21 @@ pub struct Report {
     pub weight: f64,
     pub tokens_per_second: f64,
     pub seconds: f64,
+    /// Of a model on the sphere alone.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub sphere: Option<OnTheSphere>,
+}
+
+/// The lengths of what is to have length 1, and how far a step turns it.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct OnTheSphere {
+    /// The least and the greatest length of a weight vector.
+    pub shortest: f64,
+    pub longest: f64,
+    /// The same of a hidden state.
+    pub hidden: Option<[f64; 2]>,
+    /// The mean angle between the weight vectors before and after the last step, in radians.
+    pub angle: f64,
 }
 
 impl Report {
@@ -54,7 +69,22 @@ impl Report {
     pub fn line(&self) -> String {
         let Report { step, train, val, weight, tokens_per_second, .. } = self;
         let speed = tokens_per_second / 1000.0;
-        format!("Step: {step} | Train: {train:.4} | Val: {val:.4} | W: {weight:.2} | TPS: {speed:.0}K")
+        let line =
+            format!("Step: {step} | Train: {train:.4} | Val: {val:.4} | W: {weight:.2} | TPS: {speed:.0}K");
+        let Some(OnTheSphere { angle, .. }) = self.sphere else { return line };
+        let far = self.off_the_sphere();
+        format!("{line} | Lengths: 1 ± {far:.0e} | Angle: {angle:.4}")
+    }
+}
+
+impl Report {
+    /// How far the length of a weight vector or a hidden state is from 1, at most; 0 without a sphere.
+    pub fn off_the_sphere(&self) -> f64 {
+        let lengths = self
+            .sphere
+            .iter()
+            .flat_map(|on| [on.shortest, on.longest].into_iter().chain(on.hidden.into_iter().flatten()));
+        lengths.map(|length| (length - 1.0).abs()).fold(0.0, f64::max)
     }
 }
 
@@ -65,10 +95,15 @@ impl History {
         History { stopping, reports: Vec::new(), seconds: 0.0, losses: Vec::new() }
     }
 
+    /// The last of its reports.
+    pub fn last(&self) -> Option<&Report> {
+        self.reports.last()
+    }
+
     /// The curves of all reports: that of the weights only where there are any.
     pub fn curves(&self, train: &TrainArgs) -> Vec<Curve> {
-        let curve = |name, y: fn(&Report) -> f64| Curve {
-            name,
+        let curve = |name: &'static str, y: fn(&Report) -> f64| Curve {
+            name: name.into(),
             points: self.reports.iter().map(|report| (report.step as f64, y(report))).collect(),
         };
         let training = match (train.smoothing > 0.0, train.weighting) {

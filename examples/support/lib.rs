@@ -8,11 +8,13 @@
 //! - [`ModelFolder`]: where a model is saved, locked for one program, and protected from being overwritten by mistake.
 //! - [`Progress`], [`Interrupt`]: a bar, and Ctrl-C.
 //! - [`TrainArgs`], [`Task`], [`Run`]: a training with reports, validation and resume, of any model.
+//! - [`Comparison`]: several of them side by side.
 //!
 //! `names.rs` has a loop of its own, in order to show one. A program that trains as `dialog.rs` does is a [`Task`].
 
 pub mod args;
 mod baselines;
+mod comparison;
 mod folder;
 mod history;
 mod interrupt;
@@ -21,7 +23,7 @@ mod losses;
 mod memory;
 mod metrics;
 mod outputs;
-mod plot;
+pub mod plot;
 pub mod print;
 mod program;
 mod progress;
@@ -31,7 +33,9 @@ pub mod svg;
 
 pub use args::{Given, OutputArgs, SamplingArgs, SizeArgs};
 pub use baselines::baselines;
+pub use comparison::{Comparison, Contest, Entry, begin_comparison, best_of};
 pub use folder::ModelFolder;
+pub use history::History;
 pub use interrupt::Interrupt;
 pub use load::{cannot_learn, load};
 pub use losses::{Losses, check_params};
@@ -40,5 +44,5 @@ pub use outputs::{Outputs, check_output};
 pub use plot::{Chart, Curve, Level};
 pub use program::{Program, Usage};
 pub use progress::Progress;
-pub use recipe::TrainArgs;
-pub use run::{Beginning, Data, Run, RunArgs, Task};
+pub use recipe::{Method, TrainArgs};
+pub use run::{Beginning, Data, End, Run, RunArgs, Task};

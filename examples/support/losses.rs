@@ -1,6 +1,8 @@
 //! The loss of every step.
 
-use anyhow::{Result, ensure};
+use std::fmt;
+
+use anyhow::{Result, bail};
 use gradus::real::Real;
 use gradus::train::Step;
 
@@ -39,8 +41,8 @@ impl Losses {
 
     /// Each of them, pale, and their running mean.
     pub fn curves(&self) -> [Curve; 2] {
-        let curve = |name, losses: &[f64]| Curve {
-            name,
+        let curve = |name: &'static str, losses: &[f64]| Curve {
+            name: name.into(),
             points: (1..).map(f64::from).zip(losses.iter().copied()).collect(),
         };
         [curve("", &self.0), curve("running mean", &smooth(&self.0))]
@@ -64,13 +66,26 @@ impl Losses {
     }
 }
 
+/// A training whose numbers are not finite any more.
+#[derive(Debug)]
+pub struct RanAway(String);
+
+impl fmt::Display for RanAway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RanAway {}
+
 /// Fails if training ran away: from then on every loss would be NaN.
 pub fn check_finite(what: &str, loss: f64, step: usize, smaller: &str) -> Result<()> {
-    ensure!(
-        loss.is_finite(),
+    if loss.is_finite() {
+        return Ok(());
+    }
+    bail!(RanAway(format!(
         "the {what} is {loss} at step {step}: training ran away. Give a smaller {smaller}"
-    );
-    Ok(())
+    )))
 }
 
 /// Fails if the last step made a parameter NaN or infinite, of which no loss has told yet.

@@ -1,12 +1,10 @@
 //! How a model is trained: optimizer, rates and schedule, as options that are saved with the run.
 
 use clap::ValueEnum;
-use gradus::fast::FastEngine;
-use gradus::model::Model;
 use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
-use gradus::random::Random;
+use gradus::params::Layout;
 use gradus::thread_pool::ThreadPool;
-use gradus::train::{Settings, Trainer};
+use gradus::train::Settings;
 use serde::{Deserialize, Serialize};
 
 use crate::args::{MANY, not_negative, positive, seed, share, whole};
@@ -26,7 +24,7 @@ pub struct TrainArgs {
     pub seed: u64,
     /// Muon for matrices and AdamW for the rest, or AdamW for all
     #[arg(long, value_enum, default_value_t = Method::Muon)]
-    optimizer: Method,
+    pub optimizer: Method,
     /// Muon's order: momentum with a look ahead, plain, or of the orthogonalised gradient
     #[arg(long, value_enum, default_value_t = Order::Nesterov)]
     momentum: Order,
@@ -35,22 +33,22 @@ pub struct TrainArgs {
     pub learning_rate: f64,
     /// Muon's, as a multiple of it
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = positive)]
-    muon_rate: f64,
+    pub muon_rate: f64,
     /// Steps in which the learning rate rises, before it falls along a cosine: at most 1000000000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(0..=MANY))]
-    warmup: usize,
+    pub warmup: usize,
     /// The share of every weight, times the learning rate, that is taken away in a step
     #[arg(long, value_name = "X", default_value_t = 0.01, value_parser = not_negative)]
-    weight_decay: f64,
+    pub weight_decay: f64,
     /// The greatest length of the gradient
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
-    clip: f64,
+    pub clip: f64,
     /// Label smoothing
     #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = share)]
     pub smoothing: f64,
     /// How much of the averaged weights stays from step to step
     #[arg(long, value_name = "D", default_value_t = 0.995, value_parser = share)]
-    ema: f64,
+    pub ema: f64,
     /// Weigh characters in the loss by how difficult they still are
     #[arg(long)]
     pub weighting: bool,
@@ -59,9 +57,10 @@ pub struct TrainArgs {
     pub patience: usize,
 }
 
+/// An optimizer.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")] // as on the command line
-enum Method {
+pub enum Method {
     Muon,
     Adamw,
 }
@@ -74,16 +73,20 @@ enum Order {
     OfOrthogonal,
 }
 
+impl Method {
+    /// What it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Muon => "muon",
+            Method::Adamw => "adamw",
+        }
+    }
+}
+
 impl TrainArgs {
-    /// A trainer before its first step, with parameters that are given, or else drawn from `random`.
-    pub fn trainer<M: Model>(
-        &self,
-        model: M,
-        params: Option<Vec<f32>>,
-        threads: &ThreadPool,
-        random: &mut Random,
-    ) -> Trainer<M, FastEngine> {
-        let settings = Settings {
+    /// What the trainer is to do, beside what the optimizer does.
+    pub fn settings(&self) -> Settings {
+        Settings {
             steps: self.steps,
             learning_rate: self.learning_rate,
             schedule: Schedule::Cosine { warmup: self.warmup, floor: 0.02 },
@@ -93,18 +96,11 @@ impl TrainArgs {
             dropout_seed: Some(self.seed),
             weighting: self.weighting,
             ..Settings::default()
-        };
-        let optimizer = self.optimizer(&model, threads);
-        let params = params.unwrap_or_else(|| model.layout().initial(random));
-        Trainer::with_optimizer(model, FastEngine::new(threads.clone()), optimizer, settings, params)
+        }
     }
 
-    /// The options that are at fault if a training runs away, with what they are.
-    pub(crate) fn rates(&self) -> String {
-        format!("--learning-rate than {:?} or --muon-rate than {:?}", self.learning_rate, self.muon_rate)
-    }
-
-    fn optimizer(&self, model: &impl Model, threads: &ThreadPool) -> Box<dyn Optimizer<f32>> {
+    /// The settings of Muon, and of AdamW within.
+    pub fn muon(&self) -> MuonSettings {
         let weight_decay = self.weight_decay;
         let adam = AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay, decay_embeddings: true };
         let order = match self.momentum {
@@ -113,10 +109,24 @@ impl TrainArgs {
             Order::OfOrthogonal => Momentum::OfOrthogonal,
         };
         let (rate, unit_step) = (self.muon_rate, UnitStep::Free);
-        let muon = MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay, rate, unit_step, adam };
+        MuonSettings { momentum: 0.95, order, iterations: 5, weight_decay, rate, unit_step, adam }
+    }
+
+    /// The optimizer that was chosen, with these settings.
+    pub(crate) fn optimizer(
+        &self,
+        layout: &Layout,
+        muon: MuonSettings,
+        threads: &ThreadPool,
+    ) -> Box<dyn Optimizer<f32>> {
         match self.optimizer {
-            Method::Adamw => Box::new(Adam::new(model.layout(), adam)),
-            Method::Muon => Box::new(Muon::new(model.layout(), muon, threads.clone())),
+            Method::Adamw => Box::new(Adam::new(layout, muon.adam)),
+            Method::Muon => Box::new(Muon::new(layout, muon, threads.clone())),
         }
+    }
+
+    /// The options that are at fault if a training runs away, with what they are.
+    pub(crate) fn rates(&self) -> String {
+        format!("--learning-rate than {:?} or --muon-rate than {:?}", self.learning_rate, self.muon_rate)
     }
 }

@@ -8,17 +8,18 @@ use gradus::checkpoint::{Checkpoint, CheckpointError, TrainedModel};
 use gradus::data::{self, Batch, quoted};
 use gradus::fast::FastEngine;
 use gradus::gemm;
-use gradus::model::SavedModel;
+use gradus::model::{Model, SavedModel};
+use gradus::optim::{MuonSettings, angles, norms};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::{Tokenizer, TokenizerSpec};
-use gradus::train::{Trainer, Weighting};
+use gradus::train::{Settings, Trainer, Weighting};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::args::{MANY, positive, whole};
-use crate::history::{History, Report, RunState};
+use crate::history::{History, OnTheSphere, Report, RunState};
 use crate::load::{cannot_learn, or_train};
 use crate::losses::{check_finite, mean};
 use crate::{Chart, Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
@@ -92,23 +93,53 @@ impl RunArgs {
         let Some(folder) = &self.resume else {
             return Ok(Beginning { recipe, tokenizer: None, loaded: None });
         };
-        let RunState { program: owner, mut recipe, tokenizer, .. } = or_train(peek(folder), program, folder)?;
+        let RunState { program: owner, recipe, tokenizer, .. } = or_train(peek(folder), program, folder)?;
         let problem = format!(
             "the training in {} is one of the example {owner}: go on with it there",
             folder.display()
         );
         ensure!(owner == program, Usage(problem));
-        let asked = serde_json::to_value(asked)?;
-        for (field, value) in asked.as_object().into_iter().flatten() {
-            let before = &mut recipe[field];
-            if given.has(field) && before != value {
-                ensure!(FREE.contains(&field.as_str()), Usage(unchangeable(field, before, folder)));
-                *before = value.clone();
-            }
-        }
-        let recipe = serde_json::from_value(recipe);
-        let recipe = recipe.with_context(|| format!("the training in {} is damaged", folder.display()))?;
+        let recipe = go_on(recipe, asked, given, &FREE, folder)?;
         Ok(Beginning { recipe, tokenizer: Some(tokenizer), loaded: None })
+    }
+
+    /// The folder to go on in, if there is one.
+    pub(crate) fn resumed(&self) -> Option<&Path> {
+        self.resume.as_deref()
+    }
+
+    /// Whether what is in the folder may be replaced.
+    pub(crate) fn overwrites(&self) -> bool {
+        self.overwrite
+    }
+
+    /// How long a training may take, in minutes.
+    pub(crate) fn minutes(&self) -> Option<f64> {
+        self.minutes
+    }
+
+    /// Steps from one validation to the next, if a training begins.
+    pub(crate) fn validation_interval(&self) -> usize {
+        self.validate_every.unwrap_or(VALIDATE_EVERY)
+    }
+
+    /// What is written beside the model.
+    pub(crate) fn outputs(&self) -> &OutputArgs {
+        &self.outputs
+    }
+
+    /// How one of several trainings is carried out: into a folder of its own, where it may go on, and without a plot or
+    /// metrics of its own. What it has of its time is what it did not take before.
+    pub(crate) fn one_of(&self, folder: PathBuf, before: Option<&History>) -> Self {
+        RunArgs {
+            resume: before.map(|_| folder.clone()),
+            minutes: self.minutes.map(|all| all - before.map_or(0.0, |history| history.seconds / 60.0)),
+            save: folder,
+            load: None,
+            overwrite: true, // what is there belongs to the same comparison, or to one that may be replaced
+            outputs: OutputArgs { plot: None, metrics: None },
+            ..self.clone()
+        }
     }
 
     /// What it means that a text has a character which the model or the run that is there already does not know.
@@ -129,8 +160,29 @@ impl RunArgs {
     }
 }
 
+/// The recipe that something was begun with, in the folder where it is to go on. Options that stand on the command line may
+/// differ from it only if they are free to.
+pub(crate) fn go_on<R: Serialize + DeserializeOwned>(
+    mut recipe: Value,
+    asked: &R,
+    given: &Given,
+    free: &[&str],
+    folder: &Path,
+) -> Result<R> {
+    let asked = serde_json::to_value(asked)?;
+    for (field, value) in asked.as_object().into_iter().flatten() {
+        let before = &mut recipe[field];
+        if given.has(field) && before != value {
+            ensure!(free.contains(&field.as_str()), Usage(unchangeable(field, before, folder)));
+            *before = value.clone();
+        }
+    }
+    let recipe = serde_json::from_value(recipe);
+    recipe.with_context(|| format!("the training in {} is damaged", folder.display()))
+}
+
 /// Why a run cannot go on with this text.
-fn changed(data: &str, folder: &Path) -> String {
+pub(crate) fn changed(data: &str, folder: &Path) -> String {
     let folder = folder.display();
     format!(
         "{data} is no longer the text that the training in {folder} began with: bring that text back, or begin a new training"
@@ -153,6 +205,7 @@ pub fn peek(folder: &Path) -> Result<RunState<Value>, CheckpointError> {
 }
 
 /// A text to train on.
+#[derive(Clone)]
 pub struct Data<'a> {
     /// What people call it.
     pub name: &'a str,
@@ -196,18 +249,52 @@ pub trait Task {
 
     /// What the model says so far, for people to read.
     fn sample(&self, trainer: &mut Trainer<Self::Model, FastEngine>, random: &mut Random) -> String;
+
+    /// How the trainer trains.
+    fn settings(&self) -> Settings {
+        self.train_args().settings()
+    }
+
+    /// How Muon does its steps, and AdamW within.
+    fn muon(&self) -> MuonSettings {
+        self.train_args().muon()
+    }
+
+    /// The least and the greatest length of a hidden state, if the model keeps them at length 1.
+    fn hidden_lengths(&self, _: &mut Trainer<Self::Model, FastEngine>, _: &Batch) -> Option<[f64; 2]> {
+        None
+    }
+
+    /// A trainer before its first step, with parameters that are given, or else drawn from `random`.
+    fn trainer(
+        &self,
+        params: Option<Vec<f32>>,
+        threads: &ThreadPool,
+        random: &mut Random,
+    ) -> Result<Trainer<Self::Model, FastEngine>> {
+        let model = self.model()?;
+        let optimizer = self.train_args().optimizer(model.layout(), self.muon(), threads);
+        let params = params.unwrap_or_else(|| model.layout().initial(random));
+        let engine = FastEngine::new(threads.clone());
+        Ok(Trainer::with_optimizer(model, engine, optimizer, self.settings(), params))
+    }
 }
 
 /// Why there are no more steps.
-enum End {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All have been made.
     Done,
+    /// The validation loss does not fall any more.
     Early,
+    /// Ctrl-C, or a signal that ends programs.
     Interrupted,
+    /// The time that was given is over.
     Time,
 }
 
 impl End {
-    fn words(&self) -> &'static str {
+    fn words(self) -> &'static str {
         match self {
             End::Done => "done",
             End::Early => "stopped early, since the validation loss does not fall any more,",
@@ -243,7 +330,7 @@ impl<'a, T: Task> Run<'a, T> {
         let train = task.train_args();
         let threads = ThreadPool::try_new(args.threads).context("give fewer --threads")?;
         let mut random = Random::new(train.seed);
-        let mut trainer = train.trainer(task.model()?, params, &threads, &mut random);
+        let mut trainer = task.trainer(params, &threads, &mut random)?;
         let folder = ModelFolder::lock(folder)?;
         let mut history = History::new(train.patience);
         let mut before = None;
@@ -263,7 +350,7 @@ impl<'a, T: Task> Run<'a, T> {
             ensure!(done <= asked, Usage(format!("{asked} steps are fewer than the {done} {problem}")));
             before = Some(state.validate_every);
         }
-        let validate_every = args.validate_every.or(before).unwrap_or(VALIDATE_EVERY);
+        let validate_every = args.validate_every.or(before).unwrap_or_else(|| args.validation_interval());
         let outputs = Outputs::open(&args.outputs, trainer.steps_done() > 0)?;
         Ok(Run { task, args, folder, replaces, validate_every, threads, trainer, random, history, outputs })
     }
@@ -273,17 +360,13 @@ impl<'a, T: Task> Run<'a, T> {
     pub fn train(mut self, interrupt: &Interrupt) -> Result<()> {
         say!("num params: {}", self.trainer.params().len());
         say!("matrix products: {}, {} threads", gemm::backend(), self.threads.count());
-        if self.trainer.steps_done() > 0 {
-            say!("going on after step {}", self.trainer.steps_done());
-        }
-        let end = self.steps(interrupt)?;
+        let end = self.steps_and_save(interrupt)?;
         let (why, step) = (end.words(), self.trainer.steps_done());
         if let Some(content) = &self.replaces {
             let folder = self.folder.path().display();
             say!("{why} after step {step}, before the first validation: {folder} still holds {content}");
             return self.finish();
         }
-        self.save()?;
         let folder = self.folder.path().display();
         say!("{why} after step {step} and {:.0} seconds", self.history.seconds);
         if let Some(best) = self.history.stopping.best() {
@@ -297,6 +380,25 @@ impl<'a, T: Task> Run<'a, T> {
         };
         say!("to go on: cargo run --release --example {} -- --resume {resume}{more}", T::PROGRAM);
         self.finish()
+    }
+
+    /// Trains as one of several: says only what differs from the others, and answers why it ended, and its figures.
+    pub fn compete(mut self, interrupt: &Interrupt) -> Result<(End, History)> {
+        let end = self.steps_and_save(interrupt)?;
+        let (why, step) = (end.words(), self.trainer.steps_done());
+        say!("{why} after step {step} and {:.0} seconds", self.history.seconds);
+        Ok((end, self.history))
+    }
+
+    fn steps_and_save(&mut self, interrupt: &Interrupt) -> Result<End> {
+        if self.trainer.steps_done() > 0 {
+            say!("going on after step {}", self.trainer.steps_done());
+        }
+        let end = self.steps(interrupt)?;
+        if self.replaces.is_none() {
+            self.save()?;
+        }
+        Ok(end)
     }
 
     fn finish(self) -> Result<()> {
@@ -317,6 +419,7 @@ impl<'a, T: Task> Run<'a, T> {
         let progress = Progress::new(steps, self.trainer.steps_done());
         let limit = self.args.minutes.map_or(f64::INFINITY, |minutes| minutes * 60.0);
         let (start, first) = (Instant::now(), self.trainer.steps_done());
+        let constrained = self.trainer.model().layout().specs().iter().any(|spec| spec.constraint.is_some());
         let mut batch = Batch::new();
         let mut line = String::new();
         let (mut since, mut tokens) = (Instant::now(), 0);
@@ -331,14 +434,18 @@ impl<'a, T: Task> Run<'a, T> {
                 break End::Time;
             }
             self.task.fill(&mut batch, &mut self.random);
+            let number = self.trainer.steps_done() + 1;
+            let due = number.is_multiple_of(self.validate_every) || number == steps;
+            let before = (due && constrained).then(|| self.trainer.params().to_vec());
             let done = self.trainer.step(&batch);
             check_finite("loss", done.loss, done.number, &self.task.train_args().rates())?;
             self.history.losses.push(done.loss);
             tokens += batch.len();
-            if done.number.is_multiple_of(self.validate_every) || done.number == steps {
+            if due {
                 let took = since.elapsed().as_secs_f64();
                 self.history.seconds += took;
-                line = self.report(&validation, tokens as f64 / took)?.line();
+                let sphere = before.map(|before| self.on_the_sphere(&before, &batch));
+                line = self.report(&validation, tokens as f64 / took, sphere)?.line();
                 progress.line(true, &line);
                 (since, tokens) = (Instant::now(), 0);
             }
@@ -354,8 +461,27 @@ impl<'a, T: Task> Run<'a, T> {
         Ok(end)
     }
 
+    /// The lengths of all that should have length 1, and how far the weights turned since `before`.
+    fn on_the_sphere(&mut self, before: &[f32], batch: &Batch) -> OnTheSphere {
+        let hidden = self.task.hidden_lengths(&mut self.trainer, batch);
+        let (layout, params) = (self.trainer.model().layout(), self.trainer.params());
+        let (norms, angles) = (norms(layout, params), angles(layout, before, params));
+        let count = angles.iter().map(|spread| spread.count as f64).sum::<f64>();
+        OnTheSphere {
+            shortest: norms.iter().map(|spread| spread.min).fold(f64::INFINITY, f64::min),
+            longest: norms.iter().map(|spread| spread.max).fold(0.0, f64::max),
+            hidden,
+            angle: angles.iter().map(|spread| spread.mean * spread.count as f64).sum::<f64>() / count,
+        }
+    }
+
     /// Validates, and saves the model if there was none better.
-    fn report(&mut self, validation: &[Batch], tokens_per_second: f64) -> Result<Report> {
+    fn report(
+        &mut self,
+        validation: &[Batch],
+        tokens_per_second: f64,
+        sphere: Option<OnTheSphere>,
+    ) -> Result<Report> {
         let losses = std::mem::take(&mut self.history.losses);
         let report = Report {
             step: self.trainer.steps_done(),
@@ -364,6 +490,7 @@ impl<'a, T: Task> Run<'a, T> {
             weight: self.trainer.weighting().map_or(1.0, Weighting::mean),
             tokens_per_second,
             seconds: self.history.seconds,
+            sphere,
         };
         check_finite("validation loss", report.val, report.step, &self.task.train_args().rates())?;
         self.history.reports.push(report);

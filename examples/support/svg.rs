@@ -6,27 +6,31 @@
 
 use std::fmt::{Arguments, Write};
 
-/// Classes. Of text: `head`, `small`, `faint`, `code`, `middle`, `end`, `light` (on a strong color), `t0` to `t2`
+/// Classes. Of text: `head`, `small`, `faint`, `code`, `middle`, `end`, `light` (on a strong color), `t0` to `t5`
 /// (in the color of a curve). Of boxes: `plain`, `blue`, `yellow`, `green`. Of cells: `heat` and `cold`, to be
-/// made paler by their opacity. Of lines: `grid`, `flow` (with or without a tip), `line` with `c0` to `c2`, and
-/// `pale` or `dash`. `c0` to `c2` and the pale `p0` fill bars.
+/// made paler by their opacity. Of lines: `grid`, `flow` (with or without a tip), `line` with `c0` to `c5`, and
+/// `pale` or `dash`. `c0` to `c5` and the pale `p0` fill bars.
 const STYLE: &str = "<style>
 text{font:13px system-ui,sans-serif;fill:#24292f}.head{font-weight:600}.small{font-size:11px}.faint{fill:#656d76}
 .code{font-family:ui-monospace,monospace;font-size:12px}.middle{text-anchor:middle}.end{text-anchor:end}
 text.light{fill:#fff}text.t0{fill:#2f6fb4}text.t1{fill:#b35900}text.t2{fill:#2d7d46}
+text.t3{fill:#8250df}text.t4{fill:#bf3989}text.t5{fill:#57606a}
 .paper{fill:#fff}.grid{fill:none;stroke:#d0d7de}
 .mesh{fill:none;stroke:#4493d8;opacity:.25}.flow{fill:none;stroke:#848d97;stroke-width:1.5}.tip{fill:#848d97}
 .plain{fill:#f6f8fa;stroke:#848d97}.blue{fill:#eef4fb;stroke:#4493d8}.yellow{fill:#fff6dd;stroke:#c69026}
 .green{fill:#e9f7ec;stroke:#3d9a56}.heat{fill:#2f6fb4}.cold{fill:#d9730d}.warm{stroke:#c69026}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}.c0{fill:#2f6fb4;stroke:#2f6fb4}.c1{fill:#d9730d;stroke:#d9730d}
-.c2{fill:#3d9a56;stroke:#3d9a56}.p0{fill:#8aa9cc;stroke:#8aa9cc}.line.pale{stroke-width:1;opacity:.22}
+.c2{fill:#3d9a56;stroke:#3d9a56}.c3{fill:#8250df;stroke:#8250df}.c4{fill:#bf3989;stroke:#bf3989}
+.c5{fill:#57606a;stroke:#57606a}.p0{fill:#8aa9cc;stroke:#8aa9cc}.line.pale{stroke-width:1;opacity:.22}
 .dash{stroke-dasharray:4 4}polyline.line,path.line{fill:none}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.faint{fill:#9198a1}
 text.t0{fill:#6cb0f5}text.t1{fill:#f0a050}text.t2{fill:#5fcf80}
+text.t3{fill:#bc8cff}text.t4{fill:#f778ba}text.t5{fill:#9198a1}
 .paper{fill:#0d1117}.grid{stroke:#3d444d}.flow{stroke:#7d8590}.tip{fill:#7d8590}
 .plain{fill:#1c2128;stroke:#7d8590}.blue{fill:#12304f;stroke:#4493f8}.yellow{fill:#453208;stroke:#c69026}
 .green{fill:#12351d;stroke:#3fb950}.heat{fill:#3b82d6}.cold{fill:#d9822b}.c0{fill:#4f95de;stroke:#4f95de}
-.c1{fill:#e08a3c;stroke:#e08a3c}.c2{fill:#4bb86a;stroke:#4bb86a}
+.c1{fill:#e08a3c;stroke:#e08a3c}.c2{fill:#4bb86a;stroke:#4bb86a}.c3{fill:#a371f7;stroke:#a371f7}
+.c4{fill:#e0609f;stroke:#e0609f}.c5{fill:#9198a1;stroke:#9198a1}
 .p0{fill:#45658c;stroke:#45658c}.line.pale{opacity:.3}.warm{stroke:#c69026}}
 </style>
 <defs><marker id='tip' viewBox='0 0 8 8' refX='7' refY='4' markerWidth='8' markerHeight='8' \
@@ -34,6 +38,9 @@ markerUnits='userSpaceOnUse' orient='auto'><path class='tip' d='M0 .5 8 4 0 7.5 
 
 /// A point: pixels from the left, and from the top.
 pub type Point = (f64, f64);
+
+/// How many colors curves have: the classes `c0` and those after it.
+pub const COLORS: usize = 6;
 
 /// A drawing.
 pub struct Svg(String);

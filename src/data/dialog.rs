@@ -50,24 +50,33 @@ impl Dialogs {
         Self::with_tokenizer(name, text, context, None)
     }
 
+    /// The text in a file, in its order: nine tenths to train on, and the last tenth for validation. Other people's figures
+    /// for the plays of Shakespeare are measured so. There may be a tokenizer already, as for
+    /// [`read_with`](Self::read_with).
+    ///
+    /// # Errors
+    /// As for [`read_with`](Self::read_with).
+    pub fn read_in_order(
+        path: &Path,
+        context: usize,
+        tokenizer: Option<CharTokenizer>,
+    ) -> Result<Self, DataError> {
+        let name = path.display().to_string();
+        let Prepared { text, tokenizer, length, .. } =
+            Prepared::new(&name, &read_text(path)?, context, tokenizer)?;
+        let tokens: Vec<u32> = text.chars().filter_map(|c| tokenizer.token(c)).map(|t| t as u32).collect();
+        let (train, validation) = tokens.split_at(length - length.div_ceil(VALIDATION));
+        let (train, validation) = (train.to_vec(), validation.to_vec());
+        Ok(Dialogs { tokenizer, train, validation, paragraphs: [1, 1], fingerprint: fingerprint(&text) })
+    }
+
     fn with_tokenizer(
         name: &str,
         text: &str,
         context: usize,
         tokenizer: Option<CharTokenizer>,
     ) -> Result<Self, DataError> {
-        let text = text.replace("\r\n", "\n");
-        let tokenizer = match tokenizer {
-            Some(tokenizer) => {
-                check_known(name, &text, text.char_indices(), &tokenizer).map(|()| tokenizer)?
-            }
-            None => CharTokenizer::of(text.chars()),
-        };
-        let length = text.chars().count();
-        let need = (context + 1) * VALIDATION;
-        if length < need {
-            return Err(DataError::TooShort { name: name.to_owned(), have: length, need });
-        }
+        let Prepared { text, tokenizer, length, need } = Prepared::new(name, text, context, tokenizer)?;
         let paragraphs = paragraphs(&text);
         let Some(kept) = Kept::of(&paragraphs) else {
             return Err(DataError::Repeats { name: name.to_owned() });
@@ -125,6 +134,28 @@ impl Dialogs {
         }
     }
 
+    /// Batches of all the validation text in stretches that overlap by half of the context: of each but the first, only the
+    /// second half has a weight in the loss. So every character counts once, and is predicted from at least half a context.
+    pub fn overlapping(&self, size: usize, context: usize) -> Vec<Batch> {
+        let last = self.validation.len() - 1;
+        let half = context.div_ceil(2);
+        let (mut batches, mut counted) = (Vec::new(), 0);
+        while counted < last {
+            let mut batch = Batch::new();
+            while counted < last && batch.sequences().lengths.len() < size {
+                let start = (counted + half).saturating_sub(context);
+                let end = (start + context).min(last);
+                let seen = batch.len() + counted - start;
+                let before = batch.len();
+                batch.push(self.validation[start..=end].iter().map(|&token| token as usize));
+                batch.loss_weights_mut()[before..seen].fill(0.0);
+                counted = end;
+            }
+            batches.push(batch);
+        }
+        batches
+    }
+
     /// Batches of stretches of the validation text, side by side; if that would be more than `most`, so many of them,
     /// evenly spread.
     pub fn validation(&self, most: usize, size: usize, context: usize) -> Vec<Batch> {
@@ -139,6 +170,38 @@ impl Dialogs {
             batch
         };
         starts.chunks(size).map(fill).collect()
+    }
+}
+
+/// A text that is long enough, with plain line ends, and the tokenizer of its characters.
+struct Prepared {
+    text: String,
+    tokenizer: CharTokenizer,
+    /// How many characters it has, and how many it needs at least.
+    length: usize,
+    need: usize,
+}
+
+impl Prepared {
+    fn new(
+        name: &str,
+        text: &str,
+        context: usize,
+        tokenizer: Option<CharTokenizer>,
+    ) -> Result<Self, DataError> {
+        let text = text.replace("\r\n", "\n");
+        let tokenizer = match tokenizer {
+            Some(tokenizer) => {
+                check_known(name, &text, text.char_indices(), &tokenizer).map(|()| tokenizer)?
+            }
+            None => CharTokenizer::of(text.chars()),
+        };
+        let length = text.chars().count();
+        let need = (context + 1) * VALIDATION;
+        if length < need {
+            return Err(DataError::TooShort { name: name.to_owned(), have: length, need });
+        }
+        Ok(Prepared { text, tokenizer, length, need })
     }
 }
 

@@ -6,8 +6,8 @@
 //! layer or to keep small by weight decay. What lengths would have said, learned factors say.
 //!
 //! The trainer keeps the weights on the sphere ([`UnitNorm`]); the model keeps the hidden state there. Attention, its
-//! rotations and the feed-forward network are those of the [`Decoder`](super::Decoder). There are no biases, no
-//! normalisation layers and no dropout.
+//! rotations and the feed-forward network are those of the [`Decoder`](super::Decoder). There are no biases and no
+//! normalisation layers.
 
 mod config;
 mod hidden;
@@ -49,6 +49,8 @@ enum Logits {
 /// state takes a step toward what it answers.
 #[derive(Clone, Debug)]
 pub struct SphereBlock {
+    layer: usize,
+    dropout: f64,
     head_dim: usize,
     width: usize,
     n_head: usize,
@@ -134,12 +136,13 @@ impl Sphere {
         &self,
         w: BoundParams<'_, T>,
         sequences: Sequences<'_>,
+        mode: Mode,
         blocks: usize,
         mut cache: Option<&mut Cache<T>>,
     ) -> T {
         let mut h = w[self.tokens].gather_rows(sequences.tokens); // [n, n_embd], of length 1
         for block in &self.blocks[..blocks] {
-            h = block.forward(w, h, sequences, cache.as_deref_mut());
+            h = block.forward(w, h, sequences, mode, cache.as_deref_mut());
         }
         h
     }
@@ -149,9 +152,10 @@ impl Sphere {
         &self,
         w: BoundParams<'_, T>,
         sequences: Sequences<'_>,
+        mode: Mode,
         cache: Option<&mut Cache<T>>,
     ) -> T {
-        let h = self.hidden(w, sequences, self.blocks.len(), cache); // [n, n_embd]
+        let h = self.hidden(w, sequences, mode, self.blocks.len(), cache); // [n, n_embd]
         let cosines = self.lm_head.forward(w, h); // [n, vocab_size]
         match &self.s_z {
             Logits::Learned(s_z) => cosines * s_z.times(w, 1.0),
@@ -181,6 +185,8 @@ impl SphereBlock {
         };
         let root = (config.head_dim() as f64).sqrt();
         SphereBlock {
+            layer,
+            dropout: config.dropout,
             head_dim: config.head_dim(),
             width,
             n_head: config.n_head,
@@ -204,10 +210,13 @@ impl SphereBlock {
         w: BoundParams<'_, T>,
         h: T,
         sequences: Sequences<'_>,
+        mode: Mode,
         cache: Option<&mut Cache<T>>,
     ) -> T {
-        let h = self.attention_step.apply(w, h, self.attend(w, h, sequences, cache));
-        self.feed_forward_step.apply(w, h, self.feed(w, h))
+        let attn_out = mode.dropout(self.attend(w, h, sequences, cache), self.dropout, 2 * self.layer);
+        let h = self.attention_step.apply(w, h, attn_out);
+        let mlp_out = mode.dropout(self.feed(w, h), self.dropout, 2 * self.layer + 1);
+        self.feed_forward_step.apply(w, h, mlp_out)
     }
 
     /// What attention answers, of any length: `[n, n_embd]`.
@@ -266,13 +275,13 @@ impl Model for Sphere {
     }
 
     fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
-        self.forward(w, batch.sequences(), None).cross_entropy(batch.targets(), mode.smoothing)
+        self.forward(w, batch.sequences(), mode, None).cross_entropy(batch.targets(), mode.smoothing)
     }
 
     fn decode<T: Tensor>(&self, w: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
         let positions: SmallVec<[usize; 32]> = (cache.length..cache.length + tokens.len()).collect();
         let sequences = Sequences { tokens, positions: &positions, lengths: &[tokens.len()] };
-        let logits = self.forward(w, sequences, Some(cache));
+        let logits = self.forward(w, sequences, Mode::default(), Some(cache));
         cache.length += tokens.len();
         logits
     }

@@ -180,20 +180,22 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     }
 
     /// The mean cross entropy of batches that are not learned from, in nats a token: without dropout, smoothing or
-    /// weighting, and with the averaged parameters if there are any.
+    /// weighting by difficulty, and with the averaged parameters if there are any. Tokens count as the batches' own
+    /// weights say.
     ///
     /// # Panics
     /// If there are no batches, or an empty one.
     pub fn validate(&mut self, batches: &[Batch]) -> f64 {
         let params = averaged(self.model.layout(), &self.params, self.ema.as_ref());
         assert!(!batches.is_empty(), "validate: there are no batches");
-        let (mut sum, mut tokens) = (0.0, 0);
+        let (mut sum, mut total) = (0.0, 0.0);
         for batch in batches {
             self.engine.loss(&self.model, &params, batch);
-            sum += self.engine.token_losses().iter().sum::<f64>();
-            tokens += batch.len();
+            let weighted = self.engine.token_losses().iter().zip(batch.loss_weights());
+            sum += weighted.map(|(loss, weight)| loss * weight).sum::<f64>();
+            total += batch.total_loss_weight();
         }
-        sum / tokens as f64
+        sum / total
     }
 
     /// How many steps have been made.

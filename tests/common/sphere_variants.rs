@@ -44,6 +44,7 @@ pub fn sphere_variants() -> Vec<(&'static str, SphereConfig)> {
             "a fixed logit scale",
             SphereConfig { logit_scale: LogitScale::Fixed { value: 9.0 }, ..small.clone() },
         ),
+        ("dropout", SphereConfig { dropout: 0.2, ..small.clone() }),
         ("the wrong axis", SphereConfig { output_axis: OutputAxis::Last, ..small.clone() }),
         ("one head", SphereConfig { n_head: 1, ..small }),
         ("everything", everything),

@@ -69,6 +69,45 @@ def block(p, h, heads, base):
     return unit(h + alpha("mlp") * (unit(feed(p, h)) - h))
 
 
+def logits(p, ids, heads, base):
+    h = block(p, p["model.embed_tokens.weight"][ids], heads, base)
+    return p["lm_head.s_z"] * math.sqrt(h.shape[1]) * (h @ p["lm_head.weight"].T)
+
+
+def normalize(p):
+    """Matrices that write to the hidden state by columns, all others by rows."""
+    with torch.no_grad():
+        for name, x in p.items():
+            if x.shape[0] > 1:
+                along = 0 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
+                x /= x.norm(dim=along, keepdim=True)
+
+
+def sequence(step, vocab):
+    """Six tokens with a rule that can be learned, different in every step."""
+    ids = [step % vocab]
+    for at in range(5):
+        ids.append((3 * ids[-1] + 1 + at % 2) % vocab)
+    return ids
+
+
+def train(p, heads, base, steps, rate):
+    """AdamW without decay, as in the paper: a cosine to zero, lengths restored at the start and after each step."""
+    vocab, losses = p["lm_head.weight"].shape[0], []
+    normalize(p)
+    optimizer = torch.optim.AdamW(p.values(), lr=rate, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+    for step in range(steps):
+        ids = sequence(step, vocab)
+        loss = F.cross_entropy(logits(p, ids[:-1], heads, base), torch.tensor(ids[1:]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / steps)) / 2
+        optimizer.step()
+        normalize(p)
+        losses.append(loss.item())
+    return losses
+
+
 def main():
     golden = json.loads(FILE.read_text())
     heads, base, furthest = golden["heads"], golden["rope_base"], 0.0
@@ -96,13 +135,16 @@ def main():
 
     m = golden["model"]
     p = leaves(m["params"])
-    h = block(p, p["model.embed_tokens.weight"][m["ids"]], heads, base)
-    logits = p["lm_head.s_z"] * math.sqrt(h.shape[1]) * (h @ p["lm_head.weight"].T)
-    loss = F.cross_entropy(logits, torch.tensor(m["targets"]))
+    z = logits(p, m["ids"], heads, base)
+    loss = F.cross_entropy(z, torch.tensor(m["targets"]))
     loss.backward()
-    put(m, "logits", logits)
+    put(m, "logits", z)
     put(m, "loss", loss)
     put_grads(m["grads"], p)
+
+    t = {"steps": 200, "learning_rate": 0.01}
+    t["losses"] = train(leaves(m["params"]), heads, base, t["steps"], t["learning_rate"])
+    golden["training"] = t
     FILE.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
     print(f"wrote {FILE.name}: what was in it is within {furthest:.1e} of what is in it now")
 

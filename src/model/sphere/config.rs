@@ -118,6 +118,9 @@ pub struct SphereConfig {
     pub logit_scale: LogitScale,
     /// Which vectors of the output matrices have length 1.
     pub output_axis: OutputAxis,
+    /// The probability that an element of an output is dropped, during training. 0 in the paper, whose models see no
+    /// text twice.
+    pub dropout: f64,
 }
 
 impl SphereConfig {
@@ -140,6 +143,7 @@ impl SphereConfig {
             inner_scale: InnerScale::Learned,
             logit_scale: LogitScale::PerToken { start: 1.0 },
             output_axis: OutputAxis::Embedding,
+            dropout: 0.0,
         }
     }
 
@@ -184,7 +188,7 @@ impl SphereConfig {
             embedding_norm: false,
             final_norm: false,
             qk_norm: false,
-            dropout: 0.0,
+            dropout: self.dropout,
             init_std: self.base_scale(),
         }
     }

@@ -49,8 +49,8 @@ impl Model for HiddenNorms<'_> {
         self.model.layout()
     }
 
-    fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, _: Mode) -> T {
-        let h = self.model.hidden(w, batch.sequences(), self.blocks, None); // [n, n_embd]
+    fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
+        let h = self.model.hidden(w, batch.sequences(), mode, self.blocks, None); // [n, n_embd]
         h.row_dot(h).apply(UnaryOp::Power(0.5)) // [n, 1]
     }
 

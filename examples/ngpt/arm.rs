@@ -1,0 +1,213 @@
+//! One training of a comparison: a model, and how it is trained.
+
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use anyhow::Result;
+use gradus::Engine;
+use gradus::data::{Batch, Dialogs};
+use gradus::fast::FastEngine;
+use gradus::model::{ConfigError, Decoder, HiddenNorms, SavedModel, Sphere};
+use gradus::optim::{AdamSettings, MuonSettings, Schedule};
+use gradus::random::Random;
+use gradus::thread_pool::ThreadPool;
+use gradus::tokenizer::Tokenizer;
+use gradus::train::{Growth, Settings, Trainer};
+use serde::{Deserialize, Serialize};
+use support::{
+    Contest, Data, End, Entry, History, Interrupt, Run, RunArgs, SamplingArgs, Task, TrainArgs, Usage,
+    check_memory,
+};
+
+use crate::recipe::{Arch, Recipe};
+
+/// What one training's result depends on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ArmRecipe {
+    /// Which model.
+    pub arch: Arch,
+    /// Its sizes and variants, and how it is trained.
+    #[serde(flatten)]
+    pub recipe: Recipe,
+}
+
+/// What all arms have in common.
+pub struct Text<'a> {
+    /// The text.
+    pub text: &'a Dialogs,
+    /// Where it comes from.
+    pub data: &'a Data<'a>,
+    /// How samples are made.
+    pub sampling: &'a SamplingArgs,
+}
+
+/// A kind of model that can be compared.
+trait Family: SavedModel {
+    fn of(recipe: &Recipe, vocab_size: usize) -> Result<Self, ConfigError>;
+
+    /// The least and the greatest length of a hidden state, where all should have length 1.
+    fn hidden_lengths(_: &mut Trainer<Self, FastEngine>, _: &Batch) -> Option<[f64; 2]> {
+        None
+    }
+}
+
+impl Family for Decoder {
+    fn of(recipe: &Recipe, vocab_size: usize) -> Result<Self, ConfigError> {
+        Decoder::new(recipe.decoder(vocab_size))
+    }
+}
+
+impl Family for Sphere {
+    fn of(recipe: &Recipe, vocab_size: usize) -> Result<Self, ConfigError> {
+        Sphere::new(recipe.sphere(vocab_size))
+    }
+
+    fn hidden_lengths(trainer: &mut Trainer<Self, FastEngine>, batch: &Batch) -> Option<[f64; 2]> {
+        let (engine, model, params) = trainer.split_mut();
+        let mut ends = [f64::INFINITY, 0.0];
+        for blocks in 0..=model.blocks().len() {
+            engine.loss(&HiddenNorms::after(model, blocks), &params, batch);
+            for &length in engine.token_losses() {
+                ends = [ends[0].min(length), ends[1].max(length)];
+            }
+        }
+        Some(ends)
+    }
+}
+
+/// An arm of one family.
+struct Arm<'a, M> {
+    recipe: &'a ArmRecipe,
+    text: &'a Text<'a>,
+    family: PhantomData<M>,
+}
+
+impl<'a, M: Family> Arm<'a, M> {
+    fn new(recipe: &'a ArmRecipe, text: &'a Text<'a>) -> Self {
+        Arm { recipe, text, family: PhantomData }
+    }
+
+    /// First weights of their own random numbers, so that arms with the same seed see the same batches.
+    fn first_params(&self) -> Result<Vec<f32>> {
+        let seed = self.train_args().seed;
+        Ok(self.model()?.layout().initial(&mut Random::new(!seed)))
+    }
+
+    fn train(self, args: &RunArgs, interrupt: &Interrupt) -> Result<(End, History)> {
+        let params = self.first_params()?;
+        Run::start(self, args, Some(params))?.compete(interrupt)
+    }
+
+    /// About how many seconds all steps and validations will take, by the time of a few.
+    fn estimate(&self, validations: usize) -> Result<f64> {
+        let threads = ThreadPool::new(0);
+        let mut random = Random::new(0);
+        let mut trainer = self.trainer(Some(self.first_params()?), &threads, &mut random)?;
+        let mut batch = Batch::new();
+        self.fill(&mut batch, &mut random);
+        trainer.step(&batch); // asks for memory
+        let start = Instant::now();
+        (0..3).for_each(|_| _ = trainer.step(&batch));
+        let step = start.elapsed().as_secs_f64() / 3.0;
+        let validation = self.validation();
+        let start = Instant::now();
+        trainer.validate(&validation[..1]);
+        let validate = start.elapsed().as_secs_f64() * validation.len() as f64;
+        Ok(step * self.train_args().steps as f64 + validate * validations as f64)
+    }
+}
+
+impl Contest for Text<'_> {
+    type Recipe = ArmRecipe;
+
+    fn estimate(&self, entry: &Entry<ArmRecipe>, validations: usize) -> Result<f64> {
+        match entry.recipe.arch {
+            Arch::Baseline => Arm::<Decoder>::new(&entry.recipe, self).estimate(validations),
+            Arch::Ngpt => Arm::<Sphere>::new(&entry.recipe, self).estimate(validations),
+        }
+    }
+
+    fn train(&self, recipe: &ArmRecipe, args: &RunArgs, interrupt: &Interrupt) -> Result<(End, History)> {
+        match recipe.arch {
+            Arch::Baseline => Arm::<Decoder>::new(recipe, self).train(args, interrupt),
+            Arch::Ngpt => Arm::<Sphere>::new(recipe, self).train(args, interrupt),
+        }
+    }
+}
+
+impl<M: Family> Task for Arm<'_, M> {
+    type Model = M;
+    type Recipe = ArmRecipe;
+    const PROGRAM: &'static str = "ngpt";
+    const UNIT: &'static str = "nats a character";
+
+    fn recipe(&self) -> &ArmRecipe {
+        self.recipe
+    }
+
+    fn train_args(&self) -> &TrainArgs {
+        &self.recipe.recipe.train
+    }
+
+    fn model(&self) -> Result<M> {
+        let Recipe { sizes, train, .. } = &self.recipe.recipe;
+        let vocab_size = self.text.text.vocab_size();
+        let model = M::of(&self.recipe.recipe, vocab_size).map_err(Usage::of)?;
+        // The arms have the same sizes, so the decoder speaks for both.
+        check_memory(&self.recipe.recipe.decoder(vocab_size), train.batch * sizes.context, train.weighting)?;
+        Ok(model)
+    }
+
+    fn tokenizer(&self) -> &dyn Tokenizer {
+        self.text.text.tokenizer()
+    }
+
+    fn data(&self) -> Data<'_> {
+        self.text.data.clone()
+    }
+
+    fn fill(&self, batch: &mut Batch, random: &mut Random) {
+        let Recipe { sizes, train, .. } = &self.recipe.recipe;
+        self.text.text.fill(batch, random, train.batch, sizes.context);
+    }
+
+    fn validation(&self) -> Vec<Batch> {
+        let Recipe { sizes, train, .. } = &self.recipe.recipe;
+        self.text.text.overlapping(train.batch, sizes.context)
+    }
+
+    fn sample(&self, trainer: &mut Trainer<M, FastEngine>, random: &mut Random) -> String {
+        let tokenizer = self.text.text.tokenizer();
+        let prompt = tokenizer.encode("\n").unwrap_or_else(|_| vec![0]);
+        let (engine, model, params) = trainer.split_mut();
+        let said = self.text.sampling.continue_text((engine, model, &params), tokenizer, &prompt, random);
+        format!("\n{}\n", tokenizer.decode(&said).trim_end())
+    }
+
+    /// As in the paper: a cosine to zero.
+    fn settings(&self) -> Settings {
+        let Recipe { sphere, train, .. } = &self.recipe.recipe;
+        let growth = (self.recipe.arch == Arch::Ngpt && sphere.grow_alpha != 1.0).then_some(Growth {
+            names: "alpha",
+            factor: sphere.grow_alpha,
+            steps: train.steps / 2,
+        });
+        Settings {
+            schedule: Schedule::Cosine { warmup: train.warmup, floor: 0.0 },
+            constrain_every: sphere.constrain_every,
+            growth,
+            ..train.settings()
+        }
+    }
+
+    fn muon(&self) -> MuonSettings {
+        let Recipe { sphere, train, .. } = &self.recipe.recipe;
+        let muon = train.muon();
+        let unit_step = sphere.unit_step();
+        MuonSettings { unit_step, adam: AdamSettings { beta2: 0.95, ..muon.adam }, ..muon }
+    }
+
+    fn hidden_lengths(&self, trainer: &mut Trainer<M, FastEngine>, batch: &Batch) -> Option<[f64; 2]> {
+        M::hidden_lengths(trainer, batch)
+    }
+}
