@@ -10,13 +10,11 @@ use gradus::fast::FastEngine;
 use gradus::model::{ConfigError, Decoder, HiddenNorms, SavedModel, Sphere};
 use gradus::optim::{AdamSettings, MuonSettings, Schedule};
 use gradus::random::Random;
-use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::Tokenizer;
 use gradus::train::{Growth, Settings, Trainer};
 use serde::{Deserialize, Serialize};
 use support::{
-    Contest, Data, End, Entry, History, Interrupt, Run, RunArgs, SamplingArgs, Task, TrainArgs, Usage,
-    check_memory,
+    Contest, Data, End, History, Interrupt, Run, RunArgs, SamplingArgs, Task, TrainArgs, Usage, check_memory,
 };
 
 use crate::recipe::{Arch, Recipe};
@@ -99,8 +97,8 @@ impl<'a, M: Family> Arm<'a, M> {
     }
 
     /// About how many seconds all steps and validations will take, by the time of a few.
-    fn estimate(&self, validations: usize) -> Result<f64> {
-        let threads = ThreadPool::new(0);
+    fn estimate(&self, args: &RunArgs) -> Result<f64> {
+        let threads = args.thread_pool()?;
         let mut random = Random::new(0);
         let mut trainer = self.trainer(Some(self.first_params()?), &threads, &mut random)?;
         let mut batch = Batch::new();
@@ -113,17 +111,18 @@ impl<'a, M: Family> Arm<'a, M> {
         let start = Instant::now();
         trainer.validate(&validation[..1]);
         let validate = start.elapsed().as_secs_f64() * validation.len() as f64;
-        Ok(step * self.train_args().steps as f64 + validate * validations as f64)
+        let steps = self.train_args().steps;
+        Ok(step * steps as f64 + validate * steps.div_ceil(args.validation_interval()) as f64)
     }
 }
 
 impl Contest for Text<'_> {
     type Recipe = ArmRecipe;
 
-    fn estimate(&self, entry: &Entry<ArmRecipe>, validations: usize) -> Result<f64> {
-        match entry.recipe.arch {
-            Arch::Baseline => Arm::<Decoder>::new(&entry.recipe, self).estimate(validations),
-            Arch::Ngpt => Arm::<Sphere>::new(&entry.recipe, self).estimate(validations),
+    fn estimate(&self, recipe: &ArmRecipe, args: &RunArgs) -> Result<f64> {
+        match recipe.arch {
+            Arch::Baseline => Arm::<Decoder>::new(recipe, self).estimate(args),
+            Arch::Ngpt => Arm::<Sphere>::new(recipe, self).estimate(args),
         }
     }
 

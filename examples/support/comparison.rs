@@ -69,8 +69,8 @@ pub trait Contest {
     /// All that the result of a training depends on.
     type Recipe: Clone + Serialize + DeserializeOwned;
 
-    /// About how many seconds a training with so many validations will take.
-    fn estimate(&self, entry: &Entry<Self::Recipe>, validations: usize) -> Result<f64>;
+    /// About how many seconds a training will take.
+    fn estimate(&self, recipe: &Self::Recipe, args: &RunArgs) -> Result<f64>;
 
     /// Trains with [`Run::start`](crate::Run::start) and [`Run::compete`](crate::Run::compete).
     fn train(&self, recipe: &Self::Recipe, args: &RunArgs, interrupt: &Interrupt) -> Result<(End, History)>;
@@ -241,7 +241,7 @@ impl Comparison<'_> {
             // Trainings of the same arm take the same time.
             let time = match known.iter().find(|(arm, _)| *arm == entry.arm) {
                 Some((_, time)) => *time,
-                None => contest.estimate(entry, entry.steps.div_ceil(args.validation_interval()))?,
+                None => contest.estimate(&entry.recipe, args)?,
             };
             known.push((entry.arm.clone(), time));
             seconds += time * left;

@@ -119,8 +119,13 @@ impl RunArgs {
     }
 
     /// Steps from one validation to the next, if a training begins.
-    pub(crate) fn validation_interval(&self) -> usize {
+    pub fn validation_interval(&self) -> usize {
         self.validate_every.unwrap_or(VALIDATE_EVERY)
+    }
+
+    /// The threads.
+    pub fn thread_pool(&self) -> Result<ThreadPool> {
+        ThreadPool::try_new(self.threads).context("give fewer --threads")
     }
 
     /// What is written beside the model.
@@ -328,7 +333,7 @@ impl<'a, T: Task> Run<'a, T> {
         let files = folders.flat_map(|folder| ModelFolder::files(folder)).chain([task.data().path]);
         Outputs::check(&args.outputs, &files.collect::<Vec<_>>())?;
         let train = task.train_args();
-        let threads = ThreadPool::try_new(args.threads).context("give fewer --threads")?;
+        let threads = args.thread_pool()?;
         let mut random = Random::new(train.seed);
         let mut trainer = task.trainer(params, &threads, &mut random)?;
         let folder = ModelFolder::lock(folder)?;
