@@ -79,6 +79,7 @@ fn both_arms_with_two_seeds() {
         assert!(row[4].contains(" ± "), "{printed}");
     }
     assert!(rows[1][9].starts_with("1 ± ") && rows[0][9] == "free", "{printed}");
+    assert!(rows[1][10].parse::<f64>().is_ok_and(|angle| angle > 0.0) && rows[0][10].is_empty(), "{printed}");
     let plot = fs::read_to_string(place.path("arms.svg")).expect("a plot");
     assert!(
         ["baseline", "ngpt", "thousand tokens", "seconds"].iter().all(|word| plot.contains(word)),

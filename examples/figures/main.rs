@@ -9,6 +9,7 @@ mod generate;
 mod inside;
 mod model;
 mod scalar;
+mod sphere;
 mod trained;
 mod training;
 
@@ -54,6 +55,7 @@ impl Program for Args {
             ("tile.svg", fast::tile()),
             ("gradient.svg", inside::gradient(&look)),
             ("muon.svg", training::muon()),
+            ("sphere.svg", sphere::step()),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);

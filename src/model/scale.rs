@@ -14,6 +14,7 @@ pub struct Scale {
 }
 
 impl Scale {
+    // ANCHOR: scale
     /// `width` factors called `name`, which are used as `start` at first, and stored as `stored`.
     pub fn new(layout: &mut Layout, name: &str, width: usize, start: f64, stored: f64) -> Self {
         Scale { param: layout.add(ParamSpec::scale(name, width, stored)), ratio: start / stored }
@@ -23,4 +24,5 @@ impl Scale {
     pub fn times<T: Tensor>(&self, w: BoundParams<'_, T>, constant: f64) -> T {
         w[self.param] * (self.ratio * constant)
     }
+    // ANCHOR_END: scale
 }

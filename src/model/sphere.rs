@@ -213,10 +213,12 @@ impl SphereBlock {
         mode: Mode,
         cache: Option<&mut Cache<T>>,
     ) -> T {
-        let attn_out = mode.dropout(self.attend(w, h, sequences, cache), self.dropout, 2 * self.layer);
-        let h = self.attention_step.apply(w, h, attn_out);
-        let mlp_out = mode.dropout(self.feed(w, h), self.dropout, 2 * self.layer + 1);
-        self.feed_forward_step.apply(w, h, mlp_out)
+        // ANCHOR: block
+        let attn_out = self.attend(w, h, sequences, cache);
+        let h = self.attention_step.apply(w, h, mode.dropout(attn_out, self.dropout, 2 * self.layer));
+        let mlp_out = self.feed(w, h);
+        self.feed_forward_step.apply(w, h, mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1))
+        // ANCHOR_END: block
     }
 
     /// What attention answers, of any length: `[n, n_embd]`.
@@ -257,6 +259,7 @@ impl SphereBlock {
 impl ResidualStep {
     /// The hidden states after a step: `[n, n_embd] → [n, n_embd]`.
     fn apply<T: Tensor>(&self, w: BoundParams<'_, T>, h: T, out: T) -> T {
+        // ANCHOR: step
         let alpha: T = self.alpha.times(w, 1.0); // [1, n_embd]
         let alpha = match self.sign {
             AlphaSign::Absolute => alpha.apply(UnaryOp::Relu) + (-alpha).apply(UnaryOp::Relu), // |α|
@@ -266,6 +269,7 @@ impl ResidualStep {
             Residual::Paper => h.step_toward(out, alpha),
             Residual::Sum => (h + out * alpha).unit(),
         }
+        // ANCHOR_END: step
     }
 }
 

@@ -167,9 +167,11 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         if let Some(growth) = self.settings.growth {
             growth.apply(layout, &mut self.params, self.done);
         }
+        // ANCHOR: constrain
         if (self.done + 1).is_multiple_of(constrain_every) {
             constrain(layout, &mut self.params);
         }
+        // ANCHOR_END: constrain
         if let (Some(ema), Some(decay)) = (&mut self.ema, ema_decay) {
             // A smaller decay at first, so that the average soon forgets the random parameters of the start.
             let warm = (1.0 + self.done as f64) / (10.0 + self.done as f64);

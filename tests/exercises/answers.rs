@@ -440,3 +440,44 @@ fn the_default_training_is_that_of_the_example() {
     let output = names(&["--samples", "0"]);
     assert!(output.ends_with(&format!("mean loss of the last 100 steps: {loss:.4}\n")), "{output}");
 }
+
+#[test]
+fn exercise_11_1() {
+    // The model's own step, on a plane.
+    let turned = |alpha: f64| {
+        let mut arena = Arena::new();
+        let graph = arena.graph();
+        let (h, out) = (graph.matrix(1, 2, &[1.0, 0.0]), graph.matrix(1, 2, &[0.0, 3.0]));
+        let h = h.step_toward(out, graph.matrix(1, 2, &[alpha; 2]));
+        let (x, y) = (h.at(0, 0).data(), h.at(0, 1).data());
+        assert!((x.hypot(y) - 1.0).abs() < 1e-12);
+        y.atan2(x).to_degrees()
+    };
+    says(11, &format!("{:.1}° and {:.1}°", turned(0.25), turned(0.05)));
+}
+
+#[test]
+fn exercise_11_2() {
+    // The right token at a cosine of 1, the 65 others at -1.
+    let lowest = |scale: f64| {
+        let mut arena = Arena::new();
+        let graph = arena.graph();
+        let mut cosines = [-scale; 66];
+        cosines[7] = scale;
+        graph.matrix(1, 66, &cosines).cross_entropy(&[7], 0.0).at(0, 0).data()
+    };
+    let small = lowest(128_f64.sqrt().recip());
+    says(11, &format!("{:.2} with the cosines themselves", lowest(1.0)));
+    says(11, &format!("{small:.2} with 1/√128"));
+    says(11, &format!("{:.0} tenths of a millionth with 10", 1e7 * lowest(10.0)));
+    says(11, &format!("{:.1} % of ln 66", 100.0 * (1.0 - small / 66_f64.ln())));
+}
+
+#[test]
+fn exercise_11_3() {
+    let root = 32_f64.sqrt();
+    let times = |scale: f64| (2.0 * scale).exp();
+    says(11, &format!("1/√32 = {:.2}", root.recip()));
+    says(11, &format!("at most {:.2} times", times(root.recip())));
+    says(11, &format!("{:.0},000 times", times(root) / 1000.0));
+}

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::table::{arms, mean, with_deviation};
+use super::table::{arms, mean, median, with_deviation};
 use super::{Comparison, Outcome};
 use crate::history::Report;
 use crate::plot::{Area, Chart, Curve, range, ticks};
@@ -35,20 +35,16 @@ pub fn draw(comparison: &Comparison<'_>, outcomes: &[Outcome]) -> String {
     svg.finish()
 }
 
-/// The validation losses of an arm's reports, as means over its seeds.
+/// The validation losses of an arm's reports, as means over its seeds. Where a report stands is the median, since a training
+/// that was disturbed took longer.
 fn curve(all: &[&Outcome], x: fn(&Outcome, &Report) -> f64) -> Vec<(f64, f64)> {
     let histories: Vec<_> =
         all.iter().filter_map(|outcome| Some((outcome, outcome.history.as_ref()?))).collect();
     let count = histories.iter().map(|(_, history)| history.reports.len()).min().unwrap_or(0);
-    let at = |place: usize, figure: &dyn Fn(&Outcome, &Report) -> f64| {
-        mean(
-            &histories
-                .iter()
-                .map(|(outcome, history)| figure(outcome, &history.reports[place]))
-                .collect::<Vec<_>>(),
-        )
+    let at = |place: usize, figure: &dyn Fn(&Outcome, &Report) -> f64| -> Vec<f64> {
+        histories.iter().map(|(outcome, history)| figure(outcome, &history.reports[place])).collect()
     };
-    (0..count).map(|place| (at(place, &x), at(place, &|_, report| report.val))).collect()
+    (0..count).map(|place| (median(at(place, &x)), mean(&at(place, &|_, report| report.val)))).collect()
 }
 
 /// A line for each arm with a dot for the last loss of every seed. It is the legend of the curves, too.

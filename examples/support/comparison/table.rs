@@ -15,7 +15,8 @@ pub fn arms(outcomes: &[Outcome]) -> Vec<(&str, Vec<&Outcome>)> {
     arms
 }
 
-/// A row for each arm: the means over its seeds, and the standard deviation of what matters most. The angle is the mean of
+/// A row for each arm: the means over its seeds, the median of the seconds, and the standard deviation of what matters
+/// most. The angle is the mean of
 /// those of all reports, since at the end of a schedule nothing turns any more.
 pub fn table(comparison: &Comparison<'_>, outcomes: &[Outcome]) -> String {
     let mut lines = vec![
@@ -41,19 +42,23 @@ pub fn table(comparison: &Comparison<'_>, outcomes: &[Outcome]) -> String {
         };
         let val = of(&|_, report| report.val);
         let learned = 100.0 * (1.0 - mean(&val) / comparison.chance);
-        let reached = all.iter().map(|outcome| {
-            let target = first.iter().find(|other| other.seed == outcome.seed)?.last()?.val;
-            outcome.tokens_to(target, comparison.chance)
-        });
-        let reached: Option<Vec<f64>> = reached.collect();
-        let reached =
-            reached.map_or("not reached".to_owned(), |tokens| format!("{:.0}K", mean(&tokens) / 1000.0));
+        let reached: Vec<f64> = all
+            .iter()
+            .filter_map(|outcome| {
+                let target = first.iter().find(|other| other.seed == outcome.seed)?.last()?.val;
+                outcome.tokens_to(target, comparison.chance)
+            })
+            .collect();
+        let reached = match reached.len() {
+            0 => "not reached".to_owned(),
+            count if count == all.len() => format!("{:.0}K", mean(&reached) / 1000.0),
+            count => format!("{:.0}K ({count} of {})", mean(&reached) / 1000.0, all.len()),
+        };
         let far =
             all.iter().filter_map(|outcome| outcome.last()).map(Report::off_the_sphere).fold(0.0, f64::max);
-        let angle = all[0]
-            .last()
-            .and_then(|report| report.sphere)
-            .map(|_| mean(&of(&|_, report| report.sphere.map_or(f64::NAN, |on| on.angle))));
+        let histories = all.iter().filter_map(|outcome| outcome.history.as_ref());
+        let reports = histories.flat_map(|history| &history.reports);
+        let angles: Vec<f64> = reports.filter_map(|report| Some(report.sphere?.angle)).collect();
         lines.push(format!(
             "| {arm} | {} | {} | {:.4} | {} | {:.4} | {learned:.1} % | {reached} | {:.0} | {} | {} |",
             all[0].params,
@@ -61,9 +66,9 @@ pub fn table(comparison: &Comparison<'_>, outcomes: &[Outcome]) -> String {
             mean(&of(&|_, report| report.train)),
             with_deviation(&val),
             mean(&of(&best)),
-            mean(&of(&|_, report| report.seconds)),
-            angle.map_or("free".to_owned(), |_| format!("1 ± {far:.0e}")),
-            angle.map_or(String::new(), |angle| format!("{angle:.4}")),
+            median(of(&|_, report| report.seconds)),
+            if angles.is_empty() { "free".to_owned() } else { format!("1 ± {far:.0e}") },
+            if angles.is_empty() { String::new() } else { format!("{:.4}", mean(&angles)) },
         ));
     }
     lines.join("\n") + "\n"
@@ -89,6 +94,12 @@ impl Outcome {
 /// The mean of some numbers.
 pub fn mean(numbers: &[f64]) -> f64 {
     crate::losses::mean(numbers)
+}
+
+/// The one in the middle, which a disturbance of one training does not change.
+pub fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The mean of some numbers, and their standard deviation as a sample if there are several.
@@ -144,9 +155,12 @@ mod tests {
         // The deviation of 2.0 and 2.2 is 0.2/√2.
         assert!(row("one").contains("| 2 | 2.0000 | 2.1000 ± 0.1414 | 2.1000 | 47.5 % |"), "{text}");
         // `two` reaches 2.0 after 10 steps of 100 tokens with one seed, and with the other never.
-        assert!(row("two").contains("not reached"), "{text}");
+        assert!(row("two").contains("| 1K (1 of 2) |"), "{text}");
         let lucky = table(&comparison(), &outcomes[..2]);
         assert!(lucky.contains("| 1K |"), "{lucky}");
+        let unlucky = table(&comparison(), &outcomes[2..]);
+        assert!(unlucky.contains("| not reached |"), "{unlucky}");
+        assert_eq!(median(vec![3.0, 90.0, 4.0]), 4.0);
         assert_eq!(outcomes[0].tokens_to(2.5, 4.0), Some(1500.0));
         assert_eq!(outcomes[0].tokens_to(3.5, 4.0), Some(500.0));
         assert_eq!(outcomes[0].tokens_to(1.9, 4.0), None);
