@@ -57,14 +57,18 @@ fn main() -> Result<()> {
         Some(path) => serde_json::from_str::<TokenizerSpec>(&fs::read_to_string(path)?)?.build()?,
         None => train(&args, &documents, megabytes)?,
     };
-    let start = Instant::now();
+    let (start, processor) = (Instant::now(), processor_time());
     let mut tokens = Vec::new();
     for document in &documents {
         tokens.push(tokenizer.encode(document)?);
     }
     let seconds = start.elapsed().as_secs_f64();
     let count: usize = tokens.iter().map(Vec::len).sum();
-    println!("encode {megabytes:.1} MB, {count} tokens: {seconds:.2} s, {:.1} MB/s", megabytes / seconds);
+    print!("encode {megabytes:.1} MB, {count} tokens: {seconds:.2} s, {:.1} MB/s", megabytes / seconds);
+    match processor.zip(processor_time()).map(|(before, after)| after - before) {
+        Some(seconds) => println!("; {seconds:.2} s on a processor, {:.1} MB/s", megabytes / seconds),
+        None => println!(),
+    }
 
     if let Some(folder) = &args.out {
         fs::create_dir_all(folder)?;
@@ -100,4 +104,11 @@ fn train(args: &Args, documents: &[&str], megabytes: f64) -> Result<Box<dyn Toke
         "train  {megabytes:.1} MB to {size} tokens: {seconds:.2} s, {counted:.2} s of it counting ({threads} threads)"
     );
     Ok(Box::new(tokenizer))
+}
+
+/// How many seconds the main thread has been on a processor, where Linux says so: on a busy machine it waits as well.
+fn processor_time() -> Option<f64> {
+    let statistics = fs::read_to_string("/proc/self/schedstat").ok()?;
+    let nanoseconds: f64 = statistics.split(' ').next()?.parse().ok()?;
+    Some(nanoseconds / 1e9)
 }

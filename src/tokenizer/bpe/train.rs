@@ -3,13 +3,13 @@
 //! Which pair of neighbours occurs most often? It becomes a token, everywhere, and then the question is asked again. To count
 //! anew each time would take days, so:
 //!
-//! 1. A word that occurs a thousand times is kept once, with its number. Tokens never cross words.
+//! 1. A word that occurs a thousand times is kept once, with its number (`count.rs`). Tokens never cross words.
 //! 2. Every pair has a count and a list of the places where it occurs. A merge visits those places only, and corrects the
-//!    counts of the pairs beside them. In all, a place is merged at most once a byte, so training takes as long for one word
-//!    of a megabyte as for a megabyte of words.
-//! 3. The pair with the highest count is found by a heap. The counts in it are not corrected when they fall: a pair that comes out
-//!    with a count that is no longer true goes in again with the true one. That is correct, since counts never rise. All
-//!    pairs that contain a token are made when the token is made, with all their places.
+//!    counts of the pairs beside them. Each merge at a place leaves one token less there, so in all there are fewer than
+//!    the words have bytes: one word of a megabyte takes no longer than a megabyte of words.
+//! 3. A heap finds the pair with the highest count. When a count falls, the heap is not told: a pair that comes out with a
+//!    count that is no longer true goes in again with the true one. That suffices because counts never rise: a pair
+//!    first occurs when the later of its two tokens is made, and in all its places at once.
 //!
 //! Of several pairs with the same count, the one with the lowest tokens is merged first, the left one compared before the
 //! right one. That is what Hugging Face's `BpeTrainer` does; with it, the same texts give the same merges.
@@ -113,8 +113,8 @@ impl BpeTrainer {
         self.train_with(texts, &ThreadPool::new(1), |_| ())
     }
 
-    /// The same with the words counted by several threads. Calls `progress` at times, at least at the end of each part. The
-    /// result does not depend on the threads.
+    /// The same with the words counted by several threads. Calls `progress` from time to time, and at the end. The result
+    /// does not depend on the threads.
     ///
     /// # Errors
     /// As for [`train`](Self::train).
