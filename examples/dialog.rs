@@ -102,8 +102,11 @@ impl Args {
         check_text(&path)?;
         let context = recipe.sizes.context;
         let text = match tokenizer {
-            Some(spec) => Dialogs::read_with(&path, context, spec.characters())
-                .with_context(|| self.run.cannot_learn(&recipe.data))?,
+            Some(spec) => {
+                let cannot_learn = || self.run.cannot_learn(&recipe.data);
+                let characters = spec.characters().with_context(cannot_learn)?;
+                Dialogs::read_with(&path, context, characters).with_context(cannot_learn)?
+            }
             None => Dialogs::read(&path, context)?,
         };
         let interrupt = Interrupt::watch();

@@ -131,8 +131,11 @@ impl Args {
         let path = data::find(&self.file)?;
         check_text(&path)?;
         let mut names = match (&self.load, &loaded) {
-            (Some(folder), Some(loaded)) => Names::read_with(&path, loaded.tokenizer.spec().characters())
-                .with_context(|| cannot_learn(folder))?,
+            (Some(folder), Some(loaded)) => {
+                let characters =
+                    loaded.tokenizer.spec().characters().with_context(|| cannot_learn(folder))?;
+                Names::read_with(&path, characters).with_context(|| cannot_learn(folder))?
+            }
             _ => Names::read(&path)?,
         };
         let folders = self.load.iter().chain(&self.save);
