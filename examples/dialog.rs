@@ -23,8 +23,8 @@ use gradus::train::Trainer;
 use serde::{Deserialize, Serialize};
 use support::args::{at_least_1, share};
 use support::{
-    Beginning, Data, Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage,
-    check_memory, check_text, load, say,
+    Beginning, Data, Given, Interrupt, Program, Run, RunArgs, SizeArgs, Task, TextArgs, TrainArgs, Usage,
+    check_memory, check_text, load, print, say,
 };
 
 /// How many stretches of the validation text are looked at for a report.
@@ -53,7 +53,7 @@ struct Args {
     #[command(flatten)]
     recipe: Recipe,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    text: TextArgs,
 }
 
 /// Everything on which the result of a training depends. It is saved with it.
@@ -107,7 +107,7 @@ impl Args {
             None => Dialogs::read(&path, context)?,
         };
         let interrupt = Interrupt::watch();
-        let dialog = Dialog { recipe: &recipe, path, text: &text, sampling: &self.sampling };
+        let dialog = Dialog { recipe: &recipe, path, text: &text, speech: &self.text };
         if let Some(loaded) = &loaded {
             let same = DecoderConfig { dropout: recipe.dropout, ..*loaded.model.config() };
             let problem = "the model to --load is not one of this program: it has other parts";
@@ -137,10 +137,11 @@ impl Args {
         let mut engine = FastEngine::new(ThreadPool::new(1));
         let mut random = Random::new(self.recipe.train.seed);
         let start = Instant::now();
-        let answer =
-            self.sampling.continue_text((&mut engine, &model, &params), &*tokenizer, &tokens, &mut random);
-        say!("{prompt}{}", tokenizer.decode(&answer));
-        eprintln!("{:.0} characters a second", answer.len() as f64 / start.elapsed().as_secs_f64());
+        let parts = (&mut engine, &model, &*params);
+        print::piece(prompt);
+        let answer = self.text.continue_text(parts, &*tokenizer, &tokens, &mut random, print::piece);
+        say!("");
+        eprintln!("{:.0} characters a second", answer.token_count as f64 / start.elapsed().as_secs_f64());
         Ok(())
     }
 }
@@ -163,7 +164,7 @@ struct Dialog<'a> {
     recipe: &'a Recipe,
     path: PathBuf,
     text: &'a Dialogs,
-    sampling: &'a SamplingArgs,
+    speech: &'a TextArgs,
 }
 
 impl Task for Dialog<'_> {
@@ -209,8 +210,8 @@ impl Task for Dialog<'_> {
         let tokenizer = self.text.tokenizer();
         let prompt = tokenizer.encode("A: ").unwrap_or_else(|_| vec![0]);
         let (engine, model, params) = trainer.split_mut();
-        let said = self.sampling.continue_text((engine, model, &params), tokenizer, &prompt, random);
-        format!("\n{}{}\n", tokenizer.decode(&prompt), tokenizer.decode(&said).trim_end())
+        let said = self.speech.continue_text((engine, model, &params), tokenizer, &prompt, random, |_| {});
+        format!("\n{}{}\n", tokenizer.decode(&prompt), said.text.trim_end())
     }
 }
 
