@@ -145,6 +145,22 @@ fn a_stop_string_ends_the_text_wherever_tokens_begin_and_end() {
     assert!(stopped > 100 && within > 10, "{stopped} stopped, {within} within a token");
 }
 
+/// A character that is never finished becomes U+FFFD, and only at the end is that known.
+#[test]
+fn a_stop_string_may_come_with_the_end() {
+    let stop = Stop { strings: vec!["\u{fffd}".to_owned()], ..Stop::after(2) };
+    let mut last = 0;
+    for seed in 0..60 {
+        let whole = Pieces.decode(&tokens(&Stop::after(2), seed));
+        let Generated { text, finish, .. } = text(&stop, seed);
+        let expected = whole.split('\u{fffd}').next().expect("a beginning");
+        assert_eq!(text, expected);
+        assert_eq!(finish, if expected == whole { Finish::Length } else { Finish::Stop });
+        last += usize::from(whole.len() == expected.len() + 3);
+    }
+    assert!(last > 5, "{last} of them only at the end");
+}
+
 #[test]
 fn stop_strings_need_a_tokenizer() {
     let stop = Stop { strings: vec!["a".to_owned()], ..Stop::after(3) };
