@@ -20,7 +20,7 @@ use gradus::train::Trainer;
 use serde::{Deserialize, Serialize};
 use support::args::{at_least_1, share};
 use support::{
-    Beginning, Data, Given, Interrupt, Program, Run, RunArgs, SamplingArgs, SizeArgs, Task, TrainArgs, Usage,
+    Beginning, Data, Given, Interrupt, Program, Run, RunArgs, SizeArgs, Task, TextArgs, TrainArgs, Usage,
     check_memory, check_text, say,
 };
 
@@ -50,7 +50,7 @@ struct Args {
     #[command(flatten)]
     recipe: Recipe,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    text: TextArgs,
 }
 
 /// Everything on which the result of a training depends. It is saved with it.
@@ -83,7 +83,7 @@ impl Program for Args {
         match &self.generate {
             Some(prompt) => {
                 let seed = self.recipe.train.seed;
-                self.sampling.talk::<Decoder>(&self.run.save, Dialog::PROGRAM, prompt, seed)
+                self.text.talk::<Decoder>(&self.run.save, Dialog::PROGRAM, prompt, seed)
             }
             None => self.train(given),
         }
@@ -102,12 +102,15 @@ impl Args {
         check_text(&path)?;
         let context = recipe.sizes.context;
         let text = match tokenizer {
-            Some(spec) => Dialogs::read_with(&path, context, spec.characters())
-                .with_context(|| self.run.cannot_learn(&recipe.data))?,
+            Some(spec) => {
+                let cannot_learn = || self.run.cannot_learn(&recipe.data);
+                let characters = spec.characters().with_context(cannot_learn)?;
+                Dialogs::read_with(&path, context, characters).with_context(cannot_learn)?
+            }
             None => Dialogs::read(&path, context)?,
         };
         let interrupt = Interrupt::watch();
-        let dialog = Dialog { recipe: &recipe, path, text: &text, sampling: &self.sampling };
+        let dialog = Dialog { recipe: &recipe, path, text: &text, speech: &self.text };
         if let Some(loaded) = &loaded {
             let same = DecoderConfig { dropout: recipe.dropout, ..*loaded.model.config() };
             let problem = "the model to --load is not one of this program: it has other parts";
@@ -141,7 +144,7 @@ struct Dialog<'a> {
     recipe: &'a Recipe,
     path: PathBuf,
     text: &'a Dialogs,
-    sampling: &'a SamplingArgs,
+    speech: &'a TextArgs,
 }
 
 impl Task for Dialog<'_> {
@@ -187,8 +190,8 @@ impl Task for Dialog<'_> {
         let tokenizer = self.text.tokenizer();
         let prompt = tokenizer.encode("A: ").unwrap_or_else(|_| vec![0]);
         let (engine, model, params) = trainer.split_mut();
-        let said = self.sampling.continue_text((engine, model, &params), tokenizer, &prompt, random);
-        format!("\n{}{}\n", tokenizer.decode(&prompt), tokenizer.decode(&said).trim_end())
+        let said = self.speech.continue_text((engine, model, &params), tokenizer, &prompt, random, |_| {});
+        format!("\n{}{}\n", tokenizer.decode(&prompt), said.text.trim_end())
     }
 }
 

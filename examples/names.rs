@@ -15,7 +15,7 @@ use gradus::Engine;
 use gradus::checkpoint::TrainedModel;
 use gradus::data::{self, Batch, Names};
 use gradus::fast::FastEngine;
-use gradus::generate::{Sampler, Sampling, Stop, generate};
+use gradus::generate::{Stop, generate_text};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::scalar::ScalarEngine;
@@ -24,8 +24,8 @@ use gradus::tokenizer::{CharTokenizer, Tokenizer};
 use gradus::train::{Settings, Trainer};
 use support::args::{MANY, not_negative, seed, whole};
 use support::{
-    Given, Interrupt, Losses, ModelFolder, OutputArgs, Outputs, Program, Progress, SizeArgs, Usage,
-    baselines, cannot_learn, check_memory, check_params, check_text, say,
+    Given, Interrupt, Losses, ModelFolder, OutputArgs, Outputs, Program, Progress, SamplingArgs, SizeArgs,
+    Usage, baselines, cannot_learn, check_memory, check_params, check_text, say,
 };
 
 const EXAMPLES: &str = "\
@@ -60,9 +60,6 @@ struct Args {
     /// Names to invent: at most 1000000000
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = whole(0..=MANY))]
     samples: usize,
-    /// Below 1 the names become more ordinary, above 1 wilder; 0 is always the likeliest letter
-    #[arg(long, value_name = "T", default_value_t = 0.5, value_parser = not_negative)]
-    temperature: f64,
     /// The learning rate of the first step, from which it falls to zero
     #[arg(long, value_name = "R", default_value_t = 0.01, value_parser = not_negative)]
     learning_rate: f64,
@@ -81,6 +78,8 @@ struct Args {
     #[arg(long)]
     python_random: bool,
     #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
     sizes: SizeArgs,
 }
 
@@ -91,7 +90,15 @@ enum EngineName {
 }
 
 impl Program for Args {
-    const DEFAULTS: &[(&str, &str)] = &[("layers", "1"), ("embd", "16"), ("heads", "4"), ("context", "16")];
+    const DEFAULTS: &[(&str, &str)] = &[
+        ("layers", "1"),
+        ("embd", "16"),
+        ("heads", "4"),
+        ("context", "16"),
+        ("temperature", "0.5"),
+        ("top_k", "0"),
+        ("repetition_penalty", "1"),
+    ];
 
     fn run(&self, given: &Given) -> Result<()> {
         let random = if self.python_random { Random::python(self.seed) } else { Random::new(self.seed) };
@@ -131,8 +138,11 @@ impl Args {
         let path = data::find(&self.file)?;
         check_text(&path)?;
         let mut names = match (&self.load, &loaded) {
-            (Some(folder), Some(loaded)) => Names::read_with(&path, loaded.tokenizer.spec().characters())
-                .with_context(|| cannot_learn(folder))?,
+            (Some(folder), Some(loaded)) => {
+                let characters =
+                    loaded.tokenizer.spec().characters().with_context(|| cannot_learn(folder))?;
+                Names::read_with(&path, characters).with_context(|| cannot_learn(folder))?
+            }
             _ => Names::read(&path)?,
         };
         let folders = self.load.iter().chain(&self.save);
@@ -190,11 +200,13 @@ impl Args {
         tokenizer: &dyn Tokenizer,
         random: &mut Random,
     ) {
-        let mut sampler = Sampler::new(Sampling { temperature: self.temperature, ..Sampling::default() });
+        let mut sampler = self.sampling.sampler(None);
         let bos = tokenizer.special(CharTokenizer::BOS).expect("every tokenizer of characters has it");
+        let stop = Stop { strings: self.sampling.stop.clone(), ..Stop::at(bos) };
         for number in 1..=self.samples {
-            let tokens = generate(engine, model, params, &[bos], Stop::At(bos), &mut sampler, random);
-            say!("sample {number:2}: {}", tokenizer.decode(&tokens));
+            let parts = (&mut *engine, model, params);
+            let name = generate_text(parts, tokenizer, &[bos], &stop, &mut sampler, random, |_| {});
+            say!("sample {number:2}: {}", name.text);
         }
     }
 

@@ -62,8 +62,8 @@ impl Program for Args {
         }
         check_output("--output", &self.output, &read.collect::<Vec<_>>())?;
         let TrainedModel { model, tokenizer, params } = load::<Decoder, f64>(&self.load, "names")?;
-        let names = Names::read_with(&path, tokenizer.spec().characters());
-        let names = names.with_context(|| cannot_learn(&self.load))?;
+        let characters = tokenizer.spec().characters().with_context(|| cannot_learn(&self.load))?;
+        let names = Names::read_with(&path, characters).with_context(|| cannot_learn(&self.load))?;
         let script = script(&path, &names, &model, &params)?;
         write_atomically(&self.output, script.as_bytes())?;
         let size = script.len() as f64 / 1e3;

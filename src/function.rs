@@ -5,6 +5,8 @@
 //! changes by `g · f'(x)` per unit of `x`: [`UnaryOp::slope`] is that `f'(x)`. [`BinaryOp`] is the same for
 //! the four operators, which have one slope toward each operand.
 
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use crate::real::Real;
 
 /// A function of one number.
@@ -41,11 +43,17 @@ pub enum UnaryOp {
     Sigmoid,
     /// `x · sigmoid(x)`, also called swish (Elfwing et al. 2017; Ramachandran et al. 2017).
     Silu,
+    /// `x · Φ(x)`, where `Φ` is the share of a standard normal distribution that lies below `x` (Hendrycks & Gimpel
+    /// 2016).
+    Gelu,
+    /// The same by its approximation with a hyperbolic tangent, as in GPT-2 (the same paper, section 2):
+    /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))`.
+    GeluTanh,
 }
 
 impl UnaryOp {
     /// One of each, with an ordinary constant where one is needed: what the gradient checks walk over.
-    pub const EXAMPLES: [UnaryOp; 12] = [
+    pub const EXAMPLES: [UnaryOp; 14] = [
         UnaryOp::Identity,
         UnaryOp::Neg,
         UnaryOp::Shift(0.7),
@@ -58,6 +66,8 @@ impl UnaryOp {
         UnaryOp::Tanh,
         UnaryOp::Sigmoid,
         UnaryOp::Silu,
+        UnaryOp::Gelu,
+        UnaryOp::GeluTanh,
     ];
 
     /// `f(x)`.
@@ -80,6 +90,8 @@ impl UnaryOp {
             UnaryOp::Tanh => x.tanh(),
             UnaryOp::Sigmoid => sigmoid(x),
             UnaryOp::Silu => x * sigmoid(x),
+            UnaryOp::Gelu => x * normal_share(x),
+            UnaryOp::GeluTanh => x * sigmoid(gelu_curve(x).0),
         }
     }
 
@@ -106,6 +118,17 @@ impl UnaryOp {
                 let s = sigmoid(x);
                 s + y * (one - s)
             }
+            // The slope of Φ is the bell curve, `e^(-x²/2) / √(2π)`.
+            UnaryOp::Gelu => {
+                let bell =
+                    (x * x * R::from_f64(-0.5)).exp() * R::from_f64(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2);
+                normal_share(x) + x * bell
+            }
+            UnaryOp::GeluTanh => {
+                let (curve, slope) = gelu_curve(x);
+                let s = sigmoid(curve);
+                s + y * (one - s) * slope
+            }
         }
     }
 
@@ -125,6 +148,8 @@ impl UnaryOp {
             UnaryOp::Tanh => "tanh".to_owned(),
             UnaryOp::Sigmoid => "sigmoid".to_owned(),
             UnaryOp::Silu => "silu".to_owned(),
+            UnaryOp::Gelu => "gelu".to_owned(),
+            UnaryOp::GeluTanh => "gelu_tanh".to_owned(),
         }
     }
 }
@@ -133,6 +158,20 @@ impl UnaryOp {
 fn sigmoid<R: Real>(x: R) -> R {
     let one = R::from_f64(1.0);
     one / (one + (-x).exp())
+}
+
+/// `Φ(x)`: the share of a standard normal distribution that lies below `x`.
+#[inline]
+fn normal_share<R: Real>(x: R) -> R {
+    R::from_f64(0.5) * (R::from_f64(1.0) + (x * R::from_f64(FRAC_1_SQRT_2)).erf())
+}
+
+/// `2·√(2/π) · (x + 0.044715·x³)`, and its slope. With the 2, as `(1 + tanh(u)) / 2` is `sigmoid(2u)`.
+#[inline]
+fn gelu_curve<R: Real>(x: R) -> (R, R) {
+    let [one, c, factor] = [1.0, 0.044_715, 2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2].map(R::from_f64);
+    let bent = c * x * x;
+    (factor * x * (one + bent), factor * (one + R::from_f64(3.0) * bent))
 }
 
 /// A function of two numbers: the four operators.
@@ -191,7 +230,7 @@ impl BinaryOp {
 macro_rules! specialize {
     (UnaryOp, $f:ident => $work:expr) => {
         $crate::function::specialize!(@ UnaryOp, $f, $work,
-            [Identity Neg Exp Ln Relu Tanh Sigmoid Silu] [Shift Scale Over Power])
+            [Identity Neg Exp Ln Relu Tanh Sigmoid Silu Gelu GeluTanh] [Shift Scale Over Power])
     };
     (BinaryOp, $f:ident => $work:expr) => {
         $crate::function::specialize!(@ BinaryOp, $f, $work, [Add Sub Mul Div] [])

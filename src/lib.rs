@@ -9,7 +9,7 @@
 //! 4. [`model`]: the transformer, written once for every engine.
 //! 5. [`params`] and [`optim`]: parameters, and how gradients update them.
 //! 6. [`tokenizer`] and [`data`]: from text to batches of tokens.
-//! 7. [`train`] and [`generate`]: the training loop and the generation loop.
+//! 7. [`train`] and [`generate`]: the training loop and the generation loop; [`score`]: how good a text is that was generated.
 //! 8. [`checkpoint`]: a trained model on disk.
 //! 9. [`fast`]: the same models on whole matrices in `f32`.
 //!
@@ -53,6 +53,7 @@ pub mod params;
 pub mod random;
 pub mod real;
 pub mod scalar;
+pub mod score;
 pub mod tensor;
 pub mod thread_pool;
 pub mod tokenizer;

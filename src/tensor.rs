@@ -134,6 +134,27 @@ pub trait Tensor:
         Self::concat_cols(&(0..heads).map(norm).collect::<SmallVec<[Self; 8]>>())
     }
 
+    /// Layer normalisation (Ba et al. 2016): each row minus its mean, divided by its standard deviation (`eps` is added to
+    /// the variance), then, where there are a `gain` and a `bias` `[1, m]`, multiplied and added column by column. So it is
+    /// [`rms_norm`](Tensor::rms_norm) of what is left without the mean.
+    fn layer_norm(self, gain: Option<Self>, bias: Option<Self>, eps: f64) -> Self {
+        let (_, cols) = self.shape();
+        let mean = self.row_sum() * (1.0 / cols as f64);
+        let normal = (self - mean).rms_norm(gain, eps);
+        match bias {
+            Some(bias) => normal + bias,
+            None => normal,
+        }
+    }
+
+    /// [`layer_norm`](Tensor::layer_norm) of each of several heads side by side, which share a gain and a bias
+    /// `[1, m / heads]`.
+    fn layer_norm_heads(self, gain: Option<Self>, bias: Option<Self>, heads: usize, eps: f64) -> Self {
+        let d = self.shape().1 / heads;
+        let norm = |head| self.slice_cols(head * d..(head + 1) * d).layer_norm(gain, bias, eps);
+        Self::concat_cols(&(0..heads).map(norm).collect::<SmallVec<[Self; 8]>>())
+    }
+
     /// Each row divided by its length, `x / |x|`: a root mean square normalisation in another unit. Rows of zeros
     /// stay zeros; what is added for their sake ([`UNIT_EPS`]) is too little to change any other row.
     fn unit(self) -> Self {
@@ -175,6 +196,33 @@ pub trait Tensor:
             parts.push(y * cos + x * sin);
         }
         Self::concat_cols(&parts)
+    }
+
+    /// Sinusoidal position encodings (Vaswani et al. 2017, section 3.5) of `width` columns, as constants in the graph of
+    /// `self`: `[positions.len(), width]`. Pair `i` of columns has the angle `position · 10000^(-2i/width)`; its sine is in
+    /// column `i`, in the first half of the columns, and its cosine in column `i + width/2`, in the second. (The paper has
+    /// them in turns, in the columns `2i` and `2i + 1`, which is the same up to the order of columns. Halves are
+    /// the layout of MarianMT.)
+    fn sinusoids(self, positions: &[usize], width: usize) -> Self {
+        let half = width / 2;
+        assert!(half > 0 && half * 2 == width, "sinusoids: {width} columns are not pairs");
+        let entry = |at: usize| {
+            let (position, col) = (positions[at / width] as f64, at % width);
+            let angle = position * SINUSOID_BASE.powf(-((col % half) as f64) / half as f64);
+            if col < half { angle.sin() } else { angle.cos() }
+        };
+        let all: Vec<f64> = (0..positions.len() * width).map(entry).collect();
+        self.constant(positions.len(), width, &all)
+    }
+
+    /// GLU, the gated linear unit (Dauphin et al. 2016): `sigmoid(self) · up`, element by element, `self` being the gate.
+    fn glu(self, up: Self) -> Self {
+        self.apply(UnaryOp::Sigmoid) * up
+    }
+
+    /// GeGLU (Shazeer 2020): `gelu(self) · up`, with the exact GELU.
+    fn geglu(self, up: Self) -> Self {
+        self.apply(UnaryOp::Gelu) * up
     }
 
     /// SwiGLU (Shazeer 2020): `silu(self) · up`, element by element, `self` being the gate.
@@ -264,6 +312,9 @@ pub trait Tensor:
 /// What [`Tensor::unit`] adds to the mean square of a row. Relative to that of a row of length 1 and any practical
 /// width it is below the rounding of `f64`, yet its inverse root is an ordinary number of `f32`.
 pub const UNIT_EPS: f64 = 1e-24;
+
+/// How much slower the slowest pair of columns of [`Tensor::sinusoids`] turns than the fastest, about.
+pub const SINUSOID_BASE: f64 = 10_000.0;
 
 /// The shape of `a ∘ b` where a single row or column is repeated as often as needed.
 ///

@@ -181,8 +181,11 @@ fn help_has_examples() {
         "--temperature",
         "--top-k",
         "--top-p",
+        "--min-p",
         "--repetition-penalty",
+        "--no-repeat-ngram",
         "--greedy",
+        "--stop",
     ] {
         assert!(help.contains(option), "{option} is not in the help");
     }
@@ -377,7 +380,9 @@ fn it_speaks() {
         &["--temperature", "3"],
         &["--top-p", "0.2"],
         &["--top-k", "2"],
+        &["--min-p", "0.5"],
         &["--repetition-penalty", "5"],
+        &["--no-repeat-ngram", "2"],
     ];
     for args in others {
         assert_ne!(random(args), said, "{args:?} changes nothing");
@@ -385,7 +390,7 @@ fn it_speaks() {
     // Only the likeliest is left, however it is put.
     let free = ["--repetition-penalty", "1"];
     let likeliest = random(&[&free[..], &["--greedy"]].concat());
-    for args in [["--top-k", "1"], ["--top-p", "1e-9"], ["--temperature", "1e-9"]] {
+    for args in [["--top-k", "1"], ["--top-p", "1e-9"], ["--min-p", "0.999999"], ["--temperature", "1e-9"]] {
         assert_eq!(random(&[&free[..], &args].concat()), likeliest, "{args:?}");
     }
     assert_eq!(
@@ -394,6 +399,7 @@ fn it_speaks() {
         "not an error, but the limit"
     );
     assert_eq!(random(&["--top-k", "0"]), random(&["--top-k", "1000"]), "0 is among all of them");
+    assert_eq!(random(&["--min-p", "0", "--no-repeat-ngram", "0"]), said, "0 changes nothing");
     for prompt in ["- Hi", "-- Hi", "--"] {
         say(&model, prompt, &["--tokens", "5"]); // a dash at the beginning makes no option of it
     }
@@ -402,6 +408,31 @@ fn it_speaks() {
     let long = "A: How are you? ".repeat(20);
     assert_eq!(say(&model, &long, &["--tokens", "30"]).chars().count(), 30);
     assert!(!say(&model, "A: Hi\nB:", &["--tokens", "30"]).is_empty());
+}
+
+#[test]
+fn it_ends_where_it_is_told_to() {
+    let place = Place::new();
+    let model = place.model("model");
+    let stop = |stops: &[&str]| {
+        let stops = stops.iter().flat_map(|text| ["--stop", text]);
+        say(&model, "A: Hello", &["--tokens", "200"].into_iter().chain(stops).collect::<Vec<_>>())
+    };
+    let whole = stop(&[]);
+    let letters: Vec<char> = whole.chars().collect();
+    // Two strings of several characters, so that they are spread over tokens, and where they come first.
+    let [early, late] = [10, 60].map(|at| letters[at..at + 3].iter().collect::<String>());
+    let before = |text: &str| whole[..whole.find(text).expect("it is in the text")].to_owned();
+    assert_eq!((stop(&[&early]), stop(&[&late])), (before(&early), before(&late)));
+    assert_eq!(stop(&[&late, &early]), stop(&[&early, &late]));
+    assert!([before(&early), before(&late)].contains(&stop(&[&late, &early])));
+    assert_eq!(stop(&["no such text"]), whole);
+    assert!(whole.contains('\n'), "{whole}");
+    assert_eq!(stop(&["\\n"]), before("\n"), "a line break, as one can type it");
+    let greedy = say(&model, "A: Hello", &["--greedy", "--tokens", "200", "--no-repeat-ngram", "4"]);
+    let letters: Vec<char> = greedy.chars().collect();
+    let runs: BTreeSet<&[char]> = letters.windows(4).collect();
+    assert_eq!(runs.len(), letters.len() - 3, "no run of four comes twice: {greedy}");
 }
 
 /// A run that must end with an error. `words` must stand in the paragraph that says what was wrong, and all that was in
@@ -513,6 +544,12 @@ fn command_lines_that_make_no_sense() {
         ("--minutes", "-3"),
         ("--temperature", "-1"),
         ("--top-p", "-0.1"),
+        ("--min-p", "-0.1"),
+        ("--min-p", "1"),
+        ("--min-p", "NaN"),
+        ("--no-repeat-ngram", "-1"),
+        ("--no-repeat-ngram", "1.5"),
+        ("--stop", ""),
         ("--repetition-penalty", "0"),
         ("--optimizer", "sgd"),
         ("--momentum", "none"),

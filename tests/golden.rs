@@ -124,7 +124,7 @@ fn library(file: &Path) -> Run {
     let parameters = trainer.params().to_vec();
     let sample = |_| {
         let (engine, model, params) = trainer.split_mut();
-        let tokens = generate(engine, model, &params, &[bos], Stop::At(bos), &mut sampler, &mut random);
+        let tokens = generate(engine, model, &params, &[bos], &Stop::at(bos), &mut sampler, &mut random);
         names.tokenizer().decode(&tokens)
     };
     Run { losses, samples: (0..20).map(sample).collect(), parameters }

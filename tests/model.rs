@@ -55,9 +55,12 @@ fn layouts_have_distinct_names_and_no_gaps() {
             assert_eq!(spec.offset, end, "{name}: {} begins where the one before ends", spec.name);
             assert_eq!(spec.range().len(), spec.rows * spec.cols);
             end = spec.range().end;
-            let gain = spec.name.contains("norm");
+            let gain = spec.name.contains("norm") && spec.name.ends_with(".weight");
+            assert_eq!(spec.kind == ParamKind::Bias, spec.name.ends_with(".bias"), "{name}: {}", spec.name);
             assert_eq!(spec.kind == ParamKind::Gain, gain, "{name}: {}", spec.name);
             assert_eq!(spec.init == Init::Constant(1.0), gain, "{name}: {}", spec.name);
+            let bias = spec.kind == ParamKind::Bias;
+            assert_eq!(spec.init == Init::Constant(0.0), bias, "{name}: {}", spec.name);
         }
         assert_eq!(model.layout().len(), end);
     }

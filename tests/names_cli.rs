@@ -3,6 +3,7 @@
 //! A wrong input ends with exit code 2 if the command line itself makes no sense, and with 1 otherwise; it is answered by
 //! one paragraph that names what is wrong; and a model that was saved before is still there afterwards.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -147,6 +148,23 @@ fn options_do_what_they_say() {
     );
     let wild = samples("5", "1");
     assert!(wild.iter().any(|name| *name != wild[0]), "{wild:?}");
+    // All that a sampler can do, a program that invents names can: the same training, and then other names.
+    let named = |options: &[&str]| {
+        let base = [small.as_str(), "--steps", "300", "--seed", "1", "--temperature", "2"];
+        invented(&good([&base, options].concat()))
+    };
+    let free = named(&[]);
+    for options in [["--top-k", "3"], ["--top-p", "0.5"], ["--min-p", "0.3"], ["--repetition-penalty", "3"]] {
+        assert_ne!(named(&options), free, "{options:?} changes nothing");
+    }
+    let all_different = |name: &String| name.chars().collect::<BTreeSet<_>>().len() == name.chars().count();
+    assert!(!free.iter().all(all_different), "{free:?}");
+    let once = named(&["--no-repeat-ngram", "1"]);
+    assert!(once.iter().all(all_different), "no letter comes twice: {once:?}");
+    assert_eq!(named(&["--greedy"]), cold);
+    let a_or_e = named(&["--stop", "a", "--stop", "e"]);
+    assert!(a_or_e.iter().all(|name| !name.contains(['a', 'e'])), "{a_or_e:?}");
+    assert_eq!(a_or_e[0], free[0].split(['a', 'e']).next().expect("a beginning"));
     let frozen = good([small.as_str(), "--learning-rate", "0", "--steps", "10"]);
     assert!(!frozen.contains("NaN"));
 
@@ -156,6 +174,13 @@ fn options_do_what_they_say() {
         "--seed",
         "--samples",
         "--temperature",
+        "--top-k",
+        "--top-p",
+        "--min-p",
+        "--repetition-penalty",
+        "--no-repeat-ngram",
+        "--greedy",
+        "--stop",
         "--learning-rate",
         "--layers",
         "--embd",
@@ -379,6 +404,10 @@ fn command_lines_that_make_no_sense() {
         ("--temperature", "-0.5"),
         ("--temperature", "NaN"),
         ("--temperature", "inf"),
+        ("--top-k", "-1"),
+        ("--min-p", "1.5"),
+        ("--no-repeat-ngram", "x"),
+        ("--stop", ""),
         ("--learning-rate", "-1"),
         ("--learning-rate", "nan"),
         ("--embd", "-16"),

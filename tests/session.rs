@@ -72,7 +72,7 @@ fn mistakes<E: Engine>(mut engine: E) {
     assert!(text.contains("truncate: 1 tokens of a cache of 0"), "{text}");
     let (mut sampler, mut random) = (Sampler::new(Sampling::default()), Random::new(1));
     let text = message(|| {
-        generate(&mut engine, &model, &params, &[], Stop::After(3), &mut sampler, &mut random);
+        generate(&mut engine, &model, &params, &[], &Stop::after(3), &mut sampler, &mut random);
     });
     assert!(text.contains("an empty prompt"), "{text}");
 }

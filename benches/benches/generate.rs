@@ -34,8 +34,8 @@ fn generate_tokens<E: Engine>(
     group.throughput(Throughput::Elements(count as u64));
     group.bench_function(name, |bencher| {
         bencher.iter(|| {
-            let stop = Stop::After(count);
-            generate(&mut engine, &model, &params, &[0], stop, &mut sampler, &mut random)
+            let stop = Stop::after(count);
+            generate(&mut engine, &model, &params, &[0], &stop, &mut sampler, &mut random)
         });
     });
     group.finish();

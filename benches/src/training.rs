@@ -139,13 +139,9 @@ pub fn decoder_beside(config: &SphereConfig) -> DecoderConfig {
         n_ffn: config.n_ffn,
         activation: Activation::Swiglu,
         position: Position::Rope { base: config.rope_base },
-        norm_eps: 1e-6,
-        norm_gain: true,
-        embedding_norm: false,
-        final_norm: true,
         qk_norm: false,
         dropout: 0.0,
-        init_std: 0.05,
+        ..DecoderConfig::dialog(config.vocab_size)
     }
 }
 

@@ -61,7 +61,7 @@ impl Trained {
         let bos = names.tokenizer().bos();
         let mut sampler = Sampler::new(Sampling { temperature: 0.5, ..Sampling::default() });
         let (engine, model, params) = trainer.split_mut();
-        let tokens = generate(engine, model, &params, &[bos], Stop::At(bos), &mut sampler, &mut random);
+        let tokens = generate(engine, model, &params, &[bos], &Stop::at(bos), &mut sampler, &mut random);
         let invented = names.tokenizer().decode(&tokens);
         let (model, params) = (trainer.model().clone(), trainer.params().to_vec());
         Ok(Trained { names, model, params, invented, nodes, losses })

@@ -14,7 +14,7 @@ use gradus::tokenizer::Tokenizer;
 use gradus::train::{Growth, Settings, Trainer};
 use serde::{Deserialize, Serialize};
 use support::{
-    Contest, Data, End, History, Interrupt, Run, RunArgs, SamplingArgs, Task, TrainArgs, Usage, check_memory,
+    Contest, Data, End, History, Interrupt, Run, RunArgs, Task, TextArgs, TrainArgs, Usage, check_memory,
 };
 
 use crate::recipe::{Arch, Recipe};
@@ -36,7 +36,7 @@ pub struct Text<'a> {
     /// Where it comes from.
     pub data: &'a Data<'a>,
     /// How samples are made.
-    pub sampling: &'a SamplingArgs,
+    pub speech: &'a TextArgs,
 }
 
 /// A kind of model that can be compared.
@@ -179,8 +179,9 @@ impl<M: Family> Task for Arm<'_, M> {
         let tokenizer = self.text.text.tokenizer();
         let prompt = tokenizer.encode("\n").unwrap_or_else(|_| vec![0]);
         let (engine, model, params) = trainer.split_mut();
-        let said = self.text.sampling.continue_text((engine, model, &params), tokenizer, &prompt, random);
-        format!("\n{}\n", tokenizer.decode(&said).trim_end())
+        let parts = (engine, model, &*params);
+        let said = self.text.speech.continue_text(parts, tokenizer, &prompt, random, |_| {});
+        format!("\n{}\n", said.text.trim_end())
     }
 
     /// As in the paper: a cosine to zero.

@@ -25,8 +25,7 @@ use gradus::checkpoint::Checkpoint;
 use gradus::data::{self, Dialogs};
 use gradus::model::{Decoder, ModelSpec, Sphere};
 use support::{
-    Comparison, Data, Given, Program, RunArgs, SamplingArgs, Usage, begin_comparison, best_of, check_text,
-    say,
+    Comparison, Data, Given, Program, RunArgs, TextArgs, Usage, begin_comparison, best_of, check_text, say,
 };
 
 use crate::arm::Text;
@@ -73,7 +72,7 @@ struct Args {
     #[command(flatten)]
     recipe: Recipe,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    text: TextArgs,
 }
 
 impl Program for Args {
@@ -110,7 +109,7 @@ impl Args {
         let name = recipe.data.clone().unwrap_or_default();
         let data = Data { name: &name, path, fingerprint: text.fingerprint() };
         say!("text: {name}, {train} characters to learn from, and the last {val} for validation");
-        let text = Text { text: &text, data: &data, sampling: &self.sampling };
+        let text = Text { text: &text, data: &data, speech: &self.text };
         let entries = sweep::entries(&recipe, given, text.text.vocab_size())?;
         let comparison = Comparison {
             program: Self::PROGRAM,
@@ -138,8 +137,8 @@ impl Args {
         let folder = best_of(&self.run.save)?;
         let seed = self.recipe.train.seed;
         match Checkpoint::<f32>::load(&folder).map(|checkpoint| checkpoint.model) {
-            Ok(ModelSpec::Sphere(_)) => self.sampling.talk::<Sphere>(&folder, Self::PROGRAM, prompt, seed),
-            _ => self.sampling.talk::<Decoder>(&folder, Self::PROGRAM, prompt, seed),
+            Ok(ModelSpec::Sphere(_)) => self.text.talk::<Sphere>(&folder, Self::PROGRAM, prompt, seed),
+            _ => self.text.talk::<Decoder>(&folder, Self::PROGRAM, prompt, seed),
         }
     }
 }

@@ -2,23 +2,16 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use gradus::Engine;
 use gradus::checkpoint::TrainedModel;
-use gradus::fast::FastEngine;
-use gradus::generate::{Sampler, Sampling, Stop, generate};
-use gradus::model::{Decoder, DecoderConfig, Model, SavedModel};
-use gradus::random::Random;
+use gradus::model::{Decoder, DecoderConfig};
 use gradus::real::Real;
-use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::{CharTokenizer, Tokenizer};
 use serde::{Deserialize, Serialize};
 
-use crate::{Usage, load, say};
+use crate::{Usage, load};
 
 /// The most of what is counted one by one and takes its time: steps, samples, characters.
 pub const MANY: usize = 1_000_000_000;
@@ -157,70 +150,5 @@ impl OutputArgs {
     /// Whether it is to write nothing.
     pub fn is_empty(&self) -> bool {
         self.plot.is_none() && self.metrics.is_none()
-    }
-}
-
-/// How a model speaks.
-#[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Generation")]
-pub struct SamplingArgs {
-    /// Characters to say: at most 1000000000
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = whole(0..=MANY))]
-    pub tokens: usize,
-    /// Below 1 it says more ordinary things, above 1 wilder ones; 0 is always the likeliest character, as with --greedy
-    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = not_negative)]
-    pub temperature: f64,
-    /// Choose only among the K likeliest characters, at most 1000000000; 0 is among all of them
-    #[arg(long, value_name = "K", default_value_t = 40, value_parser = whole(0..=MANY))]
-    pub top_k: usize,
-    /// Choose only among the likeliest characters that together have this probability
-    #[arg(long, value_name = "P", value_parser = positive)]
-    pub top_p: Option<f64>,
-    /// Above 1 it says less of what it said just before
-    #[arg(long, value_name = "X", default_value_t = 1.2, value_parser = positive)]
-    pub repetition_penalty: f64,
-    /// Always choose the likeliest character
-    #[arg(long)]
-    pub greedy: bool,
-}
-
-impl SamplingArgs {
-    /// Continues a text with a saved model, and prints both.
-    pub fn talk<M: SavedModel>(&self, folder: &Path, program: &str, prompt: &str, seed: u64) -> Result<()> {
-        // A dash may begin a text, but `--greedy` in its place is the next option.
-        let option =
-            |rest: &str| rest.starts_with(char::is_alphabetic) && !rest.contains(char::is_whitespace);
-        let missing = prompt.is_empty() || prompt.strip_prefix("--").is_some_and(option);
-        ensure!(!missing, Usage::of("--generate needs a text to continue, for example 'A: Hello'"));
-        let TrainedModel { model, tokenizer, params } = load::<M, f32>(folder, program)?;
-        let tokens = tokenizer.encode(prompt).map_err(|unknown| {
-            Usage(format!("the model in {} cannot read the prompt: {unknown}", folder.display()))
-        })?;
-        let mut engine = FastEngine::new(ThreadPool::new(1));
-        let mut random = Random::new(seed);
-        let start = Instant::now();
-        let answer = self.continue_text((&mut engine, &model, &params), &*tokenizer, &tokens, &mut random);
-        say!("{prompt}{}", tokenizer.decode(&answer));
-        eprintln!("{:.0} characters a second", answer.len() as f64 / start.elapsed().as_secs_f64());
-        Ok(())
-    }
-
-    /// Lets a model continue a text, in which no document begins.
-    pub fn continue_text<M: Model, E: Engine>(
-        &self,
-        (engine, model, params): (&mut E, &M, &[E::Real]),
-        tokenizer: &dyn Tokenizer,
-        prompt: &[usize],
-        random: &mut Random,
-    ) -> Vec<usize> {
-        let sampling = Sampling {
-            temperature: if self.greedy { 0.0 } else { self.temperature },
-            top_k: (self.top_k > 0).then_some(self.top_k),
-            top_p: self.top_p,
-            repetition_penalty: self.repetition_penalty,
-            suppress: tokenizer.special(CharTokenizer::BOS),
-        };
-        let stop = Stop::After(self.tokens);
-        generate(engine, model, params, prompt, stop, &mut Sampler::new(sampling), random)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Program`]: parses the command line, runs, and reports how it ended.
 //! - [`args`]: values with limits, and groups of options that several programs have.
+//! - [`SamplingArgs`], [`TextArgs`]: how a model speaks.
 //! - [`say!`]: a line on standard output.
 //! - [`Outputs`]: plot and metrics, opened before the first step. A plot is a [`Chart`], drawn with [`svg`].
 //! - [`baselines`]: the losses of simpler knowledge, to judge a model of names by.
@@ -29,9 +30,10 @@ mod program;
 mod progress;
 mod recipe;
 mod run;
+mod sampling;
 pub mod svg;
 
-pub use args::{Given, OutputArgs, SamplingArgs, SizeArgs};
+pub use args::{Given, OutputArgs, SizeArgs};
 pub use baselines::baselines;
 pub use comparison::{Comparison, Contest, Entry, begin_comparison, best_of};
 pub use folder::ModelFolder;
@@ -46,3 +48,4 @@ pub use program::{Program, Usage};
 pub use progress::Progress;
 pub use recipe::{Method, TrainArgs};
 pub use run::{Beginning, Data, End, Run, RunArgs, Task};
+pub use sampling::{SamplingArgs, TextArgs};

@@ -20,7 +20,13 @@ macro_rules! say {
 
 /// What [`say!`](crate::say) does.
 pub fn line(text: Arguments<'_>) {
-    if let Err(error) = writeln!(io::stdout(), "{}", printable(&text.to_string())) {
+    piece(&format!("{text}\n"));
+}
+
+/// Prints a part of a line, which appears at once.
+pub fn piece(text: &str) {
+    let mut stdout = io::stdout();
+    if let Err(error) = write!(stdout, "{}", printable(text)).and_then(|()| stdout.flush()) {
         FAILED.lock().expect("no other thread panics while it prints").get_or_insert(error);
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn backward(tape: TapeView<'_>, pool: &mut Pool, gradient: &mut [f32]
             Op::ConcatCols(op) => op.backward(grads, node, &dy),
             Op::ConcatRows(op) => op.backward(grads, node, &dy),
             Op::RmsNorm(op) => op.backward(grads, node, &dy),
+            Op::LayerNorm(op) => op.backward(grads, node, &dy),
             Op::StepToward(op) => op.backward(grads, node, &dy),
             Op::Rope(op) => op.backward(grads, node, &dy),
             Op::Swiglu(op) => op.backward(grads, node, &dy),

@@ -78,12 +78,24 @@ impl Tensor for Matrix<'_> {
         RmsNorm::forward(self, gain, heads, eps)
     }
 
+    fn layer_norm(self, gain: Option<Self>, bias: Option<Self>, eps: f64) -> Self {
+        LayerNorm::forward(self, gain, bias, 1, eps)
+    }
+
+    fn layer_norm_heads(self, gain: Option<Self>, bias: Option<Self>, heads: usize, eps: f64) -> Self {
+        LayerNorm::forward(self, gain, bias, heads, eps)
+    }
+
     fn step_toward(self, to: Self, alpha: Self) -> Self {
         StepToward::forward(self, to, alpha)
     }
 
     fn rope(self, positions: &[usize], heads: usize, base: f64) -> Self {
         Rope::forward(self, positions, heads, base)
+    }
+
+    fn sinusoids(self, positions: &[usize], width: usize) -> Self {
+        rope::sinusoids(self, positions, width)
     }
 
     fn swiglu(self, up: Self) -> Self {

@@ -1,5 +1,6 @@
 //! Sampling: how the next token is drawn from the logits.
 
+use super::strategy;
 use crate::random::Random;
 
 /// How many of the last tokens the repetition penalty looks at.
@@ -15,8 +16,12 @@ pub struct Sampling {
     pub top_k: Option<usize>,
     /// Draw only from the likeliest tokens that together have this probability (nucleus sampling, Holtzman et al. 2019).
     pub top_p: Option<f64>,
+    /// Draw only tokens with at least this share of the likeliest token's probability (min-p, Nguyen et al. 2024).
+    pub min_p: Option<f64>,
     /// Logits of the last 32 tokens are divided by it if positive, else multiplied (Keskar et al. 2019). 1 changes nothing.
     pub repetition_penalty: f64,
+    /// No run of this many tokens comes twice, prompt included (Paulus et al. 2017), unless every token would repeat one.
+    pub no_repeat_ngram: Option<usize>,
     /// A token that is never drawn, such as BOS, which has no place in the middle of a text.
     pub suppress: Option<usize>,
 }
@@ -24,7 +29,15 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { temperature: 1.0, top_k: None, top_p: None, repetition_penalty: 1.0, suppress: None }
+        Sampling {
+            temperature: 1.0,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            repetition_penalty: 1.0,
+            no_repeat_ngram: None,
+            suppress: None,
+        }
     }
 }
 
@@ -32,70 +45,63 @@ impl Default for Sampling {
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
-    logits: Vec<f64>,
+    /// Logits, later weights.
+    scores: Vec<f64>,
     order: Vec<usize>,
 }
 
 impl Sampler {
     /// A sampler with these settings.
     pub fn new(sampling: Sampling) -> Self {
-        Sampler { sampling, logits: Vec::new(), order: Vec::new() }
+        Sampler { sampling, scores: Vec::new(), order: Vec::new() }
     }
 
     /// Draws the next token, given the logits of all tokens and the tokens so far.
     pub fn sample(&mut self, logits: &[f64], tokens: &[usize], random: &mut Random) -> usize {
-        let Sampling { temperature, top_k, top_p, repetition_penalty, suppress } = self.sampling;
-        self.logits.clear();
-        self.logits.extend_from_slice(logits);
-        let scores = &mut self.logits;
-        if let Some(token) = suppress {
-            scores[token] = f64::NEG_INFINITY;
+        let Sampling { temperature, top_k, top_p, min_p, no_repeat_ngram, .. } = self.sampling;
+        self.penalise(logits, tokens, no_repeat_ngram);
+        let mut top = strategy::greedy(&self.scores);
+        if no_repeat_ngram.is_some() && self.scores[top] == f64::NEG_INFINITY {
+            // Every token would repeat something, and one has to come.
+            self.penalise(logits, tokens, None);
+            top = strategy::greedy(&self.scores);
         }
-        if repetition_penalty != 1.0 {
-            for &token in &tokens[tokens.len().saturating_sub(RECENT)..] {
-                // Always from the original logit, so that a token that occurs twice is penalised once.
-                let x = if suppress == Some(token) { continue } else { logits[token] };
-                scores[token] = if x > 0.0 { x / repetition_penalty } else { x * repetition_penalty };
-            }
-        }
-        let likeliest =
-            |x: &[f64]| (0..x.len()).max_by(|&a, &b| x[a].total_cmp(&x[b]).then(b.cmp(&a))).unwrap_or(0);
         if temperature <= 0.0 {
-            return likeliest(scores);
+            return top;
         }
-        scores.iter_mut().for_each(|x| *x /= temperature);
-        let top = likeliest(scores);
-        if let Some(k) = top_k.filter(|k| (1..scores.len()).contains(k)) {
-            sort(&mut self.order, scores);
-            self.order[k..].iter().for_each(|&token| scores[token] = f64::NEG_INFINITY);
+        let Sampler { scores, order, .. } = self;
+        strategy::temperature(scores, temperature);
+        if let Some(k) = top_k {
+            strategy::top_k(scores, k, order);
         }
-        let max = scores[top];
-        scores.iter_mut().for_each(|x| *x = (*x - max).exp());
-        let mut total: f64 = scores.iter().sum();
-        if let Some(p) = top_p.filter(|p| *p < 1.0) {
-            sort(&mut self.order, scores);
-            let mut sum = 0.0;
-            for &token in &self.order {
-                // The likeliest token is always kept, and so is the one with which the sum reaches p.
-                if sum >= p * total && token != top {
-                    scores[token] = 0.0;
-                } else {
-                    sum += scores[token];
-                }
-            }
-            total = sum;
+        let mut sum = strategy::weights(scores);
+        if let Some(p) = top_p {
+            sum = strategy::top_p(scores, sum, p, order);
         }
-        scores.iter_mut().for_each(|w| *w /= total);
+        if let Some(p) = min_p {
+            strategy::min_p(scores, p); // what is drawn depends on proportions only
+        }
+        scores.iter_mut().for_each(|weight| *weight /= sum);
         // If logits are NaN or infinite, there are no probabilities to draw from.
-        if total.is_finite() { random.choice(scores) } else { top }
+        if sum.is_finite() { random.choice(scores) } else { top }
     }
-}
 
-/// Puts all tokens into `order`, from the greatest score to the least.
-fn sort(order: &mut Vec<usize>, scores: &[f64]) {
-    order.clear();
-    order.extend(0..scores.len());
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    /// Makes repeated tokens less likely and forbids those that must not come.
+    fn penalise(&mut self, logits: &[f64], tokens: &[usize], no_repeat_ngram: Option<usize>) {
+        let Sampling { repetition_penalty, suppress, .. } = self.sampling;
+        self.scores.clear();
+        self.scores.extend_from_slice(logits);
+        if repetition_penalty != 1.0 {
+            let lately = &tokens[tokens.len().saturating_sub(RECENT)..];
+            strategy::repetition_penalty(&mut self.scores, logits, lately, repetition_penalty);
+        }
+        if let Some(n) = no_repeat_ngram {
+            strategy::no_repeat_ngram(&mut self.scores, tokens, n);
+        }
+        if let Some(token) = suppress {
+            strategy::suppress(&mut self.scores, token);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +143,31 @@ mod tests {
         assert_close(frequencies(nucleus, &[]), [0.0, 0.7311, 0.2689, 0.0]);
         let tiny = Sampling { top_p: Some(0.01), ..Sampling::default() };
         assert_close(frequencies(tiny, &[]), [0.0, 1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn min_p_leaves_what_is_not_far_from_the_likeliest() {
+        // Beside the likeliest, the others have e^-2 = 0.14, e^-1 = 0.37 and e^-3 = 0.05.
+        let half = Sampling { min_p: Some(0.3), ..Sampling::default() };
+        assert_close(frequencies(half, &[]), [0.0, 0.7311, 0.2689, 0.0]);
+        // With the temperature they are farther apart, and top-k has gone before.
+        let cold = Sampling { temperature: 0.5, min_p: Some(0.1), ..Sampling::default() };
+        assert_close(frequencies(cold, &[]), [0.0, 0.8808, 0.1192, 0.0]);
+        let both = Sampling { top_p: Some(0.9), min_p: Some(0.1), ..Sampling::default() };
+        assert_close(frequencies(both, &[]), [0.0900, 0.6652, 0.2447, 0.0]);
+    }
+
+    #[test]
+    fn runs_of_tokens_come_once_unless_nothing_else_is_left() {
+        let pairs = Sampling { no_repeat_ngram: Some(2), ..Sampling::default() };
+        assert_close(frequencies(pairs, &[0, 1, 0]), [0.2447, 0.0, 0.6652, 0.0900]);
+        assert_close(frequencies(pairs, &[0, 1, 2]), frequencies(Sampling::default(), &[]));
+        // All four have come, so each may come again; but what is suppressed does not.
+        let singles = Sampling { no_repeat_ngram: Some(1), suppress: Some(1), ..Sampling::default() };
+        assert_close(frequencies(singles, &[3, 0, 2]), [0.2447, 0.0, 0.6652, 0.0900]);
+        assert_close(frequencies(singles, &[3, 0]), [0.0, 0.0, 1.0, 0.0]);
+        let greedy = Sampling { temperature: 0.0, ..singles };
+        assert_close(frequencies(greedy, &[2]), [1.0, 0.0, 0.0, 0.0]);
     }
 
     #[test]

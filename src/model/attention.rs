@@ -1,9 +1,29 @@
 //! Attention: the one place where tokens look at each other.
 
-use super::{Cache, DecoderConfig, Linear, Norm, Position};
+use serde::{Deserialize, Serialize};
+
+use super::{Cache, DecoderConfig, Linear, Norm, Positions};
 use crate::data::Sequences;
-use crate::params::{BoundParams, Init, Layout};
+use crate::params::{BoundParams, Layout};
 use crate::tensor::{AttentionSpec, Mask, Tensor};
+
+/// Which of attention's four layers have a bias.
+///
+/// That of the keys only matters where keys are rotated (RoPE) or normalised. Otherwise it adds the same number to all scores
+/// of a query, which the softmax takes away again: it changes nothing and has no gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionBias {
+    /// None of them (Llama).
+    #[default]
+    None,
+    /// Those that read: queries, keys and values (Qwen2).
+    Qkv,
+    /// All but the keys (Whisper).
+    Qvo,
+    /// All four (GPT-2).
+    All,
+}
 
 /// Self-attention of many heads. Each token asks with a query, answers with a key, and gives a value.
 #[derive(Clone, Debug)]
@@ -12,7 +32,8 @@ pub struct Attention {
     n_head: usize,
     n_kv_head: usize,
     head_dim: usize,
-    rope_base: Option<f64>,
+    mask: Mask,
+    positions: Positions,
     q_proj: Linear,
     k_proj: Linear,
     v_proj: Linear,
@@ -23,30 +44,35 @@ pub struct Attention {
 
 impl Attention {
     /// The attention of block `layer`.
-    pub(super) fn new(config: &DecoderConfig, layer: usize, layout: &mut Layout) -> Self {
-        let head_dim = config.head_dim();
-        let (width, kv_width) = (config.n_embd, config.n_kv_head * head_dim);
+    pub(super) fn new(
+        config: &DecoderConfig,
+        positions: &Positions,
+        layer: usize,
+        layout: &mut Layout,
+    ) -> Self {
+        let (n_head, n_kv_head, head_dim) = (config.n_head, config.n_kv_head, config.head_dim());
+        let (width, q_width, kv_width) = (config.n_embd, n_head * head_dim, n_kv_head * head_dim);
         let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}");
-        let mut linear = |part, inputs, outputs| {
-            Linear::new(layout, &name(part), inputs, outputs, Init::Normal(config.init_std))
+        let mut linear = |part: &str, inputs, outputs, init, biased: &[AttentionBias]| {
+            let linear = Linear::new(layout, &name(part), inputs, outputs, init);
+            if biased.contains(&config.attention_bias) { linear.with_bias(layout) } else { linear }
         };
-        let q_proj = linear("q_proj", width, width);
-        let k_proj = linear("k_proj", width, kv_width);
-        let v_proj = linear("v_proj", width, kv_width);
-        let o_proj = linear("o_proj", width, width);
+        use AttentionBias::{All, Qkv, Qvo};
+        let (q_init, kv_init) = (config.matrix_init(width, q_width), config.matrix_init(width, kv_width));
+        let q_proj = linear("q_proj", width, q_width, q_init, &[Qkv, Qvo, All]);
+        let k_proj = linear("k_proj", width, kv_width, kv_init, &[Qkv, All]);
+        let v_proj = linear("v_proj", width, kv_width, kv_init, &[Qkv, Qvo, All]);
+        let o_proj = linear("o_proj", q_width, width, config.output_init(q_width, width), &[Qvo, All]);
         let mut norm = |part| config.qk_norm.then(|| config.norm(layout, &name(part), head_dim));
         let (q_norm, k_norm) = (norm("q_norm"), norm("k_norm"));
-        let rope_base = match config.position {
-            Position::Rope { base } => Some(base),
-            Position::Learned => None,
-        };
-        let (n_head, n_kv_head) = (config.n_head, config.n_kv_head);
+        let (mask, positions) = (config.mask, positions.clone());
         Attention {
             layer,
             n_head,
             n_kv_head,
             head_dim,
-            rope_base,
+            mask,
+            positions,
             q_proj,
             k_proj,
             v_proj,
@@ -80,11 +106,8 @@ impl Attention {
         if let Some(norm) = &self.k_norm {
             k = norm.forward_heads(w, k, self.n_kv_head);
         }
-        if let Some(base) = self.rope_base {
-            q = q.rope(sequences.positions, self.n_head, base);
-            k = k.rope(sequences.positions, self.n_kv_head, base);
-        }
-        [q, k, v]
+        let rotate = |x, heads| self.positions.rotate(x, sequences.positions, heads);
+        [rotate(q, self.n_head), rotate(k, self.n_kv_head), v]
     }
 
     /// The second half: each query mixes values, its scores multiplied by `scale`. What a model does to queries and
@@ -108,8 +131,8 @@ impl Attention {
             n_head: self.n_head,
             n_kv_head: self.n_kv_head,
             scale,
-            mask: Mask::Causal,
-            bias: None,
+            mask: self.mask,
+            bias: self.positions.bias(w),
             queries: sequences.lengths,
             keys,
         };

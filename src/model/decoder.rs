@@ -5,7 +5,10 @@
 
 use smallvec::SmallVec;
 
-use super::{Attention, Cache, ConfigError, DecoderConfig, FeedForward, Linear, Mode, Model, Norm, Position};
+use super::{
+    Block, Cache, ConfigError, DecoderConfig, EmbeddingScale, Linear, Mode, Model, Norm, Positions,
+    TiedEmbeddings,
+};
 use crate::data::{Batch, Sequences};
 use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use crate::tensor::Tensor;
@@ -16,23 +19,11 @@ pub struct Decoder {
     config: DecoderConfig,
     layout: Layout,
     tokens: Param,
-    positions: Option<Param>,
+    positions: Positions,
     embedding_norm: Option<Norm>,
     blocks: Vec<Block>,
     final_norm: Option<Norm>,
     lm_head: Linear,
-}
-
-/// One block: attention, then the feed-forward network. Each reads a normalised copy of the residual stream and adds its
-/// output to the stream itself (pre-norm).
-#[derive(Clone, Debug)]
-struct Block {
-    layer: usize,
-    dropout: f64,
-    attention_norm: Norm,
-    attention: Attention,
-    feed_forward_norm: Norm,
-    feed_forward: FeedForward,
 }
 
 impl Decoder {
@@ -46,16 +37,19 @@ impl Decoder {
         let mut layout = Layout::default();
         let (vocab, width) = (config.vocab_size, config.n_embd);
         let init = Init::Normal(config.init_std);
-        let mut table = |name, rows| layout.add(ParamSpec::embedding(name, rows, width, init));
+        let table = |layout: &mut Layout, name| layout.add(ParamSpec::embedding(name, vocab, width, init));
         // In the order in which microgpt draws them.
-        let tokens = table("model.embed_tokens.weight", vocab);
-        let positions = (config.position == Position::Learned)
-            .then(|| table("model.embed_positions.weight", config.context));
-        let lm_head = Linear::of(table("lm_head.weight", vocab));
+        let tokens = table(&mut layout, "model.embed_tokens.weight");
+        let positions = Positions::new(&config, &mut layout);
+        let lm_head = Linear::of(match config.tied_embeddings {
+            TiedEmbeddings::None => table(&mut layout, "lm_head.weight"),
+            TiedEmbeddings::Output => tokens,
+        });
         let mut norm = |on: bool, name: &str| on.then(|| config.norm(&mut layout, name, width));
         let embedding_norm = norm(config.embedding_norm, "model.embed_norm");
         let final_norm = norm(config.final_norm, "model.norm");
-        let blocks = (0..config.n_layer).map(|layer| Block::new(&config, layer, &mut layout)).collect();
+        let mut block = |layer| Block::new(&config, &positions, layer, &mut layout);
+        let blocks = (0..config.n_layer).map(&mut block).collect();
         Ok(Decoder { config, layout, tokens, positions, embedding_norm, blocks, final_norm, lm_head })
     }
 
@@ -87,9 +81,10 @@ impl Decoder {
     ) -> T {
         // ANCHOR: forward
         let mut x = w[self.tokens].gather_rows(sequences.tokens); // [n, n_embd]
-        if let Some(positions) = self.positions {
-            x = x + w[positions].gather_rows(sequences.positions);
+        if self.config.embedding_scale == EmbeddingScale::RootWidth {
+            x = x * (self.config.n_embd as f64).sqrt();
         }
+        x = self.positions.embed(w, x, sequences.positions);
         if let Some(norm) = &self.embedding_norm {
             x = norm.forward(w, x);
         }
@@ -101,49 +96,6 @@ impl Decoder {
         }
         self.lm_head.forward(w, x) // [n, vocab_size]
         // ANCHOR_END: forward
-    }
-}
-
-impl Block {
-    fn new(config: &DecoderConfig, layer: usize, layout: &mut Layout) -> Self {
-        let norm = |layout: &mut Layout, part: &str| {
-            config.norm(layout, &format!("model.layers.{layer}.{part}"), config.n_embd)
-        };
-        Block {
-            layer,
-            dropout: config.dropout,
-            attention_norm: norm(layout, "input_layernorm"),
-            attention: Attention::new(config, layer, layout),
-            feed_forward_norm: norm(layout, "post_attention_layernorm"),
-            feed_forward: FeedForward::new(config, layer, layout),
-        }
-    }
-
-    fn forward<T: Tensor>(
-        &self,
-        w: BoundParams<'_, T>,
-        x: T,
-        sequences: Sequences<'_>,
-        mode: Mode,
-        cache: Option<&mut Cache<T>>,
-    ) -> T {
-        // ANCHOR: block
-        let attn_out = self.attention.forward(w, self.attention_norm.forward(w, x), sequences, cache);
-        let x = x + mode.dropout(attn_out, self.dropout, 2 * self.layer);
-        let mlp_out = self.feed_forward.forward(w, self.feed_forward_norm.forward(w, x));
-        x + mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1)
-        // ANCHOR_END: block
-    }
-}
-
-impl DecoderConfig {
-    /// A normalisation of this model.
-    pub(super) fn norm(&self, layout: &mut Layout, name: &str, width: usize) -> Norm {
-        if self.norm_gain {
-            Norm::with_gain(layout, name, width, self.norm_eps)
-        } else {
-            Norm::plain(self.norm_eps)
-        }
     }
 }
 

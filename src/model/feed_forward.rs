@@ -1,13 +1,58 @@
 //! The feed-forward network: what a block computes for each token by itself.
 
-use super::{Activation, DecoderConfig, Linear};
+use serde::{Deserialize, Serialize};
+
+use super::{DecoderConfig, Linear};
 use crate::function::UnaryOp;
 use crate::params::{BoundParams, Init, Layout};
 use crate::tensor::Tensor;
 
-/// Up to a greater width, an activation, and down again. SwiGLU has a third layer, the gate.
+/// What the feed-forward network computes between its layers. The first three are functions of one layer's output; the
+/// others are gated: they multiply it by a function of another layer's output, the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `down · relu(up · x)`, as in the first transformer (Vaswani et al. 2017, section 3.3).
+    Relu,
+    /// `down · gelu(up · x)`, the exact one (Hendrycks & Gimpel 2016), as in BERT.
+    Gelu,
+    /// The same with the approximation by a hyperbolic tangent, as in GPT-2.
+    GeluTanh,
+    /// `down · (sigmoid(gate · x) * (up · x))` (Dauphin et al. 2016).
+    Glu,
+    /// `down · (gelu(gate · x) * (up · x))`, with the exact GELU (Shazeer 2020).
+    Geglu,
+    /// `down · (silu(gate · x) * (up · x))` (Shazeer 2020), as in Llama.
+    Swiglu,
+}
+
+impl Activation {
+    /// Whether it needs a gate.
+    pub fn is_gated(self) -> bool {
+        match self {
+            Activation::Relu | Activation::Gelu | Activation::GeluTanh => false,
+            Activation::Glu | Activation::Geglu | Activation::Swiglu => true,
+        }
+    }
+
+    /// `[n, n_ffn] → [n, n_ffn]`.
+    fn apply<T: Tensor>(self, gate: Option<T>, up: T) -> T {
+        let gate = || gate.expect("what is gated has a gate");
+        match self {
+            Activation::Relu => up.apply(UnaryOp::Relu),
+            Activation::Gelu => up.apply(UnaryOp::Gelu),
+            Activation::GeluTanh => up.apply(UnaryOp::GeluTanh),
+            Activation::Glu => gate().glu(up),
+            Activation::Geglu => gate().geglu(up),
+            Activation::Swiglu => gate().swiglu(up),
+        }
+    }
+}
+
+/// Up to a greater width, an activation, and down again. Gated activations have a third layer, the gate.
 #[derive(Clone, Copy, Debug)]
 pub struct FeedForward {
+    activation: Activation,
     gate: Option<Linear>,
     up: Linear,
     pub(super) down: Linear,
@@ -16,20 +61,27 @@ pub struct FeedForward {
 impl FeedForward {
     /// The feed-forward network of block `layer`.
     pub(super) fn new(config: &DecoderConfig, layer: usize, layout: &mut Layout) -> Self {
-        let (width, inner) = (config.n_embd, config.n_ffn);
-        let mut linear = |part: &str, inputs, outputs| {
+        let (width, inner, activation) = (config.n_embd, config.n_ffn, config.activation);
+        let mut linear = |part: &str, inputs, outputs, init: Init| {
             let name = format!("model.layers.{layer}.mlp.{part}");
-            Linear::new(layout, &name, inputs, outputs, Init::Normal(config.init_std))
+            let linear = Linear::new(layout, &name, inputs, outputs, init);
+            if config.ffn_bias { linear.with_bias(layout) } else { linear }
         };
-        match config.activation {
-            Activation::Relu => {
-                FeedForward { gate: None, up: linear("fc1", width, inner), down: linear("fc2", inner, width) }
+        let (inward, outward) = (config.matrix_init(width, inner), config.output_init(inner, width));
+        if activation.is_gated() {
+            FeedForward {
+                activation,
+                gate: Some(linear("gate_proj", width, inner, inward)),
+                up: linear("up_proj", width, inner, inward),
+                down: linear("down_proj", inner, width, outward),
             }
-            Activation::Swiglu => FeedForward {
-                gate: Some(linear("gate_proj", width, inner)),
-                up: linear("up_proj", width, inner),
-                down: linear("down_proj", inner, width),
-            },
+        } else {
+            FeedForward {
+                activation,
+                gate: None,
+                up: linear("fc1", width, inner, inward),
+                down: linear("fc2", inner, width, outward),
+            }
         }
     }
 
@@ -49,10 +101,6 @@ impl FeedForward {
     /// The second half: the activation, and back to `[n, n_embd]`. What a model does to gate and input of its own
     /// lies between the two.
     pub(super) fn activate<T: Tensor>(&self, w: BoundParams<'_, T>, gate: Option<T>, up: T) -> T {
-        let inner = match gate {
-            Some(gate) => gate.swiglu(up),
-            None => up.apply(UnaryOp::Relu),
-        };
-        self.down.forward(w, inner)
+        self.down.forward(w, self.activation.apply(gate, up))
     }
 }

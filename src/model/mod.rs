@@ -4,31 +4,38 @@
 //! [`Param`](crate::params::Param) and has one generic `forward`:
 //!
 //! - [`Decoder`]: embeddings, blocks, head. Start here.
+//! - [`Block`]: attention and a feed-forward network, with the normalisation before ([`PreNormBlock`]) or after
+//!   ([`PostNormBlock`]).
 //! - [`Attention`]: queries, keys, values, many heads.
+//! - [`Positions`]: how a model knows where a token stands, in six ways.
 //! - [`FeedForward`]: the two-layer network at every token.
 //! - [`Linear`]: what multiplies by weights, in all of them.
-//! - [`Norm`]: root mean square normalisation with or without a gain.
+//! - [`Norm`]: RMSNorm or LayerNorm, learned or not.
 //! - [`Scale`]: learned factors, stored at one size and used at another.
 //! - [`Sphere`]: the normalized transformer, another model made of the same parts.
 //!
 //! [`DecoderConfig`] says which of their variants a model has; its presets are the models of this crate.
 
 mod attention;
+mod block;
 mod config;
 mod decoder;
 mod feed_forward;
 mod linear;
 mod norm;
+mod position;
 mod scale;
 mod spec;
 mod sphere;
 
-pub use attention::Attention;
-pub use config::{Activation, ConfigError, DecoderConfig, Position};
+pub use attention::{Attention, AttentionBias};
+pub use block::{Block, Placement, PostNormBlock, PreNormBlock};
+pub use config::{ConfigError, DecoderConfig, EmbeddingScale, ResidualInit, TiedEmbeddings, WeightInit};
 pub use decoder::Decoder;
-pub use feed_forward::FeedForward;
+pub use feed_forward::{Activation, FeedForward};
 pub use linear::{Linear, LowRank};
-pub use norm::Norm;
+pub use norm::{Norm, NormKind};
+pub use position::{Position, Positions};
 pub use scale::Scale;
 pub use spec::{ModelSpec, SavedModel};
 pub use sphere::{

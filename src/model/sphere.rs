@@ -18,7 +18,7 @@ pub use config::{AlphaSign, InnerScale, LogitScale, OutputAxis, Residual, Softma
 pub use hidden::HiddenNorms;
 
 use super::scale::Scale;
-use super::{Attention, Cache, ConfigError, FeedForward, Linear, Mode, Model};
+use super::{Attention, Cache, ConfigError, FeedForward, Linear, Mode, Model, Positions};
 use crate::data::{Batch, Sequences};
 use crate::function::UnaryOp;
 use crate::params::{BoundParams, Init, Layout, Param, ParamKind, ParamSpec, UnitNorm};
@@ -173,7 +173,7 @@ impl SphereBlock {
             sign: config.alpha_sign,
             alpha: Scale::new(layout, &name(part), width, config.alpha, stored),
         };
-        let attention = Attention::new(&parts, layer, layout);
+        let attention = Attention::new(&parts, &Positions::new(&parts, layout), layer, layout);
         let s_qk = Scale::new(layout, &name("self_attn.s_qk"), width, 1.0, stored);
         let attention_step = step(layout, "self_attn.alpha");
         let feed_forward = FeedForward::new(&parts, layer, layout);

@@ -285,7 +285,7 @@ macro_rules! operators {
     };
 }
 operators! {
-    [Exp exp, Ln ln, Relu relu, Tanh tanh, Sigmoid sigmoid, Silu silu]
+    [Exp exp, Ln ln, Relu relu, Tanh tanh, Sigmoid sigmoid, Silu silu, Gelu gelu]
     Add add, UnaryOp::Shift, |c: f64, x: Value<'g>| x + c;
     Sub sub, |c: f64| UnaryOp::Shift(-c), |c: f64, x: Value<'g>| -x + c;
     Mul mul, UnaryOp::Scale, |c: f64, x: Value<'g>| x * c;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::Tensor;
@@ -30,7 +31,8 @@ pub struct AttentionSpec<'a, T> {
 }
 
 /// Which keys of its sequence a query sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mask {
     /// All of them, as in an encoder and in cross-attention.
     Full,

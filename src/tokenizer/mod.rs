@@ -4,12 +4,15 @@
 //! that stand for no text, such as the one before the first of a document, are *special*: they are asked for by
 //! name, and no text ever encodes to them.
 //!
-//! [`CharTokenizer`] has one token for each character. [`TokenizerSpec`] is what a checkpoint keeps of a tokenizer.
+//! [`CharTokenizer`] has one token for each character, and [`BpeTokenizer`] one for each string of bytes that occurs often.
+//! [`TokenizerSpec`] is what a checkpoint keeps of a tokenizer.
 
+mod bpe;
 mod characters;
 mod spec;
 mod stream;
 
+pub use bpe::{BpeSpec, BpeTokenizer, BpeTrainer, Pattern, TrainError, TrainProgress};
 pub use characters::CharTokenizer;
 pub use spec::{SpecError, TokenizerSpec};
 pub use stream::TextStream;

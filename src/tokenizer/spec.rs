@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CharTokenizer, Tokenizer};
+use super::{BpeSpec, BpeTokenizer, CharTokenizer, Pattern, Tokenizer};
 
 /// Which tokenizer: all that is needed to build it, a variant for each kind. In JSON the field `type` tells them
 /// apart: `{"type": "characters", "characters": "abc"}`.
@@ -16,6 +16,8 @@ pub enum TokenizerSpec {
         /// Its characters, each once and in order.
         characters: String,
     },
+    /// A [`BpeTokenizer`].
+    Bpe(BpeSpec),
 }
 
 /// In words, for messages.
@@ -24,6 +26,17 @@ impl fmt::Display for TokenizerSpec {
         match self {
             TokenizerSpec::Characters { characters } => {
                 write!(f, "the {} characters {characters:?}", characters.chars().count())
+            }
+            TokenizerSpec::Bpe(BpeSpec { pattern, tokens, special, .. }) => {
+                let pattern = match pattern {
+                    Pattern::Gpt2 => "GPT-2",
+                    Pattern::Llama3 => "Llama 3",
+                };
+                let (tokens, special) = (tokens.len(), special.len());
+                write!(
+                    f,
+                    "{tokens} tokens of byte-level BPE, {special} of them special, in the pieces of {pattern}"
+                )
             }
         }
     }
@@ -36,9 +49,15 @@ pub struct SpecError(pub(crate) String);
 
 impl TokenizerSpec {
     /// A tokenizer with exactly these characters, for data that is cut into characters.
-    pub fn characters(&self) -> CharTokenizer {
+    ///
+    /// # Errors
+    /// If it is a tokenizer of another kind.
+    pub fn characters(&self) -> Result<CharTokenizer, SpecError> {
         match self {
-            TokenizerSpec::Characters { characters } => CharTokenizer::of(characters.chars()),
+            TokenizerSpec::Characters { characters } => Ok(CharTokenizer::of(characters.chars())),
+            TokenizerSpec::Bpe(_) => Err(SpecError(format!(
+                "its text is cut into {self}, where a model of single characters is needed"
+            ))),
         }
     }
 
@@ -49,12 +68,13 @@ impl TokenizerSpec {
     pub fn build(&self) -> Result<Box<dyn Tokenizer>, SpecError> {
         match self {
             TokenizerSpec::Characters { characters } => {
-                let tokenizer = self.characters();
+                let tokenizer = CharTokenizer::of(characters.chars());
                 if !tokenizer.chars().iter().copied().eq(characters.chars()) {
                     return Err(SpecError("its characters are not in order".to_owned()));
                 }
                 Ok(Box::new(tokenizer))
             }
+            TokenizerSpec::Bpe(spec) => Ok(Box::new(BpeTokenizer::from_spec(spec)?)),
         }
     }
 }

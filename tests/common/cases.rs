@@ -182,8 +182,18 @@ fn normalisations(v: &mut impl Visitor) {
             case!(v, name, [d.any(rows, cols)], with eps: f64; |x| x[0].rms_norm(None, eps));
             let (x, gain) = (d.any(rows, cols), d.any(1, cols));
             case!(v, name + " with gain", [x, gain], with eps: f64; |x| x[0].rms_norm(Some(x[1]), eps));
+            let name = format!("layer_norm {rows} x {cols}, eps {eps}");
+            let [x, gain, bias] = [(rows, cols), (1, cols), (1, cols)].map(|(rows, cols)| d.any(rows, cols));
+            case!(v, name.clone(), [d.any(rows, cols)], with eps: f64; |x| x[0].layer_norm(None, None, eps));
+            case!(v, name.clone() + " with gain", [x.clone(), gain.clone()], with eps: f64;
+                |x| x[0].layer_norm(Some(x[1]), None, eps));
+            case!(v, name.clone() + " with bias", [x.clone(), bias.clone()], with eps: f64;
+                |x| x[0].layer_norm(None, Some(x[1]), eps));
+            case!(v, name + " with gain and bias", [x, gain, bias], with eps: f64;
+                |x| x[0].layer_norm(Some(x[1]), Some(x[2]), eps));
         }
     }
+    case!(v, "layer_norm with its own row", [d.any(1, 4)], |x| x[0].layer_norm(Some(x[0]), Some(x[0]), 0.1));
     for (rows, heads, width) in [(3, 3, 2), (1, 2, 3), (4, 1, 5), (2, 4, 1)] {
         let name = format!("rms_norm_heads {rows} x {heads} heads of {width}");
         let x = d.any(rows, heads * width);
@@ -194,6 +204,12 @@ fn normalisations(v: &mut impl Visitor) {
         let (x, gain) = (d.any(rows, heads * width), d.any(1, heads * width));
         case!(v, name + " with a gain each", [x, gain], with heads: usize;
             |x| x[0].rms_norm_heads(Some(x[1]), heads, 1e-5));
+        let name = format!("layer_norm_heads {rows} x {heads} heads of {width}");
+        let (x, gain, bias) = (d.any(rows, heads * width), d.any(1, width), d.any(1, width));
+        case!(v, name.clone(), [d.any(rows, heads * width)], with heads: usize;
+            |x| x[0].layer_norm_heads(None, None, heads, 0.1));
+        case!(v, name + " with gain and bias", [x, gain, bias], with heads: usize;
+            |x| x[0].layer_norm_heads(Some(x[1]), Some(x[2]), heads, 0.1));
     }
     for (rows, cols) in [(3, 4), (1, 7), (4, 2), (2, 20)] {
         case!(v, format!("unit {rows} x {cols}"), [d.any(rows, cols)], |x| x[0].unit());
@@ -214,7 +230,9 @@ fn normalisations(v: &mut impl Visitor) {
     });
     for (rows, cols) in [(3, 4), (1, 5), (4, 1)] {
         let (gate, up) = (d.any(rows, cols), d.any(rows, cols));
-        case!(v, format!("swiglu {rows} x {cols}"), [gate, up], |x| x[0].swiglu(x[1]));
+        case!(v, format!("swiglu {rows} x {cols}"), [gate.clone(), up.clone()], |x| x[0].swiglu(x[1]));
+        case!(v, format!("glu {rows} x {cols}"), [gate.clone(), up.clone()], |x| x[0].glu(x[1]));
+        case!(v, format!("geglu {rows} x {cols}"), [gate, up], |x| x[0].geglu(x[1]));
         for rate in [0.1, 0.5] {
             case!(v, format!("dropout {rows} x {cols} of {rate}"), [d.any(rows, cols)], with rate: f64;
                 |x| x[0].dropout(rate, CounterRng::new(7)));
@@ -230,6 +248,10 @@ fn positions(v: &mut impl Visitor) {
     case!(v, "rope", [d.any(3, 4)], |x| x[0].rope(&[0, 1, 2], 1, 10_000.0));
     case!(v, "rope of heads", [d.any(3, 12)], |x| x[0].rope(&[4, 1, 9], 2, 100.0));
     case!(v, "rope of one row", [d.any(1, 6)], |x| x[0].rope(&[1000], 3, 10_000.0));
+    case!(v, "sinusoids", [d.any(3, 6)], |x| x[0] * x[0].sinusoids(&[0, 7, 1000], 6));
+    case!(v, "sinusoids of packed sequences, added", [d.any(5, 2)], |x| x[0]
+        + x[0].sinusoids(&[0, 1, 2, 0, 1], 2));
+    case!(v, "sinusoids of another width", [d.any(2, 4)], |x| x[0].matmul_t(x[0].sinusoids(&[3, 5, 2], 4)));
     case!(v, "rope of packed sequences", [d.any(5, 4)], |x| x[0].rope(&[0, 1, 2, 0, 1], 2, 500_000.0));
 }
 

@@ -1,7 +1,11 @@
 //! The decoders that tests of models go through: the presets, and each variant of a configuration.
 
 use gradus::data::Batch;
-use gradus::model::{Activation, DecoderConfig, Position};
+use gradus::model::{
+    Activation, AttentionBias, DecoderConfig, EmbeddingScale, NormKind, Placement, Position, ResidualInit,
+    TiedEmbeddings, WeightInit,
+};
+use gradus::tensor::Mask;
 
 /// Every preset (a large one made small), every variant on its own, and all of them at once.
 pub fn variants() -> Vec<(&'static str, DecoderConfig)> {
@@ -21,6 +25,45 @@ pub fn variants() -> Vec<(&'static str, DecoderConfig)> {
         dropout: 0.1,
         ..small.clone()
     };
+    let layer_norm = DecoderConfig { norm: NormKind::Layer, norm_gain: true, ..small.clone() };
+    let two_heads = DecoderConfig { n_head: 2, n_kv_head: 2, ..small.clone() };
+    // As in the first transformer, but for its encoder; GPT-2; and T5's decoder, as far as there are the parts. (With sines
+    // and cosines much larger than fresh embeddings, some of so few ReLUs would be off for every token, hence GELU.)
+    let classic = DecoderConfig {
+        n_layer: 2,
+        activation: Activation::Gelu,
+        position: Position::Sinusoidal,
+        norm: NormKind::Layer,
+        norm_gain: true,
+        placement: Placement::Post,
+        embedding_norm: false,
+        attention_bias: AttentionBias::Qvo,
+        ffn_bias: true,
+        weight_init: WeightInit::XavierUniform,
+        tied_embeddings: TiedEmbeddings::Output,
+        embedding_scale: EmbeddingScale::RootWidth,
+        ..two_heads.clone()
+    };
+    let gpt2 = DecoderConfig {
+        position: Position::Learned,
+        placement: Placement::Pre,
+        final_norm: true,
+        activation: Activation::GeluTanh,
+        weight_init: WeightInit::Normal,
+        residual_init: ResidualInit::Scaled,
+        embedding_scale: EmbeddingScale::One,
+        ..classic.clone()
+    };
+    let relative = Position::Relative { buckets: 4, max_distance: 5 };
+    let t5 = DecoderConfig {
+        n_layer: 2,
+        head_dim: Some(6),
+        position: relative,
+        activation: Activation::Geglu,
+        norm_gain: true,
+        final_norm: true,
+        ..two_heads.clone()
+    };
     vec![
         ("microgpt", microgpt),
         ("dialog", dialog),
@@ -36,7 +79,45 @@ pub fn variants() -> Vec<(&'static str, DecoderConfig)> {
         ("one key head", DecoderConfig { n_kv_head: 1, ..small.clone() }),
         ("one head", DecoderConfig { n_head: 1, n_kv_head: 1, ..small.clone() }),
         ("three layers", DecoderConfig { n_layer: 3, ..small.clone() }),
+        ("no positions", DecoderConfig { position: Position::None, ..small.clone() }),
+        (
+            "sinusoidal",
+            DecoderConfig { position: Position::Sinusoidal, activation: Activation::Gelu, ..small.clone() },
+        ),
+        ("alibi", DecoderConfig { position: Position::Alibi, ..small.clone() }),
+        ("relative", DecoderConfig { position: relative, ..small.clone() }),
+        ("gelu", DecoderConfig { activation: Activation::Gelu, ..small.clone() }),
+        ("gelu_tanh", DecoderConfig { activation: Activation::GeluTanh, ffn_bias: true, ..small.clone() }),
+        ("glu", DecoderConfig { activation: Activation::Glu, ffn_bias: true, ..small.clone() }),
+        ("geglu", DecoderConfig { activation: Activation::Geglu, ..small.clone() }),
+        ("layer norm", layer_norm.clone()),
+        ("layer norm, not learned", DecoderConfig { norm_gain: false, ..layer_norm.clone() }),
+        (
+            // Rotated, as without that a bias of keys has no gradient (`tests/parts.rs`).
+            "layer norm of queries and keys, rotated",
+            DecoderConfig { qk_norm: true, n_head: 2, n_kv_head: 2, position: rope, ..layer_norm },
+        ),
+        ("post-norm", DecoderConfig { placement: Placement::Post, norm_gain: true, ..small.clone() }),
+        (
+            "biases, rotated",
+            DecoderConfig { attention_bias: AttentionBias::All, position: rope, ..small.clone() },
+        ),
+        (
+            "biases of what reads, rotated",
+            DecoderConfig { attention_bias: AttentionBias::Qkv, position: rope, ..small.clone() },
+        ),
+        ("wide heads", DecoderConfig { head_dim: Some(3), n_kv_head: 2, ..small.clone() }),
+        ("window", DecoderConfig { mask: Mask::Window(3), ..small.clone() }),
+        (
+            "window with alibi",
+            DecoderConfig { mask: Mask::Window(3), position: Position::Alibi, ..small.clone() },
+        ),
+        ("tied", DecoderConfig { tied_embeddings: TiedEmbeddings::Output, ..small.clone() }),
+        ("xavier", DecoderConfig { weight_init: WeightInit::XavierUniform, ..small.clone() }),
         ("dropout", DecoderConfig { dropout: 0.1, ..small }),
+        ("classic", classic),
+        ("gpt2", gpt2),
+        ("t5", t5),
         ("everything", everything),
     ]
 }

@@ -221,7 +221,7 @@ fn sampled(training: &mut crate::training::Training, count: usize, temperature: 
     let (bos, random) = (training.names.tokenizer().bos(), &mut training.random);
     let (engine, model, params) = training.trainer.split_mut();
     let mut name = || {
-        let tokens = generate(engine, model, &params, &[bos], Stop::At(bos), &mut sampler, random);
+        let tokens = generate(engine, model, &params, &[bos], &Stop::at(bos), &mut sampler, random);
         training.names.tokenizer().decode(&tokens)
     };
     (0..count).map(|_| name()).collect()

@@ -95,6 +95,8 @@ def elementwise():
         "relu": F.relu,
         "tanh": torch.tanh,
         "sigmoid": torch.sigmoid,
+        "gelu": F.gelu,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     }
     far = tensor(*[[v] for v in (-100.0, -20.0, -5.5, -(2**-10), 2**-10, 5.5, 20.0, 100.0)])
     for kind, f in functions.items():
@@ -105,6 +107,12 @@ def elementwise():
     op("swiglu", "rows_and_columns", swiglu, {"gate": (3, 4), "up": (3, 4)})
     op("swiglu", "one_row", swiglu, {"gate": (1, 5), "up": (1, 5)})
     op("swiglu", "one_column_far_from_zero", swiglu, {"gate": far, "up": (8, 1)})
+    # torch's GLU takes both as one: the first half is let through, the second is the gate.
+    glu = lambda gate, up: F.glu(torch.cat([up, gate], -1))
+    geglu = lambda gate, up: F.gelu(gate) * up
+    for kind, f in {"glu": glu, "geglu": geglu}.items():
+        op(kind, "rows_and_columns", f, {"gate": (3, 4), "up": (3, 4)})
+        op(kind, "one_row", f, {"gate": (1, 5), "up": (1, 5)})
 
 
 def rows():
@@ -123,6 +131,13 @@ def rows():
         cols = tiny.shape[1] if name == "tiny" else x[1]
         op("rms_norm", name, rms_norm, {"x": x}, eps)
         op("rms_norm", f"{name}_gain", rms_norm, {"x": x, "gain": (1, cols)}, eps)
+
+    first = lambda row: None if row is None else row[0]
+    layer_norm = lambda x, gain=None, bias=None: F.layer_norm(x, (x.shape[1],), first(gain), first(bias), 1e-5)
+    for name, x in {"rows_and_columns": (3, 4), "one_row": (1, 7), "tiny": tiny, "far_from_zero": 64 * tiny + 8}.items():
+        cols = x.shape[1] if torch.is_tensor(x) else x[1]
+        op("layer_norm", name, layer_norm, {"x": x}, eps)
+        op("layer_norm", f"{name}_gain_bias", layer_norm, {"x": x, "gain": (1, cols), "bias": (1, cols)}, eps)
 
     linear = lambda x, weight: F.linear(x, weight)
     op("linear", "rows_and_columns", linear, {"x": (3, 4), "weight": (5, 4)})
@@ -152,6 +167,19 @@ def rotations():
     ]:
         op("rope", name, lambda x: rope(x, heads, base, positions), {"x": (len(positions), heads * head_dim)},
            {"heads": heads, "head_dim": head_dim, "base": base, "positions": positions})
+
+
+def sinusoids(positions, width):
+    """As Hugging Face's MarianSinusoidalPositionalEmbedding: sines in the first half of the columns, cosines in the second."""
+    encoding = [[position / 10000.0 ** (2 * (col // 2) / width) for col in range(width)] for position in positions]
+    encoding = torch.tensor(encoding, dtype=torch.float64)
+    return torch.cat([torch.sin(encoding[:, 0::2]), torch.cos(encoding[:, 1::2])], -1)
+
+
+def encodings():
+    for name, width, positions in [("packed", 6, [0, 1, 2, 3, 0, 1]), ("one_row_far", 2, [1000]), ("wide", 16, [5, 511])]:
+        op("sinusoids", name, lambda x: x + sinusoids(positions, width), {"x": (len(positions), width)},
+           {"positions": positions})
 
 
 def bucket(distance, count, max_distance, bidirectional):
@@ -499,7 +527,7 @@ def schedules():
 
 
 def main():
-    for part in (elementwise, rows, rotations, attentions, cross_entropies):
+    for part in (elementwise, rows, rotations, encodings, attentions, cross_entropies):
         part()
     for part in (adams, muons, clips, averages, schedules):
         part()

@@ -9,11 +9,12 @@ mod concat_rows;
 mod cross_entropy;
 mod dropout;
 mod gather_rows;
+mod layer_norm;
 mod matmul;
 mod matmul_t;
 mod pick;
 mod rms_norm;
-mod rope;
+pub mod rope;
 mod row_sum;
 mod slice_cols;
 mod slice_rows;
@@ -28,6 +29,7 @@ pub use concat_rows::ConcatRows;
 pub use cross_entropy::CrossEntropy;
 pub use dropout::Dropout;
 pub use gather_rows::GatherRows;
+pub use layer_norm::LayerNorm;
 pub use matmul::Matmul;
 pub use matmul_t::MatmulT;
 pub use pick::Pick;
@@ -62,6 +64,7 @@ pub enum Op {
     ConcatCols(ConcatCols),
     ConcatRows(ConcatRows),
     RmsNorm(RmsNorm),
+    LayerNorm(LayerNorm),
     StepToward(StepToward),
     Rope(Rope),
     Swiglu(Swiglu),

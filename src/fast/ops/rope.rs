@@ -6,6 +6,7 @@
 
 use super::Op;
 use crate::fast::tape::{Gradients, Id, Matrix, Node};
+use crate::tensor::SINUSOID_BASE;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Rope {
@@ -69,6 +70,22 @@ fn rotate(
     }
 }
 // ANCHOR_END: rotate
+
+/// The sines and cosines themselves, as constants: sinusoidal position encodings. Their angles are those of a head as wide
+/// as the whole row.
+pub fn sinusoids<'t>(x: Matrix<'t>, positions: &[usize], width: usize) -> Matrix<'t> {
+    let half = width / 2;
+    assert!(half > 0 && half * 2 == width, "sinusoids: {width} columns are not pairs");
+    let mut rotary = x.recording.tape.rotary.borrow_mut();
+    rotary.prepare(half, SINUSOID_BASE, positions.iter().max().map_or(0, |last| last + 1));
+    x.recording.compute(Op::Constant, (positions.len(), width), |_, y, _| {
+        for (y, &position) in y.chunks_exact_mut(width).zip(positions) {
+            let (cos, sin) = rotary.table[position * width..][..width].split_at(half);
+            y[..half].copy_from_slice(sin);
+            y[half..].copy_from_slice(cos);
+        }
+    })
+}
 
 /// Cosines and sines of all positions met so far, for one width of head and one base.
 #[derive(Default)]

@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Activation, ConfigError, DecoderConfig, Position};
+use crate::model::{
+    Activation, AttentionBias, ConfigError, DecoderConfig, EmbeddingScale, NormKind, Placement, Position,
+    ResidualInit, TiedEmbeddings, WeightInit,
+};
 use crate::params::UnitNorm;
+use crate::tensor::Mask;
 
 /// How the output of attention or of the feed-forward network joins the hidden state `h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,7 +186,13 @@ impl SphereConfig {
             n_kv_head: self.n_head,
             n_ffn: self.n_ffn,
             activation: Activation::Swiglu,
+            ffn_bias: false,
             position: Position::Rope { base: self.rope_base },
+            mask: Mask::Causal,
+            head_dim: None,
+            attention_bias: AttentionBias::None,
+            norm: NormKind::Rms,
+            placement: Placement::Pre,
             norm_eps: 0.0,
             norm_gain: false,
             embedding_norm: false,
@@ -190,6 +200,10 @@ impl SphereConfig {
             qk_norm: false,
             dropout: self.dropout,
             init_std: self.base_scale(),
+            weight_init: WeightInit::Normal,
+            residual_init: ResidualInit::Plain,
+            tied_embeddings: TiedEmbeddings::None,
+            embedding_scale: EmbeddingScale::One,
         }
     }
 
