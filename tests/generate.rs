@@ -1,4 +1,4 @@
-//! Generation ends where it was told to: at a token, before a string, after a number of tokens, with the same text however its
+//! Generation ends where it should: at a token, before a string, after a number of tokens, with the same text however its
 //! tokens cut it. And drawing a token allocates nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -143,7 +143,7 @@ fn every_combination_of_parts_learns_and_reads_on() {
     );
 }
 
-/// Positions are told by something: with every kind, but for none, a token that was moved is another.
+/// Positions matter: with every kind but none, a token that was moved is another.
 #[test]
 fn every_kind_of_position_tells_the_order() {
     for position in POSITIONS {

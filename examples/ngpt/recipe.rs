@@ -26,7 +26,7 @@ pub struct Recipe {
     /// Train variants of them
     #[arg(long, value_enum)]
     pub sweep: Option<Sweep>,
-    /// Train everything with so many seeds, from --seed on: at most 1000
+    /// Train everything with N seeds, from --seed on: at most 1000
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1..=1000))]
     pub seeds: usize,
     #[command(flatten)]
@@ -78,6 +78,18 @@ pub enum Sweep {
     Laptop,
 }
 
+/// What cosines are multiplied by, apart from the first value.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Logits {
+    /// A learned factor for each token
+    PerToken,
+    /// A single learned factor
+    Scalar,
+    /// A constant
+    Fixed,
+}
+
 /// A named value of an option that is an enum of the library: `value_parser = named(&["paper", "sum"])`.
 macro_rules! named {
     ($($name:literal => $value:expr),+ $(,)?) => {
@@ -101,12 +113,12 @@ pub struct SphereArgs {
     /// Use alpha with its sign instead of its absolute value
     #[arg(long)]
     pub signed_alpha: bool,
-    /// Let alpha grow to so many times its value over the first half of the steps, in addition to what it learns
+    /// Let alpha grow to X times its value over the first half of the steps, in addition to what it learns
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = positive)]
     pub grow_alpha: f64,
-    /// What cosines are multiplied by to be logits: a learned factor for each token, a single one, or a constant
-    #[arg(long, default_value = "per-token", value_parser = clap::builder::PossibleValuesParser::new(["per-token", "scalar", "fixed"]))]
-    pub logit_scale: String,
+    /// What cosines are multiplied by to be logits
+    #[arg(long, value_enum, default_value_t = Logits::PerToken)]
+    pub logit_scale: Logits,
     /// Its first value; 1 in the paper, for long trainings
     #[arg(long, value_name = "X", default_value_t = 10.0, value_parser = positive)]
     pub logit_start: f64,
@@ -141,10 +153,10 @@ impl SphereArgs {
 
     fn logits(&self) -> LogitScale {
         let start = self.logit_start;
-        match self.logit_scale.as_str() {
-            "per-token" => LogitScale::PerToken { start },
-            "scalar" => LogitScale::Scalar { start },
-            _ => LogitScale::Fixed { value: start },
+        match self.logit_scale {
+            Logits::PerToken => LogitScale::PerToken { start },
+            Logits::Scalar => LogitScale::Scalar { start },
+            Logits::Fixed => LogitScale::Fixed { value: start },
         }
     }
 }

@@ -5,7 +5,7 @@ use gradus::model::{Decoder, InnerScale, Model, OutputAxis, Residual, SoftmaxSca
 use support::{Entry, Given, Method, Usage};
 
 use crate::arm::ArmRecipe;
-use crate::recipe::{Arch, Recipe, Sweep};
+use crate::recipe::{Arch, Logits, Recipe, Sweep};
 
 /// The learning rates of a grid, the same for all.
 const RATES: [f64; 5] = [0.001, 0.002, 0.004, 0.008, 0.016];
@@ -60,9 +60,9 @@ fn variants(recipe: &Recipe) -> Vec<Variant> {
     fn ngpt(name: &str, change: impl Fn(&mut Recipe) + 'static) -> Variant {
         (name.to_owned(), Arch::Ngpt, Box::new(change))
     }
-    fn logits(name: &str, kind: &'static str, start: f64) -> Variant {
+    fn logits(name: &str, kind: Logits, start: f64) -> Variant {
         ngpt(name, move |recipe| {
-            recipe.sphere.logit_scale = kind.to_owned();
+            recipe.sphere.logit_scale = kind;
             recipe.sphere.logit_start = start;
         })
     }
@@ -104,13 +104,13 @@ fn variants(recipe: &Recipe) -> Vec<Variant> {
             }),
         ],
         Some(Sweep::LogitScale) => vec![
-            logits("one for each token, from 1", "per-token", 1.0),
-            logits("one for each token, from 10", "per-token", 10.0),
-            logits("a single one, from 1", "scalar", 1.0),
-            logits("a single one, from 10", "scalar", 10.0),
-            logits("the constant 1/√width", "fixed", width.sqrt().recip()),
-            logits("the constant 1", "fixed", 1.0),
-            logits("the constant 10", "fixed", 10.0),
+            logits("one for each token, from 1", Logits::PerToken, 1.0),
+            logits("one for each token, from 10", Logits::PerToken, 10.0),
+            logits("a single one, from 1", Logits::Scalar, 1.0),
+            logits("a single one, from 10", Logits::Scalar, 10.0),
+            logits("the constant 1/√width", Logits::Fixed, width.sqrt().recip()),
+            logits("the constant 1", Logits::Fixed, 1.0),
+            logits("the constant 10", Logits::Fixed, 10.0),
         ],
         Some(Sweep::QkNorm) => vec![
             ngpt("QK-norm, √d_head", |_| {}),
@@ -126,8 +126,8 @@ fn variants(recipe: &Recipe) -> Vec<Variant> {
             ngpt("scores by 1/√d_head", |recipe| recipe.sphere.softmax_scale = SoftmaxScale::InverseRoot),
             ngpt("√d alone in the MLP", |recipe| recipe.sphere.inner_scale = InnerScale::Root),
             ngpt("no √d, s_u, s_v in the MLP", |recipe| recipe.sphere.inner_scale = InnerScale::None),
-            ngpt("a single s_z", |recipe| recipe.sphere.logit_scale = "scalar".to_owned()),
-            logits("no s_z", "fixed", 1.0),
+            ngpt("a single s_z", |recipe| recipe.sphere.logit_scale = Logits::Scalar),
+            logits("no s_z", Logits::Fixed, 1.0),
             ngpt("output matrices along the last axis", |recipe| {
                 recipe.sphere.output_axis = OutputAxis::Last
             }),
@@ -199,7 +199,7 @@ fn laptop() -> Vec<Variant> {
         sphere.inner_scale = InnerScale::None;
         sphere.output_axis = OutputAxis::Last;
         sphere.residual = Residual::Sum;
-        sphere.logit_scale = "fixed".to_owned();
+        sphere.logit_scale = Logits::Fixed;
     }
     let mut all: Vec<Variant> = vec![("baseline".to_owned(), Arch::Baseline, Box::new(setting))];
     for (scale, start) in [("1/√width", None), ("10", Some(10.0))] {

@@ -4,6 +4,7 @@
 mod drawing;
 mod table;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -136,27 +137,11 @@ impl Comparison<'_> {
     ) -> Result<()> {
         let folder = args.resumed().unwrap_or(&args.save);
         let place = |entry: &Entry<C::Recipe>| folder.join(format!("{}-{}", slug(&entry.arm), entry.seed));
-        let twice = entries.iter().enumerate().find(|(at, entry)| {
-            entries[..*at].iter().any(|other| (&other.arm, other.seed) == (&entry.arm, entry.seed))
-        });
-        ensure!(
-            twice.is_none(),
-            Usage(format!("{} is named twice", twice.map_or("", |(_, entry)| &entry.arm)))
-        );
-        let own = entries.iter().flat_map(|entry| ModelFolder::files(&place(entry)));
-        let files: Vec<_> = own.chain([folder.join(FILE), self.data.path.clone()]).collect();
-        Outputs::check(args.outputs(), &files)?;
-        let lock = ModelFolder::lock(folder)?;
-        if args.resumed().is_none() {
-            self.check_free(&lock, args)?;
-            let (program, recipe) = (self.program.to_owned(), serde_json::to_value(recipe)?);
-            let saved = Saved { program, recipe, fingerprint: self.data.fingerprint };
-            write_atomically(&folder.join(FILE), &serde_json::to_vec_pretty(&saved)?)?;
+        let mut places = BTreeSet::new();
+        for entry in entries {
+            ensure!(places.insert(place(entry)), Usage(format!("{} is named twice", entry.arm)));
         }
-        if args.resumed().is_some() {
-            let same = read(folder)?.is_some_and(|saved| saved.fingerprint == self.data.fingerprint);
-            ensure!(same, "{}", changed(self.data.name, folder));
-        }
+        let _lock = self.prepare(folder, recipe, &places, args)?;
         let interrupt = Interrupt::watch();
         let before: Vec<_> = entries.iter().map(|entry| self.done_before(entry, &place(entry))).collect();
         self.announce(contest, entries, &before, args)?;
@@ -192,7 +177,8 @@ impl Comparison<'_> {
                 }
                 Err(error) => return Err(error),
             }
-            self.write(&outcomes, args)?;
+            // One that cannot be written stops no training; the last attempt reports it.
+            self.write(&outcomes, args).ok();
         }
         say!("{}", table::table(self, &outcomes));
         self.write(&outcomes, args)?;
@@ -201,6 +187,31 @@ impl Comparison<'_> {
             say!("interrupted after {} of {} trainings. To go on: {go_on}", outcomes.len(), entries.len());
         }
         Ok(())
+    }
+
+    /// Finds whatever is wrong with the folder and the outputs before the work begins. Notes what is compared, or sees to it
+    /// that it is the same as before.
+    fn prepare(
+        &self,
+        folder: &Path,
+        recipe: &impl Serialize,
+        places: &BTreeSet<PathBuf>,
+        args: &RunArgs,
+    ) -> Result<ModelFolder> {
+        let own = places.iter().flat_map(|place| ModelFolder::files(place));
+        let files: Vec<_> = own.chain([folder.join(FILE), self.data.path.clone()]).collect();
+        Outputs::check(args.outputs(), &files)?;
+        let lock = ModelFolder::lock(folder)?;
+        if args.resumed().is_some() {
+            let same = read(folder)?.is_some_and(|saved| saved.fingerprint == self.data.fingerprint);
+            ensure!(same, "{}", changed(self.data.name, folder));
+        } else {
+            self.check_free(&lock, args)?;
+            let (program, recipe) = (self.program.to_owned(), serde_json::to_value(recipe)?);
+            let saved = Saved { program, recipe, fingerprint: self.data.fingerprint };
+            write_atomically(&folder.join(FILE), &serde_json::to_vec_pretty(&saved)?)?;
+        }
+        Ok(lock)
     }
 
     /// Fails if something is in the folder already and nobody said `--overwrite`.

@@ -1,7 +1,7 @@
 //! Training: which tokens are worth having.
 //!
-//! Which pair of neighbours occurs most often? It becomes a token, everywhere, and then the question is asked again. To count
-//! anew each time would take days, so:
+//! Which pair of neighbours occurs most often? It becomes a token, everywhere, and then the question is asked again. Counting
+//! again each time would take days, so:
 //!
 //! 1. A word that occurs a thousand times is kept once, with its number (`count.rs`). Tokens never cross words.
 //! 2. Every pair has a count and a list of the places where it occurs. A merge visits those places only, and corrects the
