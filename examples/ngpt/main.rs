@@ -54,8 +54,12 @@ Examples:
 #[command(mut_arg("load", |option| option.hide(true)))]
 #[command(mut_arg("save", |option| option.help("The folder of the comparison: a folder in it for each training")))]
 #[command(mut_arg("minutes", |option| option.help("Stop each training after this time, in minutes")))]
-#[command(mut_arg("learning_rate", |option| option.hide_default_value(true).help(
-    "The highest learning rate of AdamW [default: 0.004; that of each arm under --sweep rate and --sweep width]"
+#[command(mut_arg("resume", |option| option.help(
+    "Go on with the comparison that was stopped in this folder, bit for bit. It keeps the options that it was begun with, but for \
+     --data if the text has moved"
+)))]
+#[command(mut_arg("metrics", |option| option.help(
+    "Write the figures of every training that is done into this file: CSV, or JSON lines if its name ends in .jsonl"
 )))]
 #[command(mut_arg("warmup", |option| option.hide_default_value(true).help(
     "Steps in which the learning rate rises: at most 1000000000 [default: none for ngpt, a tenth of the steps for the baseline]"
@@ -83,6 +87,7 @@ impl Program for Args {
         ("heads", "4"),
         ("context", "128"),
         ("steps", "1000"),
+        ("learning_rate", "0.004"),
         ("ema", "0"),
         ("patience", "1000000000"),
     ];
