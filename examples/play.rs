@@ -13,6 +13,7 @@ use clap::Parser;
 use gradus::Engine;
 use gradus::checkpoint::{TrainedModel, write_atomically};
 use gradus::data::{self, Batch, Names};
+use gradus::engine::Session;
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::scalar::ScalarEngine;
 use serde_json::{Value, json};
@@ -158,7 +159,7 @@ fn references(engine: &mut ScalarEngine, model: &Decoder, params: &[f64], names:
         let mut tokens = vec![tokenizer.bos()];
         tokens.extend(beginning.chars().filter_map(|c| tokenizer.token(c)));
         tokens.truncate(model.context());
-        let logits = engine.decode(model, params, |session| session.feed(&tokens).to_vec());
+        let logits = Session::single(engine, model, params).feed(0, &tokens).to_vec();
         let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = logits.iter().map(|x| (x - max).exp()).collect();
         let total: f64 = weights.iter().sum();

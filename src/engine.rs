@@ -2,11 +2,15 @@
 
 mod session;
 
-pub use session::{CachedSession, Session};
+pub use session::{Room, Session};
+
+use std::ops::Range;
 
 use crate::data::Batch;
 use crate::model::{Mode, Model};
+use crate::params::{BoundParams, Layout};
 use crate::real::Real;
+use crate::tensor::{Memory, Tensor};
 
 /// Something that runs models: parameters and a batch go in, a loss and its gradient come out.
 pub trait Engine {
@@ -38,13 +42,19 @@ pub trait Engine {
     /// The loss of each token in the last call of [`gradient`](Engine::gradient) or [`loss`](Engine::loss).
     fn token_losses(&self) -> &[f64];
 
-    /// Opens a decoding [`Session`], calls `work` with it, and returns the result of `work`.
+    /// Runs something on this engine's tensors, without a gradient. The numbers of the result replace those in `out`, row by
+    /// row.
     ///
-    /// The session borrows the engine's memory, where the parameters stay bound from token to token.
-    fn decode<M: Model, R>(
-        &mut self,
-        model: &M,
-        params: &[Self::Real],
-        work: impl FnOnce(&mut dyn Session) -> R,
-    ) -> R;
+    /// What a pass keeps in its [`Memory`] stays until another pass writes over it.
+    fn run(&mut self, layout: &Layout, params: &[Self::Real], pass: impl Pass, out: &mut Vec<f64>);
+
+    /// Copies rows of everything that was kept of tokens ([`MemoryId::Tokens`](crate::tensor::MemoryId)) to the place that begins at
+    /// row `to`.
+    fn copy_kept(&mut self, from: Range<usize>, to: usize);
+}
+
+/// A calculation on the tensors of any engine, given a model's parameters.
+pub trait Pass {
+    /// Its result. What it keeps in the memory is there in the next pass.
+    fn run<T: Tensor>(self, w: BoundParams<'_, T>, memory: &mut dyn Memory<T>) -> T;
 }

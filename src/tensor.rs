@@ -12,12 +12,14 @@
 //! positions know where one sequence ends and the next begins.
 
 mod attention;
+mod memory;
 
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 use smallvec::SmallVec;
 
-pub use attention::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes};
+pub use attention::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes, packed};
+pub use memory::{CopiedMemory, Memories, Memory, MemoryId};
 
 use crate::counter_rng::CounterRng;
 use crate::function::UnaryOp;
@@ -235,13 +237,14 @@ pub trait Tensor:
     ///
     /// `self` holds the queries `[q, n_head · d]`, `k` and `v` the keys and values `[s, n_kv_head · d]`. Each query looks at
     /// the keys of its own sequence that the mask lets it see, and mixes their values in proportion to
-    /// `softmax(query · key · scale + bias)`.
+    /// `softmax(query · key · scale + bias)`. Queries of no sequence (padding) get zeros.
     ///
     /// The keys that a query sees are neighbours, so nothing has to be masked out: the others are never multiplied. The
     /// last query of a sequence stands at its last key, so the same lines serve sampling, where earlier keys come
     /// from a cache, and heads that share a key and value head (grouped queries, Ainslie et al. 2023).
     fn attention(self, k: Self, v: Self, spec: AttentionSpec<'_, Self>) -> Self {
         let d = spec.head_dim(self, k, v);
+        let zeros = || self.constant(1, d, &SmallVec::<[f64; 32]>::from_elem(0.0, d));
         let mut heads = SmallVec::<[Self; 8]>::new();
         for head in 0..spec.n_head {
             let shared = head * spec.n_kv_head / spec.n_head;
@@ -250,6 +253,7 @@ pub trait Tensor:
             let v = v.slice_cols(shared * d..(shared + 1) * d);
             let mut rows = SmallVec::<[Self; 32]>::new();
             for (queries, keys) in spec.sequences() {
+                rows.resize_with(queries.start, zeros); // what is between the sequences
                 for query in 0..queries.len() {
                     let seen = spec.mask.seen(query, queries.len(), keys.len());
                     let seen_rows = keys.start + seen.start..keys.start + seen.end;
@@ -262,6 +266,7 @@ pub trait Tensor:
                     rows.push(scores.softmax().matmul(v.slice_rows(seen_rows))); // [1, d]
                 }
             }
+            rows.resize_with(self.shape().0, zeros);
             heads.push(Self::concat_rows(&rows)); // [q, d]
         }
         Self::concat_cols(&heads) // [q, n_head · d]

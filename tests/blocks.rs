@@ -14,7 +14,7 @@ use gradus::model::{
 use gradus::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
-use gradus::tensor::Mask;
+use gradus::tensor::{Mask, packed};
 use gradus::thread_pool::ThreadPool;
 use gradus::{Engine, Tensor};
 use serde::Deserialize;
@@ -143,7 +143,8 @@ impl Case {
 impl TokenColumn for BlockAlone {
     fn of<T: Tensor>(&self, params: BoundParams<'_, T>, _: &Batch, mode: Mode) -> T {
         let positions: Vec<usize> = self.lengths.iter().flat_map(|&length| 0..length).collect();
-        let sequences = Sequences { tokens: &[], positions: &positions, lengths: &self.lengths };
+        let rows = packed(&self.lengths);
+        let sequences = Sequences { tokens: &[], positions: &positions, rows: &rows, rows_before: 0 };
         let y = elements(self.block.forward(params, params[self.x], sequences, mode, None));
         y * y.constant(self.upstream.len(), 1, &self.upstream)
     }

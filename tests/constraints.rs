@@ -1,7 +1,7 @@
 //! Constraints: rows or columns of length 1, restored by the trainer before the first step and after each one, on every
 //! engine and for every optimizer.
 
-use gradus::data::Batch;
+use gradus::data::{Batch, Sequences};
 use gradus::model::{Cache, Linear, Mode, Model};
 use gradus::optim::{Ema, constrain, normalize};
 use gradus::params::{BoundParams, Init, Layout, Param, ParamSpec, UnitNorm};
@@ -120,7 +120,7 @@ impl Model for Sphere {
         self.head.forward(w, x).cross_entropy(batch.targets(), mode.smoothing)
     }
 
-    fn decode<T: Tensor>(&self, _: BoundParams<'_, T>, _: &[usize], _: &mut Cache<T>) -> T {
+    fn decode<T: Tensor>(&self, _: BoundParams<'_, T>, _: Sequences<'_>, _: &mut Cache<'_, T>) -> T {
         unreachable!("it is only trained")
     }
 

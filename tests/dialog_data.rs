@@ -1,6 +1,7 @@
 //! Validation shares no dialogue with training, nothing of a text is lost, and it does not matter in what clothes it comes.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 use gradus::data::{Batch, DataError, Dialogs};
@@ -281,19 +282,16 @@ fn batches_are_stretches_of_the_text() {
     let [train, validation] = parts(&dialogs);
     let stretches = |batch: &Batch| -> Vec<String> {
         let sequences = batch.sequences();
-        let mut at = 0;
-        let stretch = |&length: &usize| {
-            let range = at..at + length;
-            at += length;
+        let stretch = |range: &Range<usize>| {
             assert_eq!(
                 sequences.tokens[range.start + 1..range.end],
                 batch.targets()[range.start..range.end - 1]
             );
             let last = batch.targets()[range.end - 1];
-            let tokens: Vec<usize> = sequences.tokens[range].iter().copied().chain([last]).collect();
+            let tokens: Vec<usize> = sequences.tokens[range.clone()].iter().copied().chain([last]).collect();
             dialogs.tokenizer().decode(&tokens)
         };
-        sequences.lengths.iter().map(stretch).collect()
+        sequences.rows.iter().map(stretch).collect()
     };
     let (mut batch, mut random) = (Batch::new(), Random::new(5));
     let mut starts = BTreeSet::new();
@@ -339,7 +337,7 @@ fn a_text_in_its_order() {
 
             let (mut counted, mut first) = (Vec::new(), true);
             for batch in dialogs.overlapping(3, context) {
-                assert!(batch.sequences().lengths.len() <= 3);
+                assert!(batch.sequences().rows.len() <= 3);
                 for (at, &weight) in batch.loss_weights().iter().enumerate() {
                     assert!(weight == 0.0 || weight == 1.0);
                     let seen = batch.sequences().positions[at] + 1;

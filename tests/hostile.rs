@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use gradus::checkpoint::{Checkpoint, CheckpointError, FILE};
-use gradus::data::Batch;
+use gradus::data::{Batch, Sequences};
 use gradus::model::{
     AttentionBias, Cache, ConfigError, Decoder, DecoderConfig, EmbeddingScale, Mode, Model, ModelSpec,
     NormKind, Placement, Position, ResidualInit, SavedModel, TiedEmbeddings, WeightInit,
@@ -576,8 +576,13 @@ impl Model for Other {
     fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
         self.0.losses(params, batch, mode)
     }
-    fn decode<T: Tensor>(&self, params: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
-        self.0.decode(params, tokens, cache)
+    fn decode<T: Tensor>(
+        &self,
+        params: BoundParams<'_, T>,
+        sequences: Sequences<'_>,
+        cache: &mut Cache<'_, T>,
+    ) -> T {
+        self.0.decode(params, sequences, cache)
     }
     fn vocab_size(&self) -> usize {
         self.0.vocab_size()

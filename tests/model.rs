@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use gradus::Engine;
+use gradus::engine::Session;
 use gradus::model::{ConfigError, Decoder, DecoderConfig, Model, Position};
 use gradus::params::{Init, ParamKind};
 use gradus::random::Random;
@@ -130,11 +131,11 @@ fn fresh_parameters_are_drawn_as_the_layout_says() {
 /// The logits after each token of a sequence that the model reads in pieces: its `first` tokens at once, then one at a
 /// time.
 fn logits(model: &Decoder, params: &[f64], tokens: &[usize], first: usize) -> Vec<Vec<f64>> {
-    ScalarEngine::new().decode(model, params, |session| {
-        let mut all = vec![session.feed(&tokens[..first]).to_vec()];
-        all.extend(tokens[first..].iter().map(|token| session.feed(&[*token]).to_vec()));
-        all
-    })
+    let mut engine = ScalarEngine::new();
+    let mut session = Session::single(&mut engine, model, params);
+    let mut all = vec![session.feed(0, &tokens[..first]).to_vec()];
+    all.extend(tokens[first..].iter().map(|token| session.feed(0, &[*token]).to_vec()));
+    all
 }
 
 #[test]

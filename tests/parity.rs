@@ -7,14 +7,15 @@
 //! the widest deviations: `cargo test --test parity -- --nocapture`.
 
 use gradus::counter_rng::CounterRng;
-use gradus::data::Batch;
+use gradus::data::{Batch, Sequences};
+use gradus::engine::Session;
 use gradus::fast::FastEngine;
 use gradus::model::{Cache, Decoder, DecoderConfig, Mode, Model};
 use gradus::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
-use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes};
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, Memory, MemoryId, alibi_slopes, packed};
 use gradus::thread_pool::ThreadPool;
 use gradus::{Engine, Tensor};
 
@@ -251,14 +252,15 @@ impl TokenColumn for AttentionAlone {
             Biased::Alibi => Some(Bias::Alibi(&slopes[..])),
             Biased::Table => Some(Bias::Table(params[table], BUCKETS)),
         };
+        let (queries, keys) = (packed(&self.queries), packed(&self.keys));
         let spec = |scale| AttentionSpec {
             n_head: self.heads[0],
             n_kv_head: self.heads[1],
             scale,
             mask: self.mask,
             bias,
-            queries: &self.queries,
-            keys: &self.keys,
+            queries: &queries,
+            keys: &keys,
         };
         // Twice, so that all gradients are added to what is there as well.
         let attend = |scale| params[q].attention(params[k], params[v], spec(scale));
@@ -347,23 +349,49 @@ impl<'m, M: Model> ModelVariant<'m, M> {
         }
     }
 
-    /// The logits of all sequences, each read with a cache of its own.
+    /// The logits of all sequences, each read with a memory of its own. Reading gives the logits after the last token alone, so
+    /// each piece is read once for each of its tokens, up to there.
     fn in_pieces<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch) -> T {
         let pieces = if self.pieces.is_empty() { &[usize::MAX] } else { self.pieces };
-        let sequences = batch.sequences();
+        let Sequences { tokens, rows, .. } = batch.sequences();
         let mut logits = Vec::new();
-        let mut at = 0;
-        for length in sequences.lengths {
-            let mut cache = Cache::default();
-            let (end, mut piece) = (at + length, pieces.iter().cycle());
-            while at < end {
-                let next = end.min(at.saturating_add(*piece.next().expect("they go round and round")));
-                logits.push(self.model.decode(params, &sequences.tokens[at..next], &mut cache));
-                at = next;
+        for rows in rows {
+            let (tokens, mut memory) = (&tokens[rows.clone()], InGraph(Vec::new()));
+            let (mut start, mut piece) = (0, pieces.iter().cycle());
+            while start < tokens.len() {
+                let next =
+                    tokens.len().min(start.saturating_add(*piece.next().expect("they go round and round")));
+                for end in start + 1..=next {
+                    let places: Vec<usize> = (start..end).collect();
+                    let (tokens, positions, capacity) = (&tokens[start..end], &places[..], tokens.len());
+                    let (rows, keys) = (&packed(&[end - start])[..], &packed(&[end])[..]);
+                    let sequences = Sequences { tokens, positions, rows, rows_before: 0 };
+                    let mut cache = Cache { memory: &mut memory, places: positions, keys, capacity };
+                    logits.push(self.model.decode(params, sequences, &mut cache));
+                }
+                start = next;
             }
-            assert_eq!(cache.length(), *length);
         }
         T::concat_rows(&logits)
+    }
+}
+
+/// A memory within the graph, through which gradients flow.
+struct InGraph<T>(Vec<(MemoryId, T)>);
+
+impl<T: Tensor> Memory<T> for InGraph<T> {
+    fn keep(&mut self, id: MemoryId, _: usize, places: &[usize], x: T) -> T {
+        let old = self.0.iter().position(|(of, _)| *of == id).map(|at| self.0.swap_remove(at).1);
+        let all = match old {
+            Some(old) if places[0] > 0 => T::concat_rows(&[old.slice_rows(0..places[0]), x]),
+            _ => x,
+        };
+        self.0.push((id, all));
+        all
+    }
+
+    fn kept(&mut self, id: MemoryId, _: T) -> T {
+        self.0.iter().find(|(of, _)| *of == id).expect("it was kept").1
     }
 }
 
@@ -603,11 +631,10 @@ impl Deviations {
 fn sessions_see_the_same_logits() {
     fn logits<E: Engine>(engine: &mut E, model: &impl Model, params: &[f64], tokens: &[usize]) -> Vec<f64> {
         let params: Vec<E::Real> = params.iter().map(|&w| E::Real::from_f64(w)).collect();
-        engine.decode(model, &params, |session| {
-            let mut all = session.feed(&tokens[..2]).to_vec();
-            tokens[2..].iter().for_each(|token| all.extend_from_slice(session.feed(&[*token])));
-            all
-        })
+        let mut session = Session::single(engine, model, &params);
+        let mut all = session.feed(0, &tokens[..2]).to_vec();
+        tokens[2..].iter().for_each(|token| all.extend_from_slice(session.feed(0, &[*token])));
+        all
     }
     let mut deviations = Deviations::default();
     for (name, config) in variants::variants() {

@@ -3,6 +3,7 @@
 
 use gradus::Engine;
 use gradus::data::Batch;
+use gradus::engine::Session;
 use gradus::fast::FastEngine;
 use gradus::model::{
     Activation, AttentionBias, Decoder, DecoderConfig, EmbeddingScale, Mode, Model, NormKind, Placement,
@@ -123,15 +124,15 @@ fn every_combination_of_parts_learns_and_reads_on() {
 
         let (model, params) = (trainer.model(), trainer.params());
         let mut engine = FastEngine::new(ThreadPool::new(1));
-        let at_once = engine.decode(model, params, |session| session.feed(&tokens).to_vec());
-        let in_pieces = engine.decode(model, params, |session| {
-            session.feed(&tokens[..2]);
-            session.feed(&tokens[2..3]);
-            session.feed(&tokens[3..5]);
-            session.feed(&tokens[5..]).to_vec()
-        });
+        let mut session = Session::single(&mut engine, model, params);
+        let at_once = session.feed(0, &tokens).to_vec();
+        session.truncate(0, 0);
+        session.feed(0, &tokens[..2]);
+        session.feed(0, &tokens[2..3]);
+        session.feed(0, &tokens[3..5]);
+        let in_pieces = session.feed(0, &tokens[5..]);
         let greatest = at_once.iter().fold(1.0, |greatest: f64, x| greatest.max(x.abs()));
-        for (a, b) in at_once.iter().zip(&in_pieces) {
+        for (a, b) in at_once.iter().zip(in_pieces) {
             assert!((a - b).abs() <= 1e-5 * greatest, "{what}: {a} at once, {b} with a cache");
         }
     }
@@ -151,7 +152,7 @@ fn every_kind_of_position_tells_the_order() {
         let model = Decoder::new(config).expect("a valid configuration");
         let params: Vec<f64> = model.layout().initial(&mut Random::new(3));
         let last = |tokens: &[usize]| {
-            ScalarEngine::new().decode(&model, &params, |session| session.feed(tokens).to_vec())
+            Session::single(&mut ScalarEngine::new(), &model, &params).feed(0, tokens).to_vec()
         };
         let gap = last(&[1, 2, 4, 3])
             .iter()
@@ -170,7 +171,7 @@ fn a_window_forgets_what_came_before() {
         let model = Decoder::new(config).expect("a valid configuration");
         let params: Vec<f64> = model.layout().initial(&mut Random::new(3));
         let last = |tokens: &[usize]| {
-            ScalarEngine::new().decode(&model, &params, |session| session.feed(tokens).to_vec())
+            Session::single(&mut ScalarEngine::new(), &model, &params).feed(0, tokens).to_vec()
         };
         assert_eq!(last(&[4, 0, 1, 2, 3]), last(&[1, 2, 3]), "{position:?}");
         assert_ne!(last(&[4, 1, 2, 3]), last(&[4, 1, 0, 3]), "{position:?}");

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use gradus::Engine;
 use gradus::data::{self, Batch, Names};
+use gradus::engine::Session;
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::scalar::ScalarEngine;
 use serde_json::Value;
@@ -83,7 +84,7 @@ fn assert_references(script: &Value) -> Vec<String> {
         };
         let tokens: Vec<usize> =
             std::iter::once(size(script, "bos")).chain(beginning.chars().map(token)).collect();
-        let logits = engine.decode(&model, &params, |session| session.feed(&tokens).to_vec());
+        let logits = Session::single(&mut engine, &model, &params).feed(0, &tokens).to_vec();
         let total: f64 = logits.iter().map(|x| x.exp()).sum();
         let probabilities = numbers(&reference["probabilities"]);
         assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{beginning:?}");

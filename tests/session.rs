@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gradus::Engine;
+use gradus::engine::{Room, Session};
 use gradus::fast::FastEngine;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
@@ -31,23 +32,22 @@ fn truncated_sessions<E: Engine>(mut engine: E) {
         let (model, params) = model(&config, &engine);
         let tokens = variants::batch(&config).sequences().tokens[..8].to_vec();
         let mut read =
-            |tokens: &[usize]| engine.decode(&model, &params, |session| session.feed(tokens).to_vec());
+            |tokens: &[usize]| Session::single(&mut engine, &model, &params).feed(0, tokens).to_vec();
         let (whole, other) = (read(&tokens), read(&[&tokens[..3], &[0, 0]].concat()));
         assert!(whole != other, "{name}: other tokens, other logits");
-        engine.decode(&model, &params, |session| {
-            assert!(session.is_empty());
-            assert_close(session.feed(&tokens), &whole, name);
-            assert_eq!(session.len(), 8);
-            session.truncate(3);
-            assert_eq!(session.len(), 3);
-            assert_close(session.feed(&[0, 0]), &other, name);
-            session.truncate(3);
-            assert_close(session.feed(&tokens[3..]), &whole, name);
-            session.truncate(8); // all of it stays
-            session.truncate(0);
-            assert!(session.is_empty());
-            assert_close(session.feed(&tokens), &whole, name);
-        });
+        let mut session = Session::single(&mut engine, &model, &params);
+        assert_eq!(session.len(0), 0);
+        assert_close(session.feed(0, &tokens), &whole, name);
+        assert_eq!(session.len(0), 8);
+        session.truncate(0, 3);
+        assert_eq!(session.len(0), 3);
+        assert_close(session.feed(0, &[0, 0]), &other, name);
+        session.truncate(0, 3);
+        assert_close(session.feed(0, &tokens[3..]), &whole, name);
+        session.truncate(0, 8); // all of it stays
+        session.truncate(0, 0);
+        assert_eq!(session.len(0), 0);
+        assert_close(session.feed(0, &tokens), &whole, name);
     }
 }
 
@@ -55,6 +55,85 @@ fn truncated_sessions<E: Engine>(mut engine: E) {
 fn a_truncated_session_is_as_if_the_rest_had_not_been_read() {
     truncated_sessions(ScalarEngine::new());
     truncated_sessions(FastEngine::new(ThreadPool::new(1)));
+}
+
+/// Five sequences in a session come and go, are cut and continued by others at random. Each of them has the logits at all times
+/// that it has alone.
+fn many_sequences<E: Engine>(mut engine: E, mut alone: E) {
+    for (name, config) in variants::variants() {
+        let (model, params) = model(&config, &engine);
+        let mut alone =
+            |tokens: &[usize]| Session::single(&mut alone, &model, &params).feed(0, tokens).to_vec();
+        let room = Room { sequences: 5, tokens: config.context.min(10) };
+        let mut session = Session::new(&mut engine, &model, &params, room);
+        let mut random = Random::new(3);
+        let mut below = |n: usize| (random.uniform() * n as f64) as usize;
+        let mut texts = vec![Vec::new(); room.sequences];
+        for _ in 0..12 {
+            match below(4) {
+                0 => {
+                    let parents: Vec<usize> =
+                        (0..1 + below(room.sequences)).map(|_| below(room.sequences)).collect();
+                    session.reorder(&parents);
+                    texts = parents.iter().map(|&parent| texts[parent].clone()).collect();
+                    texts.resize(room.sequences, Vec::new());
+                }
+                1 => {
+                    let at = below(room.sequences);
+                    let len = below(texts[at].len() + 1);
+                    session.truncate(at, len);
+                    texts[at].truncate(len);
+                }
+                _ => {}
+            }
+            let mut fed = Vec::new();
+            for at in [3, 0, 4, 1, 2] {
+                let space = room.tokens - texts[at].len();
+                if space > 0 && below(3) > 0 {
+                    fed.push((
+                        at,
+                        (0..1 + below(space.min(3))).map(|_| below(config.vocab_size)).collect::<Vec<_>>(),
+                    ));
+                }
+            }
+            if fed.is_empty() {
+                continue;
+            }
+            let new: Vec<(usize, &[usize])> = fed.iter().map(|(at, tokens)| (*at, &tokens[..])).collect();
+            let logits = session.feed_all(&new).to_vec();
+            assert_eq!(logits.len(), fed.len() * config.vocab_size);
+            for ((at, tokens), logits) in fed.iter().zip(logits.chunks_exact(config.vocab_size)) {
+                texts[*at].extend_from_slice(tokens);
+                assert_eq!(session.len(*at), texts[*at].len());
+                assert_close(logits, &alone(&texts[*at]), name);
+            }
+        }
+    }
+}
+
+#[test]
+fn sequences_of_a_session_know_nothing_of_each_other() {
+    many_sequences(ScalarEngine::new(), ScalarEngine::new());
+    let fast = || FastEngine::new(ThreadPool::new(1));
+    many_sequences(fast(), fast());
+}
+
+/// What one session leaves in the engine's memory does not reach the next, of whatever size and model.
+#[test]
+fn sessions_one_after_another() {
+    let mut engine = FastEngine::new(ThreadPool::new(1));
+    for _ in 0..2 {
+        for (name, config) in variants::variants() {
+            let (model, params) = model(&config, &engine);
+            let tokens = variants::batch(&config).sequences().tokens[..6].to_vec();
+            let fresh = Session::single(&mut FastEngine::new(ThreadPool::new(1)), &model, &params)
+                .feed(0, &tokens)
+                .to_vec();
+            let room = Room { sequences: 2, tokens: 7 };
+            let mut session = Session::new(&mut engine, &model, &params, room);
+            assert_close(session.feed(1, &tokens), &fresh, name);
+        }
+    }
 }
 
 /// The message of a panic.
@@ -66,10 +145,25 @@ fn message(work: impl FnOnce()) -> String {
 
 fn mistakes<E: Engine>(mut engine: E) {
     let (model, params) = model(&DecoderConfig::microgpt(5), &engine);
-    let text = message(|| _ = engine.decode(&model, &params, |session| session.feed(&[]).len()));
-    assert!(text.contains("feed: no tokens"), "{text}");
-    let text = message(|| engine.decode(&model, &params, |session| session.truncate(1)));
-    assert!(text.contains("truncate: 1 tokens of a cache of 0"), "{text}");
+    type Mistake<'m, E> = &'m dyn Fn(&mut Session<'_, E, Decoder>);
+    let mistakes: [(&str, Mistake<'_, E>); 6] = [
+        ("feed: no tokens", &|session| _ = session.feed(0, &[])),
+        ("named twice", &|session| _ = session.feed_all(&[(0, &[1]), (1, &[2]), (0, &[3])])),
+        ("feed: 5 tokens, but there is room for 4", &|session| _ = session.feed(1, &[1; 5])),
+        ("truncate: 1 tokens of a sequence of 0", &|session| session.truncate(0, 1)),
+        ("reorder: 3 parents of 2", &|session| session.reorder(&[0, 0, 1])),
+        ("index out of bounds", &|session| _ = session.feed(2, &[1])),
+    ];
+    for (words, mistake) in mistakes {
+        let room = Room { sequences: 2, tokens: 4 };
+        let text = message(|| mistake(&mut Session::new(&mut engine, &model, &params, room)));
+        assert!(text.contains(words), "{text}");
+    }
+    for (words, sequences, tokens) in [("no room", 0, 4), ("no room", 1, 0), ("the context is 16", 1, 17)] {
+        let room = Room { sequences, tokens };
+        let text = message(|| _ = Session::new(&mut engine, &model, &params, room));
+        assert!(text.contains(words), "{text}");
+    }
     let (mut sampler, mut random) = (Sampler::new(Sampling::default()), Random::new(1));
     let text = message(|| {
         generate(&mut engine, &model, &params, &[], &Stop::after(3), &mut sampler, &mut random);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use gradus::data::Batch;
+use gradus::engine::Session;
 use gradus::fast::FastEngine;
 use gradus::model::{
     AlphaSign, Decoder, DecoderConfig, LogitScale, Mode, Model, OutputAxis, Sphere, SphereConfig,
@@ -195,9 +196,8 @@ fn a_model<E: Engine>(engine: &mut E, tolerance: f64) {
     assert_eq!(golden.grads.len(), model.layout().specs().len());
     // The logits, token by token with a cache.
     let narrow: Vec<E::Real> = params.iter().map(|&x| E::Real::from_f64(x)).collect();
-    let logits: Vec<f64> = engine.decode(&model, &narrow, |session| {
-        golden.ids.iter().flat_map(|id| session.feed(&[*id]).to_vec()).collect()
-    });
+    let mut session = Session::single(engine, &model, &narrow);
+    let logits: Vec<f64> = golden.ids.iter().flat_map(|id| session.feed(0, &[*id]).to_vec()).collect();
     gap = gap.max(close("the logits", &logits, &golden.logits.data, tolerance));
     println!("a model: within {gap:.1e}");
 }
@@ -324,7 +324,7 @@ fn the_scale_of_the_logits_is_as_large_as_it_says() {
         let mut params: Vec<f64> = model.layout().initial(&mut Random::new(5));
         // The factors of the logits are no part of what is drawn, so the other numbers are the same.
         constrain(model.layout(), &mut params);
-        ScalarEngine::new().decode(&model, &params, |session| session.feed(&[3, 1, 4]).to_vec())
+        Session::single(&mut ScalarEngine::new(), &model, &params).feed(0, &[3, 1, 4]).to_vec()
     };
     let one = logits(LogitScale::Fixed { value: 1.0 });
     assert!(one.iter().all(|cosine| cosine.abs() <= 1.0), "cosines: {one:?}");
@@ -381,7 +381,7 @@ fn the_baseline_adds_to_what_was_not_normalised() {
     let embedding = &matrix("model.embed_tokens.weight")[5 * 8..6 * 8];
     let head = matrix("lm_head.weight").chunks_exact(8);
     let expected: Vec<f64> = head.map(|row| row.iter().zip(embedding).map(|(a, b)| a * b).sum()).collect();
-    let logits = ScalarEngine::new().decode(&model, &params, |session| session.feed(&[5]).to_vec());
+    let logits = Session::single(&mut ScalarEngine::new(), &model, &params).feed(0, &[5]).to_vec();
     close("the logits", &logits, &expected, 1e-12);
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Graph, Matrix, Value};
-use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask};
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, packed};
 use gradus::{Tensor, UnaryOp};
 
 fn matrix<'g, const N: usize, const M: usize>(graph: &'g Graph<'g>, rows: [[f64; M]; N]) -> Matrix<'g> {
@@ -159,8 +159,8 @@ fn shapes_that_do_not_fit_are_named() {
         scale: 1.0,
         mask: Mask::Causal,
         bias: None,
-        queries: &[2],
-        keys: &[4],
+        queries: &packed(&[2]),
+        keys: &packed(&[4]),
     };
     let shape_of = |x: Matrix<'_>| format!("{:?}", x.shape());
     let mistakes: [(&str, Mistake); 8] = [
@@ -211,12 +211,13 @@ fn shapes_that_do_not_fit_are_named() {
         ("rope", &mut || _ = a.rope(&[0, 1], 1, 1e4)),
         ("rope", &mut || _ = a.slice_cols(0..2).rope(&[0], 1, 1e4)),
         ("keys and values differ", &mut || _ = a.attention(b, a, spec)),
-        ("4 queries and 2 keys", &mut || _ = b.attention(a, a, spec)),
+        ("among 4 queries", &mut || _ = b.attention(a, a, spec)),
         ("more queries than keys", &mut || {
-            _ = b.attention(a, a, AttentionSpec { queries: &[4], keys: &[2], ..spec });
+            _ = b.attention(a, a, AttentionSpec { queries: &packed(&[4]), keys: &packed(&[2]), ..spec });
         }),
         ("without keys", &mut || {
-            let spec = AttentionSpec { mask: Mask::Full, queries: &[1, 1], keys: &[0, 4], ..spec };
+            let (queries, keys) = (&packed(&[1, 1])[..], &packed(&[0, 4])[..]);
+            let spec = AttentionSpec { mask: Mask::Full, queries, keys, ..spec };
             _ = a.attention(b, b, spec);
         }),
         ("2 heads", &mut || _ = a.attention(b, b, AttentionSpec { n_head: 2, n_kv_head: 2, ..spec })),

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gradus::optim::{Adam, AdamSettings, Optimizer};
-use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask};
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, packed};
 use gradus::{Tensor, UnaryOp};
 use serde::Deserialize;
 
@@ -130,8 +130,8 @@ impl Expression for Case {
                         None if s.slopes.is_empty() => None,
                         None => Some(Bias::Alibi(&s.slopes)),
                     },
-                    queries: &s.q_lengths,
-                    keys: &s.kv_lengths,
+                    queries: &packed(&s.q_lengths),
+                    keys: &packed(&s.kv_lengths),
                 };
                 assert_eq!(spec.head_dim(x[0], x[1], x[2]), s.head_dim);
                 x[0].attention(x[1], x[2], spec)

@@ -7,7 +7,7 @@ use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Matrix, ScalarEngine};
-use gradus::tensor::{AttentionSpec, Mask, Tensor};
+use gradus::tensor::{AttentionSpec, Mask, Tensor, packed};
 use gradus::tokenizer::Tokenizer;
 use gradus::train::{Settings, Trainer};
 use support::{Losses, baselines};
@@ -119,8 +119,8 @@ impl Trained {
             scale,
             mask: Mask::Causal,
             bias: None,
-            queries: &[n],
-            keys: &[n],
+            queries: &packed(&[n]),
+            keys: &packed(&[n]),
         };
         let attn_out = q.attention(k, v, spec).linear(weight("o_proj.weight")?);
         let middle = x + attn_out;

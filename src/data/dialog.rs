@@ -142,7 +142,7 @@ impl Dialogs {
         let (mut batches, mut counted) = (Vec::new(), 0);
         while counted < last {
             let mut batch = Batch::new();
-            while counted < last && batch.sequences().lengths.len() < size {
+            while counted < last && batch.sequences().rows.len() < size {
                 let start = (counted + half).saturating_sub(context);
                 let end = (start + context).min(last);
                 let seen = batch.len() + counted - start;

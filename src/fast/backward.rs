@@ -15,7 +15,7 @@ pub(super) fn backward(tape: TapeView<'_>, pool: &mut Pool, gradient: &mut [f32]
     for (id, node) in tape.nodes.iter().enumerate().rev() {
         let Some(dy) = grads.take(id as u32) else { continue };
         match node.op {
-            Op::Param { .. } | Op::Constant => {}
+            Op::Param { .. } | Op::Constant | Op::Kept(_) => {}
             Op::Unary(op) => op.backward(grads, node, &dy),
             Op::Binary(op) => {
                 op.backward(grads, node, dy);

@@ -2,14 +2,16 @@
 //! order. How a batch is cut depends on nothing but the batch, so the result is the same to the last bit on any
 //! number of threads.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::backward::backward;
-use super::tape::{Matrix, NodeInfo, Recording, Tape};
+use super::tape::{NodeInfo, Recording, Tape};
 use crate::data::Batch;
-use crate::engine::{CachedSession, Engine, Session};
+use crate::engine::{Engine, Pass};
 use crate::model::{Mode, Model};
-use crate::params::BoundParams;
+use crate::params::{BoundParams, Layout};
 use crate::tensor::Tensor;
 use crate::thread_pool::ThreadPool;
 
@@ -38,7 +40,6 @@ pub struct FastEngine {
 struct Shard {
     tape: Tape,
     batch: Batch,
-    first_row: usize,
     gradient: Vec<f32>,
     losses: Vec<f64>,
     loss: f64,
@@ -70,21 +71,17 @@ impl FastEngine {
     // ANCHOR: shard
     fn shard(&mut self, batch: &Batch) -> &mut [Shard] {
         let share = 1.0 / batch.total_loss_weight();
-        let lengths = batch.sequences().lengths;
-        let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(lengths.len().max(1));
+        let rows = batch.sequences().rows;
+        let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(rows.len().max(1));
         if self.shards.len() < count {
             self.shards.resize_with(count, Shard::default);
         }
-        let (mut sequence, mut token) = (0, 0);
+        let mut first = 0;
         for (at, shard) in self.shards[..count].iter_mut().enumerate() {
-            let (first, aim) = (sequence, batch.len() * (at + 1) / count);
-            let mut end = token;
-            while sequence < lengths.len() && end < aim {
-                end += lengths[sequence];
-                sequence += 1;
-            }
-            shard.first_row = token;
-            token = shard.batch.copy_sequences(batch, first..sequence, token, share);
+            let aim = batch.len() * (at + 1) / count;
+            let len = rows[first..].iter().take_while(|rows| rows.start < aim).count();
+            shard.batch.copy_sequences(batch, first..first + len, share);
+            first += len;
         }
         self.active = count;
         &mut self.shards[..count]
@@ -113,7 +110,6 @@ impl Shard {
         self.tape.rewind();
         let on = Recording { tape: &self.tape, params };
         let matrices = on.bind(model.layout());
-        let mode = Mode { first_row: self.first_row, ..mode };
         let losses = model.losses(BoundParams::new(&matrices), &self.batch, mode);
         let loss = losses.weighted_sum(self.batch.loss_weights());
         self.tape.read(params, |tape| {
@@ -174,22 +170,17 @@ impl Engine for FastEngine {
         &self.losses
     }
 
-    fn decode<M: Model, R>(
-        &mut self,
-        model: &M,
-        params: &[f32],
-        work: impl FnOnce(&mut dyn Session) -> R,
-    ) -> R {
+    fn run(&mut self, layout: &Layout, params: &[f32], pass: impl Pass, out: &mut Vec<f64>) {
         let tape = &self.decode_tape;
         tape.rewind();
         let on = Recording { tape, params };
-        let matrices = on.bind(model.layout());
-        let read_last_row = |logits: Matrix<'_>, out: &mut Vec<f64>| {
-            tape.read(params, |view| {
-                let all = view.data(logits.id);
-                out.extend(all[all.len() - logits.cols..].iter().map(|&x| f64::from(x)));
-            });
-        };
-        work(&mut CachedSession::new(model, BoundParams::new(&matrices), read_last_row))
+        let matrices = on.bind(layout);
+        let result = pass.run(BoundParams::new(&matrices), &mut &on);
+        out.clear();
+        tape.read(params, |view| out.extend(view.data(result.id).iter().map(|&x| f64::from(x))));
+    }
+
+    fn copy_kept(&mut self, from: Range<usize>, to: usize) {
+        self.decode_tape.kept.get_mut().copy_tokens(from, to);
     }
 }

@@ -8,6 +8,7 @@ mod attention;
 mod backward;
 mod engine;
 mod matrix;
+mod memory;
 mod ops;
 mod simd;
 mod tape;

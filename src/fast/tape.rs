@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::ops::{Op, RotaryTable};
 use crate::gemm::MatRef;
 use crate::params::Layout;
+use crate::tensor::Memories;
 
 /// A place on the tape.
 pub(super) type Id = u32;
@@ -53,6 +54,8 @@ pub struct Tape {
     nodes: RefCell<Vec<Node>>,
     used: Cell<usize>,
     indices: RefCell<Vec<u32>>,
+    /// What stays from one pass to the next.
+    pub(super) kept: RefCell<Memories<f32>>,
     pub(super) rotary: RefCell<RotaryTable>,
     pub(super) pool: RefCell<Pool>,
 }
@@ -78,6 +81,7 @@ pub(super) struct TapeView<'a> {
     pub(super) nodes: &'a [Node],
     pub(super) params: &'a [f32],
     pub(super) indices: &'a [u32],
+    pub(super) kept: &'a Memories<f32>,
 }
 
 impl<'a> TapeView<'a> {
@@ -86,6 +90,7 @@ impl<'a> TapeView<'a> {
         let node = &self.nodes[id as usize];
         match node.op {
             Op::Param { offset, .. } => &self.params[offset..offset + node.rows * node.cols],
+            Op::Kept(memory) => self.kept.read(memory).0,
             _ => &node.data,
         }
     }
@@ -134,14 +139,14 @@ impl Tape {
 
     /// Calls `read` with everything on the tape.
     pub(super) fn read<R>(&self, params: &[f32], read: impl FnOnce(TapeView<'_>) -> R) -> R {
-        let (nodes, indices) = (self.nodes.borrow(), self.indices.borrow());
-        read(TapeView { nodes: &nodes[..self.used.get()], params, indices: &indices })
+        let (nodes, indices, kept) = (self.nodes.borrow(), self.indices.borrow(), self.kept.borrow());
+        read(TapeView { nodes: &nodes[..self.used.get()], params, indices: &indices, kept: &kept })
     }
 }
 
 impl<'t> Recording<'t> {
     /// Puts all weights of a model on the tape, without copying them.
-    pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 64]> {
+    pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 256]> {
         let mut matrices = SmallVec::new();
         for spec in layout.specs() {
             let op = Op::Param { offset: spec.offset, grad: spec.grad_range().map(|range| range.start) };
@@ -171,7 +176,7 @@ impl<'t> Recording<'t> {
     }
 
     #[inline]
-    fn append(
+    pub(super) fn append(
         &'t self,
         op: Op,
         rows: usize,
@@ -181,6 +186,7 @@ impl<'t> Recording<'t> {
     ) -> Matrix<'t> {
         let id = self.tape.used.get();
         let (mut nodes, indices) = (self.tape.nodes.borrow_mut(), self.tape.indices.borrow());
+        let kept = self.tape.kept.borrow();
         if id == nodes.len() {
             nodes.push(Node { rows, cols, op, data: Vec::new(), saved: Vec::new() });
         }
@@ -188,7 +194,7 @@ impl<'t> Recording<'t> {
         let node = &mut later[0];
         (node.rows, node.cols, node.op) = (rows, cols, op);
         node.data.resize(len, 0.0);
-        let view = TapeView { nodes: view, params: self.params, indices: &indices };
+        let view = TapeView { nodes: view, params: self.params, indices: &indices, kept: &kept };
         compute(view, &mut node.data, &mut node.saved);
         self.tape.used.set(id + 1);
         Matrix { recording: self, id: id as Id, rows, cols }
@@ -251,7 +257,7 @@ impl<'a> Gradients<'a> {
         let node = &self.view.nodes[id as usize];
         let len = node.rows * node.cols;
         match node.op {
-            Op::Constant | Op::Param { grad: None, .. } => {}
+            Op::Constant | Op::Kept(_) | Op::Param { grad: None, .. } => {}
             Op::Param { grad: Some(start), .. } => {
                 let accumulate = std::mem::replace(&mut self.pool.reached[id as usize], true);
                 add(self.view, &mut self.params[start..start + len], accumulate);
@@ -272,7 +278,7 @@ impl<'a> Gradients<'a> {
     pub(super) fn pass_on(&mut self, id: Id, gradient: Vec<f32>) {
         let node = &self.view.nodes[id as usize];
         let fresh = self.pool.slots[id as usize].is_none();
-        if fresh && !matches!(node.op, Op::Param { .. } | Op::Constant) {
+        if fresh && !matches!(node.op, Op::Param { .. } | Op::Constant | Op::Kept(_)) {
             self.pool.slots[id as usize] = Some(gradient);
         } else {
             self.add(id, |_, to, accumulate| write_or_add(to, accumulate, gradient.iter().copied()));

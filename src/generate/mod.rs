@@ -7,7 +7,7 @@ pub mod strategy;
 pub use sampling::{Sampler, Sampling};
 pub use stop::{Finish, Stop, StopStrings};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Session};
 use crate::model::Model;
 use crate::random::Random;
 use crate::tokenizer::{TextStream, Tokenizer};
@@ -98,31 +98,30 @@ fn continue_tokens<M: Model, E: Engine>(
     assert!(!tokens.is_empty(), "generate: an empty prompt; start with BOS or with some text");
     let context = model.context();
     let most = stop.max_tokens.map(|count| tokens.len().saturating_add(count));
+    let mut session = Session::single(engine, model, params);
     loop {
         let kept = if tokens.len() < context { tokens.len() } else { context.div_ceil(2) };
-        let window = tokens[tokens.len() - kept..].to_vec();
-        let finish = engine.decode(model, params, |session| {
-            let mut logits = session.feed(&window);
-            loop {
-                if Some(tokens.len()) == most {
-                    return Some(Finish::Length);
-                }
-                let token = sampler.sample(logits, tokens, random);
-                if stop.tokens.contains(&token) {
-                    return Some(Finish::Stop);
-                }
-                tokens.push(token);
-                if ended(token) {
-                    return Some(Finish::Stop);
-                }
-                if session.len() == context {
-                    return most.is_none().then_some(Finish::Length); // or continue in a new window
-                }
-                logits = session.feed(&[token]);
+        session.truncate(0, 0);
+        let mut logits = session.feed(0, &tokens[tokens.len() - kept..]);
+        loop {
+            if Some(tokens.len()) == most {
+                return Finish::Length;
             }
-        });
-        if let Some(finish) = finish {
-            return finish;
+            let token = sampler.sample(logits, tokens, random);
+            if stop.tokens.contains(&token) {
+                return Finish::Stop;
+            }
+            tokens.push(token);
+            if ended(token) {
+                return Finish::Stop;
+            }
+            if session.len(0) == context {
+                break; // and continue in a new window
+            }
+            logits = session.feed(0, &[token]);
+        }
+        if most.is_none() {
+            return Finish::Length;
         }
     }
 }

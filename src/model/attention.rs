@@ -88,7 +88,7 @@ impl Attention {
         w: BoundParams<'_, T>,
         x: T,
         sequences: Sequences<'_>,
-        cache: Option<&mut Cache<T>>,
+        cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         let scale = (self.head_dim as f64).sqrt().recip();
         self.attend(w, self.project(w, x, sequences), scale, sequences, cache)
@@ -118,14 +118,12 @@ impl Attention {
         [q, mut k, mut v]: [T; 3],
         scale: f64,
         sequences: Sequences<'_>,
-        cache: Option<&mut Cache<T>>,
+        cache: Option<&mut Cache<'_, T>>,
     ) -> T {
-        let read;
-        let mut keys = sequences.lengths;
+        let mut keys = sequences.rows;
         if let Some(cache) = cache {
-            (k, v) = cache.append(self.layer, k, v);
-            read = [k.shape().0];
-            keys = &read;
+            [k, v] = cache.append(self.layer, [k, v]);
+            keys = cache.keys;
         }
         let spec = AttentionSpec {
             n_head: self.n_head,
@@ -133,7 +131,7 @@ impl Attention {
             scale,
             mask: self.mask,
             bias: self.positions.bias(w),
-            queries: sequences.lengths,
+            queries: sequences.rows,
             keys,
         };
         self.o_proj.forward(w, q.attention(k, v, spec)) // [n, n_embd]

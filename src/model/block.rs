@@ -70,7 +70,7 @@ impl Block {
         x: T,
         sequences: Sequences<'_>,
         mode: Mode,
-        cache: Option<&mut Cache<T>>,
+        cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         match self {
             Block::PreNorm(block) => block.forward(w, x, sequences, mode, cache),
@@ -100,13 +100,13 @@ impl PreNormBlock {
         x: T,
         sequences: Sequences<'_>,
         mode: Mode,
-        cache: Option<&mut Cache<T>>,
+        cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         // ANCHOR: block
         let attn_out = self.attention.forward(w, self.attention_norm.forward(w, x), sequences, cache);
-        let x = x + mode.dropout(attn_out, self.dropout, 2 * self.layer);
+        let x = x + mode.dropout(attn_out, self.dropout, 2 * self.layer, sequences);
         let mlp_out = self.feed_forward.forward(w, self.feed_forward_norm.forward(w, x));
-        x + mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1)
+        x + mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1, sequences)
         // ANCHOR_END: block
     }
 }
@@ -132,11 +132,14 @@ impl PostNormBlock {
         x: T,
         sequences: Sequences<'_>,
         mode: Mode,
-        cache: Option<&mut Cache<T>>,
+        cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         let attn_out = self.attention.forward(w, x, sequences, cache);
-        let x = self.attention_norm.forward(w, x + mode.dropout(attn_out, self.dropout, 2 * self.layer));
+        let x = self
+            .attention_norm
+            .forward(w, x + mode.dropout(attn_out, self.dropout, 2 * self.layer, sequences));
         let mlp_out = self.feed_forward.forward(w, x);
-        self.feed_forward_norm.forward(w, x + mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1))
+        self.feed_forward_norm
+            .forward(w, x + mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1, sequences))
     }
 }

@@ -3,11 +3,9 @@
 //! What it is made of, from the first line of `forward` to the last: a vector for every token, blocks that
 //! each add something to it, and a head that turns it into a score for every possible next token.
 
-use smallvec::SmallVec;
-
 use super::{
     Block, Cache, ConfigError, DecoderConfig, EmbeddingScale, Linear, Mode, Model, Norm, Positions,
-    TiedEmbeddings,
+    TiedEmbeddings, last_rows,
 };
 use crate::data::{Batch, Sequences};
 use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
@@ -71,15 +69,15 @@ impl Decoder {
         self.layout.freeze(which);
     }
 
-    /// Logits for every token: `[n, vocab_size]`.
-    fn forward<T: Tensor>(
+    // ANCHOR: forward
+    /// What the last block hands on, for every token: `[n, n_embd]`.
+    fn hidden<T: Tensor>(
         &self,
         w: BoundParams<'_, T>,
         sequences: Sequences<'_>,
         mode: Mode,
-        mut cache: Option<&mut Cache<T>>,
+        mut cache: Option<&mut Cache<'_, T>>,
     ) -> T {
-        // ANCHOR: forward
         let mut x = w[self.tokens].gather_rows(sequences.tokens); // [n, n_embd]
         if self.config.embedding_scale == EmbeddingScale::RootWidth {
             x = x * (self.config.n_embd as f64).sqrt();
@@ -91,12 +89,17 @@ impl Decoder {
         for block in &self.blocks {
             x = block.forward(w, x, sequences, mode, cache.as_deref_mut());
         }
+        x
+    }
+
+    /// A score for every possible next token: `[n, n_embd] → [n, vocab_size]`.
+    fn logits<T: Tensor>(&self, w: BoundParams<'_, T>, mut x: T) -> T {
         if let Some(norm) = &self.final_norm {
             x = norm.forward(w, x);
         }
-        self.lm_head.forward(w, x) // [n, vocab_size]
-        // ANCHOR_END: forward
+        self.lm_head.forward(w, x)
     }
+    // ANCHOR_END: forward
 }
 
 impl Model for Decoder {
@@ -105,15 +108,18 @@ impl Model for Decoder {
     }
 
     fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
-        self.forward(w, batch.sequences(), mode, None).cross_entropy(batch.targets(), mode.smoothing)
+        let x = self.hidden(w, batch.sequences(), mode, None);
+        self.logits(w, x).cross_entropy(batch.targets(), mode.smoothing)
     }
 
-    fn decode<T: Tensor>(&self, w: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
-        let positions: SmallVec<[usize; 32]> = (cache.length..cache.length + tokens.len()).collect();
-        let sequences = Sequences { tokens, positions: &positions, lengths: &[tokens.len()] };
-        let logits = self.forward(w, sequences, Mode::default(), Some(cache));
-        cache.length += tokens.len();
-        logits
+    fn decode<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        sequences: Sequences<'_>,
+        cache: &mut Cache<'_, T>,
+    ) -> T {
+        let x = self.hidden(w, sequences, Mode::default(), Some(cache)); // [n, n_embd]
+        self.logits(w, last_rows(x, sequences))
     }
 
     fn vocab_size(&self) -> usize {

@@ -43,10 +43,14 @@ pub use sphere::{
     SphereConfig,
 };
 
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
 use crate::counter_rng::CounterRng;
-use crate::data::Batch;
+use crate::data::{Batch, Sequences};
 use crate::params::{BoundParams, Layout};
-use crate::tensor::Tensor;
+use crate::tensor::{Memory, MemoryId, Tensor};
 
 /// What training and generation need from a model.
 pub trait Model: Sync {
@@ -56,9 +60,14 @@ pub trait Model: Sync {
     /// The loss of every token of a batch, in nats: `[tokens, 1]`.
     fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T;
 
-    /// Reads more tokens of one sequence, whose earlier tokens are in the cache, and predicts what follows each of them:
-    /// logits `[tokens, vocab]`.
-    fn decode<T: Tensor>(&self, params: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T;
+    /// Reads more tokens of some sequences, whose earlier tokens are in the cache, and predicts what follows the last of each:
+    /// logits `[sequences, vocab]`.
+    fn decode<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        sequences: Sequences<'_>,
+        cache: &mut Cache<'_, T>,
+    ) -> T;
 
     /// How many different tokens it knows.
     fn vocab_size(&self) -> usize;
@@ -74,17 +83,14 @@ pub struct Mode {
     pub dropout: Option<CounterRng>,
     /// Label smoothing of the loss.
     pub smoothing: f64,
-    /// How many rows of the batch come before these, if this is a shard of it: then a shard drops what the whole batch
-    /// would.
-    pub first_row: usize,
 }
 
 impl Mode {
     /// Dropout at one point of the model. Each point has a number of its own, so that no two drop alike.
-    fn dropout<T: Tensor>(self, x: T, rate: f64, point: usize) -> T {
+    fn dropout<T: Tensor>(self, x: T, rate: f64, point: usize, sequences: Sequences<'_>) -> T {
         match self.dropout {
             Some(rng) if rate > 0.0 => {
-                let before = self.first_row * x.shape().1;
+                let before = sequences.rows_before * x.shape().1;
                 x.dropout(rate, rng.fork(point as u32).skip(before as u32))
             }
             _ => x,
@@ -92,51 +98,31 @@ impl Mode {
     }
 }
 
-/// Keys and values of the tokens read so far, so that generation computes them only once.
-pub struct Cache<T> {
-    /// For each layer, keys and values `[tokens, n_kv_head · head_dim]`.
-    layers: Vec<(T, T)>,
-    /// How many tokens every layer has seen.
-    length: usize,
+// ANCHOR: append
+/// The keys and values of the tokens that were read so far. They are computed only once, and kept in a memory of the engine, or
+/// rather in two for each layer.
+pub struct Cache<'a, T> {
+    /// The memory.
+    pub memory: &'a mut dyn Memory<T>,
+    /// For each new token, its place in the memory: a row.
+    pub places: &'a [usize],
+    /// The rows of each sequence, those of its new tokens last.
+    pub keys: &'a [Range<usize>],
+    /// How many rows the memory has.
+    pub capacity: usize,
 }
 
-impl<T> Default for Cache<T> {
-    fn default() -> Self {
-        Cache { layers: Vec::new(), length: 0 }
+impl<T: Tensor> Cache<'_, T> {
+    /// Keeps the keys and values of new tokens of a layer, and returns those of all tokens.
+    fn append(&mut self, layer: usize, [k, v]: [T; 2]) -> [T; 2] {
+        let ids = [2 * layer, 2 * layer + 1].map(MemoryId::Tokens);
+        [(ids[0], k), (ids[1], v)].map(|(id, x)| self.memory.keep(id, self.capacity, self.places, x))
     }
 }
+// ANCHOR_END: append
 
-impl<T: Tensor> Cache<T> {
-    /// How many tokens it holds.
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// Forgets the keys and values of all tokens from the `length`-th on.
-    ///
-    /// # Panics
-    /// If it holds fewer.
-    pub fn truncate(&mut self, length: usize) {
-        assert!(length <= self.length, "truncate: {length} tokens of a cache of {}", self.length);
-        if length == 0 {
-            self.layers.clear();
-        }
-        for (k, v) in &mut self.layers {
-            (*k, *v) = (k.slice_rows(0..length), v.slice_rows(0..length));
-        }
-        self.length = length;
-    }
-
-    // ANCHOR: append
-    /// Adds the keys and values of new tokens to those of a block (a layer, in names), and returns those of all tokens.
-    fn append(&mut self, layer: usize, k: T, v: T) -> (T, T) {
-        if layer == self.layers.len() {
-            self.layers.push((k, v));
-        } else {
-            let (old_k, old_v) = self.layers[layer];
-            self.layers[layer] = (T::concat_rows(&[old_k, k]), T::concat_rows(&[old_v, v]));
-        }
-        self.layers[layer]
-    }
-    // ANCHOR_END: append
+/// The last row of each sequence: `[n, width] → [sequences, width]`.
+fn last_rows<T: Tensor>(x: T, sequences: Sequences<'_>) -> T {
+    let last: SmallVec<[usize; 32]> = sequences.rows.iter().map(|rows| rows.end - 1).collect();
+    x.gather_rows(&last)
 }

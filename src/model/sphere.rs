@@ -12,13 +12,11 @@
 mod config;
 mod hidden;
 
-use smallvec::SmallVec;
-
 pub use config::{AlphaSign, InnerScale, LogitScale, OutputAxis, Residual, SoftmaxScale, SphereConfig};
 pub use hidden::HiddenNorms;
 
 use super::scale::Scale;
-use super::{Attention, Cache, ConfigError, FeedForward, Linear, Mode, Model, Positions};
+use super::{Attention, Cache, ConfigError, FeedForward, Linear, Mode, Model, Positions, last_rows};
 use crate::data::{Batch, Sequences};
 use crate::function::UnaryOp;
 use crate::params::{BoundParams, Init, Layout, Param, ParamKind, ParamSpec, UnitNorm};
@@ -138,7 +136,7 @@ impl Sphere {
         sequences: Sequences<'_>,
         mode: Mode,
         blocks: usize,
-        mut cache: Option<&mut Cache<T>>,
+        mut cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         let mut h = w[self.tokens].gather_rows(sequences.tokens); // [n, n_embd], of length 1
         for block in &self.blocks[..blocks] {
@@ -147,15 +145,8 @@ impl Sphere {
         h
     }
 
-    /// Logits for every token: `[n, vocab_size]`.
-    fn forward<T: Tensor>(
-        &self,
-        w: BoundParams<'_, T>,
-        sequences: Sequences<'_>,
-        mode: Mode,
-        cache: Option<&mut Cache<T>>,
-    ) -> T {
-        let h = self.hidden(w, sequences, mode, self.blocks.len(), cache); // [n, n_embd]
+    /// A score for every possible next token: `[n, n_embd] → [n, vocab_size]`.
+    fn logits<T: Tensor>(&self, w: BoundParams<'_, T>, h: T) -> T {
         let cosines = self.lm_head.forward(w, h); // [n, vocab_size]
         match &self.s_z {
             Logits::Learned(s_z) => cosines * s_z.times(w, 1.0),
@@ -211,13 +202,14 @@ impl SphereBlock {
         h: T,
         sequences: Sequences<'_>,
         mode: Mode,
-        cache: Option<&mut Cache<T>>,
+        cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         // ANCHOR: block
         let attn_out = self.attend(w, h, sequences, cache);
-        let h = self.attention_step.apply(w, h, mode.dropout(attn_out, self.dropout, 2 * self.layer));
+        let h =
+            self.attention_step.apply(w, h, mode.dropout(attn_out, self.dropout, 2 * self.layer, sequences));
         let mlp_out = self.feed(w, h);
-        self.feed_forward_step.apply(w, h, mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1))
+        self.feed_forward_step.apply(w, h, mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1, sequences))
         // ANCHOR_END: block
     }
 
@@ -227,7 +219,7 @@ impl SphereBlock {
         w: BoundParams<'_, T>,
         h: T,
         sequences: Sequences<'_>,
-        cache: Option<&mut Cache<T>>,
+        cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         let [mut q, mut k, v] = self.attention.project(w, h, sequences);
         if self.qk_norm {
@@ -279,15 +271,18 @@ impl Model for Sphere {
     }
 
     fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
-        self.forward(w, batch.sequences(), mode, None).cross_entropy(batch.targets(), mode.smoothing)
+        let h = self.hidden(w, batch.sequences(), mode, self.blocks.len(), None);
+        self.logits(w, h).cross_entropy(batch.targets(), mode.smoothing)
     }
 
-    fn decode<T: Tensor>(&self, w: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
-        let positions: SmallVec<[usize; 32]> = (cache.length..cache.length + tokens.len()).collect();
-        let sequences = Sequences { tokens, positions: &positions, lengths: &[tokens.len()] };
-        let logits = self.forward(w, sequences, Mode::default(), Some(cache));
-        cache.length += tokens.len();
-        logits
+    fn decode<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        sequences: Sequences<'_>,
+        cache: &mut Cache<'_, T>,
+    ) -> T {
+        let h = self.hidden(w, sequences, Mode::default(), self.blocks.len(), Some(cache)); // [n, n_embd]
+        self.logits(w, last_rows(h, sequences))
     }
 
     fn vocab_size(&self) -> usize {

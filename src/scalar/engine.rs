@@ -1,11 +1,14 @@
 //! The scalar engine: the loss of a model, its gradient, and decoding.
 
+use std::ops::Range;
+
 use super::arena::Arena;
 use super::matrix::Matrix;
 use crate::data::Batch;
-use crate::engine::{CachedSession, Engine, Session};
+use crate::engine::{Engine, Pass};
 use crate::model::{Mode, Model};
-use crate::tensor::Tensor;
+use crate::params::Layout;
+use crate::tensor::{CopiedMemory, Memories, Tensor};
 
 /// The [`Engine`] whose numbers are [`Value`](super::Value)s.
 #[derive(Default)]
@@ -13,6 +16,7 @@ pub struct ScalarEngine {
     arena: Arena,
     losses: Vec<f64>,
     nodes: usize,
+    memories: Memories<f64>,
 }
 
 impl ScalarEngine {
@@ -71,17 +75,18 @@ impl Engine for ScalarEngine {
         &self.losses
     }
 
-    fn decode<M: Model, R>(
-        &mut self,
-        model: &M,
-        params: &[f64],
-        work: impl FnOnce(&mut dyn Session) -> R,
-    ) -> R {
+    fn run(&mut self, layout: &Layout, params: &[f64], pass: impl Pass, out: &mut Vec<f64>) {
         let graph = self.arena.graph();
-        let bound = graph.bind(model.layout(), params);
-        let read_last_row = |logits: Matrix<'_>, out: &mut Vec<f64>| {
-            logits.read_row(logits.shape().0 - 1, |row| out.extend_from_slice(row));
+        let read = |x: Matrix<'_>, out: &mut Vec<f64>| {
+            (0..x.shape().0).for_each(|row| x.read_row(row, |row| out.extend_from_slice(row)));
         };
-        work(&mut CachedSession::new(model, bound.params, read_last_row))
+        let mut memory = CopiedMemory::new(&mut self.memories, read);
+        let result = pass.run(graph.bind(layout, params).params, &mut memory);
+        out.clear();
+        read(result, out);
+    }
+
+    fn copy_kept(&mut self, from: Range<usize>, to: usize) {
+        self.memories.copy_tokens(from, to);
     }
 }

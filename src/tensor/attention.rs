@@ -10,6 +10,10 @@ use super::Tensor;
 /// The variant of attention: how many heads there are, how long the packed sequences are, which keys a query sees, and
 /// what is added to the scores.
 ///
+/// A sequence is some rows of the queries and some rows of the keys and values. Packed sequences lie one after another
+/// ([`packed`]); but there may be rows between them that belong to none, as in a batch with padding or in a cache, and several
+/// sequences may share their keys, as translations of one sentence do. Queries that belong to no sequence get zeros.
+///
 /// The last query of a sequence stands at its last key, so that the earlier keys may come from a cache. Among `k` keys and
 /// `q` queries of a sequence, query `i` has the position `k - q + i`, and key `j` the position `j`.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +28,20 @@ pub struct AttentionSpec<'a, T> {
     pub mask: Mask,
     /// What is added to the scores.
     pub bias: Option<Bias<'a, T>>,
-    /// The number of queries in each sequence.
-    pub queries: &'a [usize],
-    /// The number of keys in each sequence; at least as many as queries, unless the mask is [`Mask::Full`].
-    pub keys: &'a [usize],
+    /// The rows of each sequence's queries, one sequence after another.
+    pub queries: &'a [Range<usize>],
+    /// The rows of each sequence's keys and values; at least as many as queries, unless the mask is [`Mask::Full`].
+    pub keys: &'a [Range<usize>],
+}
+
+/// The rows of sequences of these lengths that lie one after another, without a gap.
+pub fn packed(lengths: &[usize]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let rows = lengths.iter().map(|length| {
+        end += length;
+        end - length..end
+    });
+    rows.collect()
 }
 
 /// Which keys of its sequence a query sees.
@@ -132,12 +146,7 @@ impl<T: Tensor> Bias<'_, T> {
 impl<'a, T: Tensor> AttentionSpec<'a, T> {
     /// For each sequence, the rows of its queries and the rows of its keys.
     pub fn sequences(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + 'a {
-        let (mut q, mut k) = (0, 0);
-        self.queries.iter().zip(self.keys).map(move |(&queries, &keys)| {
-            let rows = (q..q + queries, k..k + keys);
-            (q, k) = (q + queries, k + keys);
-            rows
-        })
+        self.queries.iter().cloned().zip(self.keys.iter().cloned())
     }
 
     /// The width of a head, after a check that the three matrices and the bias fit this shape and each other.
@@ -151,15 +160,25 @@ impl<'a, T: Tensor> AttentionSpec<'a, T> {
             "attention: queries of {width} columns and keys of {kv_width} do not divide into {n_head} and {n_kv_head} \
              heads of the same width",
         );
-        let (q_sum, k_sum) = (self.queries.iter().sum::<usize>(), self.keys.iter().sum::<usize>());
-        assert!(
-            (q_sum, k_sum) == (queries, keys) && self.queries.len() == self.keys.len(),
-            "attention: {queries} queries and {keys} keys, but the sequences have {q_sum} and {k_sum}",
+        assert_eq!(
+            self.queries.len(),
+            self.keys.len(),
+            "attention: sequences of queries against those of keys"
         );
-        let keyless = self.queries.iter().zip(self.keys).any(|(&q, &k)| q > 0 && k == 0);
-        assert!(!keyless, "attention: a sequence has queries without keys");
-        let fits = self.mask == Mask::Full || self.queries.iter().zip(self.keys).all(|(q, k)| q <= k);
-        assert!(fits, "attention: more queries than keys in a sequence, which only Mask::Full allows");
+        let mut end = 0;
+        for (of_queries, of_keys) in self.sequences() {
+            let inside = end <= of_queries.start && of_queries.end <= queries && of_keys.end <= keys;
+            assert!(
+                inside,
+                "attention: the rows {of_queries:?} and {of_keys:?} of a sequence, among {queries} queries, the first {end} \
+                 of them taken, and {keys} keys",
+            );
+            end = end.max(of_queries.end);
+            let keyless = !of_queries.is_empty() && of_keys.is_empty();
+            assert!(!keyless, "attention: a sequence has queries without keys");
+            let fits = self.mask == Mask::Full || of_queries.len() <= of_keys.len();
+            assert!(fits, "attention: more queries than keys in a sequence, which only Mask::Full allows");
+        }
         assert!(
             self.mask != Mask::Window(0),
             "attention: Mask::Window(0) sees nothing; 1 is a query's own key"

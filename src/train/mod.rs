@@ -142,10 +142,10 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         let Settings { clip: max_norm, smoothing, ema_decay, dropout_seed, constrain_every, .. } =
             self.settings;
         let dropout = dropout_seed.map(|seed| CounterRng::new(seed).fork(self.done as u32));
-        let mode = Mode { dropout, smoothing, first_row: 0 };
+        let mode = Mode { dropout, smoothing };
         let batch = match &self.weighting {
             Some(weighting) => {
-                self.batch.copy_sequences(batch, 0..batch.sequences().lengths.len(), 0, 1.0);
+                self.batch.copy_sequences(batch, 0..batch.sequences().rows.len(), 1.0);
                 weighting.apply(&mut self.batch);
                 &self.batch
             }

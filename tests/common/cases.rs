@@ -3,7 +3,7 @@
 
 use gradus::counter_rng::CounterRng;
 use gradus::random::Random;
-use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes};
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes, packed};
 use gradus::{BinaryOp, Tensor, UnaryOp};
 
 use crate::engines::{Expression, Numbers};
@@ -285,6 +285,7 @@ impl Attention {
             Biased::Table(buckets) => Some(Bias::Table(x[3], buckets)),
         };
         let scale = (self.width as f64).sqrt().recip();
+        let (queries, keys) = (&packed(queries)[..], &packed(keys)[..]);
         x[0].attention(x[1], x[2], AttentionSpec { n_head, n_kv_head, scale, mask, bias, queries, keys })
     }
 
@@ -352,8 +353,8 @@ fn attention(v: &mut impl Visitor) {
             scale: 0.7,
             mask: Mask::Causal,
             bias: None,
-            queries: &[3, 1],
-            keys: &[3, 1],
+            queries: &packed(&[3, 1]),
+            keys: &packed(&[3, 1]),
         };
         x[0].attention(x[0], x[0], spec)
     });
@@ -365,8 +366,8 @@ fn attention(v: &mut impl Visitor) {
             scale: 0.7,
             mask: Mask::Full,
             bias: Some(Bias::Table(x[0], buckets)),
-            queries: &[3, 1],
-            keys: &[3, 1],
+            queries: &packed(&[3, 1]),
+            keys: &packed(&[3, 1]),
         };
         x[0].attention(x[0], x[0], spec)
     });

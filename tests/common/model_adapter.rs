@@ -2,7 +2,7 @@
 //! this is how tests evaluate them on any engine.
 
 use gradus::Tensor;
-use gradus::data::Batch;
+use gradus::data::{Batch, Sequences};
 use gradus::model::{Cache, Mode, Model};
 use gradus::params::{BoundParams, Layout};
 
@@ -32,7 +32,7 @@ impl<C: TokenColumn> Model for ModelAdapter<C> {
         self.column.of(params, batch, mode)
     }
 
-    fn decode<T: Tensor>(&self, _: BoundParams<'_, T>, _: &[usize], _: &mut Cache<T>) -> T {
+    fn decode<T: Tensor>(&self, _: BoundParams<'_, T>, _: Sequences<'_>, _: &mut Cache<'_, T>) -> T {
         unreachable!("a column has no next token")
     }
 

@@ -5,7 +5,7 @@ use gradus::optim::{Adam, AdamSettings, Optimizer};
 use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::scalar::Arena;
-use gradus::tensor::{AttentionSpec, Mask};
+use gradus::tensor::{AttentionSpec, Mask, packed};
 
 /// Whether code does what it should, and if not, what is wrong.
 pub type Check = Result<(), String>;
@@ -93,7 +93,8 @@ pub fn library_attention(q: &[Vec<f64>], k: &[Vec<f64>], v: &[Vec<f64>], scale: 
     let mut arena = Arena::new();
     let graph = arena.graph();
     let [q, k, v] = [q, k, v].map(|rows| graph.matrix(n, d, &rows.concat()));
-    let (queries, keys) = (&[n][..], &[n][..]);
+    let queries = &packed(&[n]);
+    let keys = queries;
     let spec =
         AttentionSpec { n_head: 1, n_kv_head: 1, scale, mask: Mask::Causal, bias: None, queries, keys };
     let out = q.attention(k, v, spec);

@@ -3,7 +3,7 @@
 use gradus::Tensor;
 use gradus::UnaryOp;
 use gradus::scalar::{Arena, Graph, Matrix};
-use gradus::tensor::{AttentionSpec, Mask};
+use gradus::tensor::{AttentionSpec, Mask, packed};
 
 /// What is easily forgotten.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,8 +72,8 @@ fn forward<'g>(weights: [Matrix<'g>; 9], tokens: &[usize], mistake: Mistake) -> 
         x = norm(x);
     }
     let h = if is(Mistake::NoAttentionNorm) { x } else { norm(x) };
-    let (scale, length) = (if is(Mistake::NoScale) { 1.0 } else { 0.5 }, &[tokens.len()][..]);
-    let (queries, keys, mask) = (length, length, Mask::Causal);
+    let (scale, all) = (if is(Mistake::NoScale) { 1.0 } else { 0.5 }, &packed(&[tokens.len()])[..]);
+    let (queries, keys, mask) = (all, all, Mask::Causal);
     let spec = AttentionSpec { n_head: 4, n_kv_head: 4, scale, mask, bias: None, queries, keys };
     if !is(Mistake::NoAttention) {
         x = x + h.linear(wq).attention(h.linear(wk), h.linear(wv), spec).linear(wo);

@@ -6,7 +6,7 @@ use gradus::data::{Batch, Names};
 use gradus::model::DecoderConfig;
 use gradus::optim::{AdamSettings, Optimizer, Schedule, clip};
 use gradus::scalar::{Arena, Graph, Value};
-use gradus::tensor::{AttentionSpec, Mask};
+use gradus::tensor::{AttentionSpec, Mask, packed};
 use gradus::train::Settings;
 use gradus::{Tensor, UnaryOp};
 
@@ -229,7 +229,8 @@ fn chapter_8_attention_backward() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let [q, k, v] = two_tokens().map(|rows| graph.matrix(2, 2, &rows.concat()));
-    let (queries, keys) = (&[2][..], &[2][..]);
+    let queries = &packed(&[2]);
+    let keys = queries;
     let spec =
         AttentionSpec { n_head: 1, n_kv_head: 1, scale: 1.0, mask: Mask::Causal, bias: None, queries, keys };
     q.attention(k, v, spec).at(1, 0).backward();

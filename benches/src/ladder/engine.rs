@@ -1,9 +1,12 @@
 //! An engine that runs a model on any graph of scalar values.
 
+use std::ops::Range;
+
 use gradus::data::Batch;
-use gradus::engine::{CachedSession, Session};
+use gradus::engine::Pass;
 use gradus::model::{Mode, Model};
-use gradus::params::BoundParams;
+use gradus::params::{BoundParams, Layout};
+use gradus::tensor::{CopiedMemory, Memories};
 use gradus::{Engine, Tensor};
 use smallvec::SmallVec;
 
@@ -27,6 +30,7 @@ pub struct GraphEngine<A> {
     arena: A,
     losses: Vec<f64>,
     node_count: usize,
+    memories: Memories<f64>,
 }
 
 impl<A: GraphArena> GraphEngine<A> {
@@ -40,25 +44,19 @@ type MatrixIn<'g, A> = Matrix<'g, <A as GraphArena>::Graph<'g>>;
 type ValueIn<'g, A> = <<A as GraphArena>::Graph<'g> as ScalarGraph<'g>>::Value;
 
 /// All parameters as leaves, and the matrices made of them.
-fn bind<'g, A: GraphArena + 'g, M: Model>(
+fn bind<'g, A: GraphArena + 'g>(
     graph: &'g A::Graph<'g>,
-    model: &M,
+    layout: &Layout,
     params: &[f64],
 ) -> (&'g [ValueIn<'g, A>], SmallVec<[MatrixIn<'g, A>; 16]>) {
     let leaves = graph.alloc_slice(params.len(), |at| graph.leaf(params[at]));
-    let specs = model.layout().specs().iter();
+    let specs = layout.specs().iter();
     (leaves, specs.map(|spec| Matrix::new(graph, &leaves[spec.range()], spec.rows, spec.cols)).collect())
 }
 
-/// Reads the last row of a matrix of logits.
-fn last_row_reader<'g, A: GraphArena + 'g>(
-    graph: &'g A::Graph<'g>,
-    vocab_size: usize,
-) -> impl FnMut(MatrixIn<'g, A>, &mut Vec<f64>) {
-    move |logits, out| {
-        let logits = logits.values();
-        out.extend(logits[logits.len() - vocab_size..].iter().map(|&x| graph.data(x)));
-    }
+/// Appends the numbers of a matrix to a list.
+fn reader<'g, A: GraphArena + 'g>(graph: &'g A::Graph<'g>) -> impl Fn(MatrixIn<'g, A>, &mut Vec<f64>) {
+    move |x, out| out.extend(x.values().iter().map(|&x| graph.data(x)))
 }
 
 impl<A: GraphArena> Engine for GraphEngine<A> {
@@ -73,7 +71,7 @@ impl<A: GraphArena> Engine for GraphEngine<A> {
         gradient: &mut [f64],
     ) -> f64 {
         let graph = self.arena.graph();
-        let (leaves, matrices) = bind::<A, M>(graph, model, params);
+        let (leaves, matrices) = bind::<A>(graph, model.layout(), params);
         let losses = model.losses(BoundParams::new(&matrices), batch, mode);
         let loss = losses.weighted_mean(batch.loss_weights()).values()[0];
         graph.backward(loss);
@@ -89,7 +87,7 @@ impl<A: GraphArena> Engine for GraphEngine<A> {
 
     fn loss<M: Model>(&mut self, model: &M, params: &[f64], batch: &Batch) -> f64 {
         let graph = self.arena.graph();
-        let (_, matrices) = bind::<A, M>(graph, model, params);
+        let (_, matrices) = bind::<A>(graph, model.layout(), params);
         let losses = model.losses(BoundParams::new(&matrices), batch, Mode::default());
         self.losses.clear();
         self.losses.extend(losses.values().iter().map(|&loss| graph.data(loss)));
@@ -100,15 +98,16 @@ impl<A: GraphArena> Engine for GraphEngine<A> {
         &self.losses
     }
 
-    fn decode<M: Model, R>(
-        &mut self,
-        model: &M,
-        params: &[f64],
-        work: impl FnOnce(&mut dyn Session) -> R,
-    ) -> R {
+    fn run(&mut self, layout: &Layout, params: &[f64], pass: impl Pass, out: &mut Vec<f64>) {
         let graph = self.arena.graph();
-        let (_, matrices) = bind::<A, M>(graph, model, params);
-        let read_last_row = last_row_reader::<A>(graph, model.vocab_size());
-        work(&mut CachedSession::new(model, BoundParams::new(&matrices), read_last_row))
+        let (_, matrices) = bind::<A>(graph, layout, params);
+        let mut memory = CopiedMemory::new(&mut self.memories, reader::<A>(graph));
+        let result = pass.run(BoundParams::new(&matrices), &mut memory);
+        out.clear();
+        reader::<A>(graph)(result, out);
+    }
+
+    fn copy_kept(&mut self, from: Range<usize>, to: usize) {
+        self.memories.copy_tokens(from, to);
     }
 }

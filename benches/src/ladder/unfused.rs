@@ -1,7 +1,7 @@
 //! (12) Whole matrices, unfused: every operation that the engine overrides runs its default body instead.
 
 use gradus::Tensor;
-use gradus::data::Batch;
+use gradus::data::{Batch, Sequences};
 use gradus::model::{Cache, Mode, Model};
 use gradus::params::{BoundParams, Layout};
 use smallvec::SmallVec;
@@ -22,8 +22,13 @@ impl<M: Model> Model for Unfused<M> {
         self.0.losses(BoundParams::new(&params), batch, mode).0
     }
 
-    fn decode<T: Tensor>(&self, params: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
-        self.0.decode(params, tokens, cache)
+    fn decode<T: Tensor>(
+        &self,
+        params: BoundParams<'_, T>,
+        sequences: Sequences<'_>,
+        cache: &mut Cache<'_, T>,
+    ) -> T {
+        self.0.decode(params, sequences, cache)
     }
 
     fn vocab_size(&self) -> usize {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use gradus::Engine;
 use gradus::data::{self, Batch, Names};
+use gradus::engine::Session;
 use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
@@ -83,15 +84,12 @@ impl<M: Model, E: Engine + NodeCount> DynTrainer for Trainer<M, E> {
     fn greedy(&mut self, prompt: &[usize], tokens: usize) -> Vec<usize> {
         let (engine, model, params) = self.split_mut();
         let mut answer = prompt.to_vec();
-        engine.decode(model, &params, |session| {
-            let mut read = 0;
-            while answer.len() < prompt.len() + tokens {
-                let logits = session.feed(&answer[read..]).iter().enumerate();
-                read = answer.len();
-                let (best, _) = logits.max_by(|a, b| a.1.total_cmp(b.1)).expect("a vocabulary is not empty");
-                answer.push(best);
-            }
-        });
+        let mut session = Session::single(engine, model, &params);
+        while answer.len() < prompt.len() + tokens {
+            let logits = session.feed(0, &answer[session.len(0)..]).iter().enumerate();
+            let (best, _) = logits.max_by(|a, b| a.1.total_cmp(b.1)).expect("a vocabulary is not empty");
+            answer.push(best);
+        }
         answer.split_off(prompt.len())
     }
 }

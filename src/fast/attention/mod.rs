@@ -10,6 +10,8 @@ mod small;
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::ops::Op;
 use super::tape::{Gradients, Id, Matrix, Node, Span, TapeView};
 use crate::tensor::{AttentionSpec, Mask};
@@ -27,6 +29,7 @@ pub struct Attention {
     scale: f32,
     mask: Mask,
     bias: Option<BiasOp>,
+    /// Of each sequence the first row and one past the last.
     queries: Span,
     keys: Span,
 }
@@ -62,7 +65,11 @@ impl Attention {
         spec: AttentionSpec<'_, Matrix<'t>>,
     ) -> Matrix<'t> {
         let d = spec.head_dim(q, k, v);
-        let longest = spec.queries.iter().chain(spec.keys).copied().max().unwrap_or(0);
+        let longest = spec.queries.iter().chain(spec.keys).map(Range::len).max().unwrap_or(0);
+        let ends = |rows: &[Range<usize>]| {
+            let ends: SmallVec<[usize; 64]> = rows.iter().flat_map(|rows| [rows.start, rows.end]).collect();
+            q.recording.span(ends)
+        };
         let op = Attention {
             q: q.id,
             k: k.id,
@@ -73,10 +80,14 @@ impl Attention {
             scale: spec.scale as f32,
             mask: spec.mask,
             bias: spec.bias.map(|bias| BiasOp::new(q.recording, bias, longest)),
-            queries: q.recording.span(spec.queries.iter().copied()),
-            keys: q.recording.span(spec.keys.iter().copied()),
+            queries: ends(spec.queries),
+            keys: ends(spec.keys),
         };
+        let has_gaps = spec.queries.iter().map(Range::len).sum::<usize>() < q.rows;
         q.recording.compute(Op::Attention(op), (q.rows, q.cols), |view, y, saved| {
+            if has_gaps {
+                y.fill(0.0);
+            }
             saved.resize(op.sequences(view).last().map_or(0, |last| last.saved.end), 0.0);
             for sequence in op.sequences(view) {
                 let saved = &mut saved[sequence.saved.clone()];
@@ -112,15 +123,16 @@ impl Attention {
     fn sequences<'a>(self, view: TapeView<'a>) -> impl Iterator<Item = Sequence> + 'a {
         // With wider heads matrix products are faster, as measured.
         let narrow = matches!(self.d, 4 | 8) && self.bias.is_none();
-        let lengths = view.indices(self.queries).iter().zip(view.indices(self.keys));
-        let (mut q, mut k, mut saved) = (0, 0, 0);
-        let sequences = lengths.map(move |(&queries, &keys)| {
-            let (queries, keys) = (queries as usize, keys as usize);
-            let small = narrow && queries.max(keys) <= small::MOST;
-            let size = self.n_head as usize * queries * if small { small::MOST } else { keys };
-            let (first_q, first_k, start) = (q, k, saved);
-            (q, k, saved) = (q + queries, k + keys, saved + size);
-            Sequence { queries: first_q..q, keys: first_k..k, saved: start..saved, small }
+        let rows = |ends: &[u32]| ends[0] as usize..ends[1] as usize;
+        let sequences =
+            view.indices(self.queries).chunks_exact(2).zip(view.indices(self.keys).chunks_exact(2));
+        let mut saved = 0;
+        let sequences = sequences.map(move |(queries, keys)| {
+            let (queries, keys) = (rows(queries), rows(keys));
+            let small = narrow && queries.len().max(keys.len()) <= small::MOST;
+            let size = self.n_head as usize * queries.len() * if small { small::MOST } else { keys.len() };
+            saved += size;
+            Sequence { queries, keys, saved: saved - size..saved, small }
         });
         sequences.filter(|sequence| !sequence.queries.is_empty())
     }

@@ -22,6 +22,8 @@ mod step_toward;
 mod swiglu;
 mod unary;
 
+use crate::tensor::MemoryId;
+
 pub use super::attention::Attention;
 pub use binary::Binary;
 pub use concat_cols::ConcatCols;
@@ -52,6 +54,8 @@ pub enum Op {
     },
     /// Given numbers, without a gradient.
     Constant,
+    /// What was kept from an earlier pass, without a gradient.
+    Kept(MemoryId),
     Unary(Unary),
     Binary(Binary),
     Matmul(Matmul),

@@ -1,7 +1,7 @@
 //! The lengths of hidden states, to be looked at.
 
 use super::Sphere;
-use crate::data::Batch;
+use crate::data::{Batch, Sequences};
 use crate::function::UnaryOp;
 use crate::model::{Cache, Mode, Model};
 use crate::params::{BoundParams, Layout};
@@ -54,8 +54,13 @@ impl Model for HiddenNorms<'_> {
         h.row_dot(h).apply(UnaryOp::Power(0.5)) // [n, 1]
     }
 
-    fn decode<T: Tensor>(&self, w: BoundParams<'_, T>, tokens: &[usize], cache: &mut Cache<T>) -> T {
-        self.model.decode(w, tokens, cache)
+    fn decode<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        sequences: Sequences<'_>,
+        cache: &mut Cache<'_, T>,
+    ) -> T {
+        self.model.decode(w, sequences, cache)
     }
 
     fn vocab_size(&self) -> usize {

@@ -1,9 +1,12 @@
 //! The engine: loss, gradient and next token of a model.
 
+use std::ops::Range;
+
 use gradus::data::Batch;
-use gradus::engine::{CachedSession, Session};
+use gradus::engine::Pass;
 use gradus::model::{Mode, Model};
-use gradus::params::BoundParams;
+use gradus::params::{BoundParams, Layout};
+use gradus::tensor::{CopiedMemory, Memories};
 use gradus::{Engine, Tensor};
 
 use super::block::{Arena, Graph};
@@ -15,6 +18,7 @@ pub struct BlocksEngine {
     arena: Arena,
     losses: Vec<f64>,
     node_count: usize,
+    memories: Memories<f64>,
 }
 
 impl BlocksEngine {
@@ -27,12 +31,12 @@ impl BlocksEngine {
 /// All parameters as one block of leaves, `[1, n]`, and the matrices that are views of it.
 fn bind<'g>(
     graph: &'g Graph<'g>,
-    model: &impl Model,
+    layout: &Layout,
     params: &[f64],
 ) -> (Matrix<'g>, BoundParams<'g, Matrix<'g>>) {
-    assert_eq!(params.len(), model.layout().len(), "bind: params against those of the layout");
+    assert_eq!(params.len(), layout.len(), "bind: params against those of the layout");
     let leaves = graph.matrix(1, params.len(), params);
-    let specs = model.layout().specs();
+    let specs = layout.specs();
     let matrix = |at: usize| leaves.window(specs[at].offset, specs[at].rows, specs[at].cols);
     (leaves, BoundParams::new(graph.bump.alloc_slice_fill_with(specs.len(), matrix)))
 }
@@ -56,7 +60,7 @@ impl Engine for BlocksEngine {
         gradient: &mut [f64],
     ) -> f64 {
         let graph = self.arena.graph();
-        let (leaves, params) = bind(graph, model, params);
+        let (leaves, params) = bind(graph, model.layout(), params);
         let losses = model.losses(params, batch, mode);
         let loss = losses.weighted_mean(batch.loss_weights());
         loss.backward();
@@ -68,7 +72,7 @@ impl Engine for BlocksEngine {
 
     fn loss<M: Model>(&mut self, model: &M, params: &[f64], batch: &Batch) -> f64 {
         let graph = self.arena.graph();
-        let losses = model.losses(bind(graph, model, params).1, batch, Mode::default());
+        let losses = model.losses(bind(graph, model.layout(), params).1, batch, Mode::default());
         let loss = losses.weighted_mean(batch.loss_weights());
         read(losses, &mut self.losses);
         self.node_count = graph.node_count();
@@ -79,16 +83,17 @@ impl Engine for BlocksEngine {
         &self.losses
     }
 
-    fn decode<M: Model, R>(
-        &mut self,
-        model: &M,
-        params: &[f64],
-        work: impl FnOnce(&mut dyn Session) -> R,
-    ) -> R {
-        let (_, params) = bind(self.arena.graph(), model, params);
-        let read_last_row = |logits: Matrix<'_>, out: &mut Vec<f64>| {
-            out.extend_from_slice(logits.row(logits.shape().0 - 1));
+    fn run(&mut self, layout: &Layout, params: &[f64], pass: impl Pass, out: &mut Vec<f64>) {
+        let (_, params) = bind(self.arena.graph(), layout, params);
+        let read = |x: Matrix<'_>, out: &mut Vec<f64>| {
+            (0..x.shape().0).for_each(|row| out.extend_from_slice(x.row(row)));
         };
-        work(&mut CachedSession::new(model, params, read_last_row))
+        let result = pass.run(params, &mut CopiedMemory::new(&mut self.memories, read));
+        out.clear();
+        read(result, out);
+    }
+
+    fn copy_kept(&mut self, from: Range<usize>, to: usize) {
+        self.memories.copy_tokens(from, to);
     }
 }
