@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use gradus::data::{Batch, Sequences};
 use gradus::fast::FastEngine;
 use gradus::model::{
-    Activation, AttentionBias, Block, DecoderConfig, Mode, Model, NormKind, Placement, Position, Positions,
+    Activation, AttentionBias, Block, BlockPlace, DecoderConfig, Mode, Model, NormKind, Placement, Position,
+    Positions,
 };
 use gradus::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use gradus::real::Real;
@@ -93,8 +94,11 @@ impl Case {
         let Matrix { rows, cols, .. } = self.x;
         let x = layout.add(ParamSpec::matrix("x", rows, cols, Init::Constant(0.0)));
         let config = self.config();
-        let positions = Positions::new(&config, &mut layout);
-        let block = Block::new(&config, &positions, 0, &mut layout);
+        let positions = Positions::new(&config, "model", &mut layout);
+        let block = {
+            let place = BlockPlace { name: "model.layers.0", layer: 0, dropout_point: 0 };
+            Block::new(&config, &positions, place, &mut layout)
+        };
         let own: BTreeSet<&str> = layout.specs()[1..].iter().map(|spec| spec.name.as_str()).collect();
         assert!(
             own.into_iter().eq(self.params.keys().map(String::as_str)),

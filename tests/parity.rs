@@ -366,7 +366,8 @@ impl<'m, M: Model> ModelVariant<'m, M> {
                     let (tokens, positions, capacity) = (&tokens[start..end], &places[..], tokens.len());
                     let (rows, keys) = (&packed(&[end - start])[..], &packed(&[end])[..]);
                     let sequences = Sequences { tokens, positions, rows, rows_before: 0 };
-                    let mut cache = Cache { memory: &mut memory, places: positions, keys, capacity };
+                    let mut cache =
+                        Cache { memory: &mut memory, places: positions, keys, sources: &[], capacity };
                     logits.push(self.model.decode(params, sequences, &mut cache));
                 }
                 start = next;

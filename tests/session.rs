@@ -64,7 +64,7 @@ fn many_sequences<E: Engine>(mut engine: E, mut alone: E) {
         let (model, params) = model(&config, &engine);
         let mut alone =
             |tokens: &[usize]| Session::single(&mut alone, &model, &params).feed(0, tokens).to_vec();
-        let room = Room { sequences: 5, tokens: config.context.min(10) };
+        let room = Room { sequences: 5, tokens: config.context.min(10), source_tokens: 0 };
         let mut session = Session::new(&mut engine, &model, &params, room);
         let mut random = Random::new(3);
         let mut below = |n: usize| (random.uniform() * n as f64) as usize;
@@ -129,7 +129,7 @@ fn sessions_one_after_another() {
             let fresh = Session::single(&mut FastEngine::new(ThreadPool::new(1)), &model, &params)
                 .feed(0, &tokens)
                 .to_vec();
-            let room = Room { sequences: 2, tokens: 7 };
+            let room = Room { sequences: 2, tokens: 7, source_tokens: 0 };
             let mut session = Session::new(&mut engine, &model, &params, room);
             assert_close(session.feed(1, &tokens), &fresh, name);
         }
@@ -155,12 +155,12 @@ fn mistakes<E: Engine>(mut engine: E) {
         ("index out of bounds", &|session| _ = session.feed(2, &[1])),
     ];
     for (words, mistake) in mistakes {
-        let room = Room { sequences: 2, tokens: 4 };
+        let room = Room { sequences: 2, tokens: 4, source_tokens: 0 };
         let text = message(|| mistake(&mut Session::new(&mut engine, &model, &params, room)));
         assert!(text.contains(words), "{text}");
     }
     for (words, sequences, tokens) in [("no room", 0, 4), ("no room", 1, 0), ("the context is 16", 1, 17)] {
-        let room = Room { sequences, tokens };
+        let room = Room { sequences, tokens, source_tokens: 0 };
         let text = message(|| _ = Session::new(&mut engine, &model, &params, room));
         assert!(text.contains(words), "{text}");
     }

@@ -1,5 +1,7 @@
 //! Attention: the one place where tokens look at each other.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Cache, DecoderConfig, Linear, Norm, Positions};
@@ -25,7 +27,8 @@ pub enum AttentionBias {
     All,
 }
 
-/// Self-attention of many heads. Each token asks with a query, answers with a key, and gives a value.
+/// Attention of many heads. Each token asks with a query, answers with a key, and gives a value. In self-attention all three are
+/// made of the same stream; in cross-attention, keys and values are made of another one.
 #[derive(Clone, Debug)]
 pub struct Attention {
     layer: usize,
@@ -43,16 +46,16 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// The attention of block `layer`.
+    /// Attention whose parameters' names begin with `name`, number `layer` of those that keep keys and values.
     pub(super) fn new(
         config: &DecoderConfig,
         positions: &Positions,
-        layer: usize,
+        (name, layer): (&str, usize),
         layout: &mut Layout,
     ) -> Self {
         let (n_head, n_kv_head, head_dim) = (config.n_head, config.n_kv_head, config.head_dim());
         let (width, q_width, kv_width) = (config.n_embd, n_head * head_dim, n_kv_head * head_dim);
-        let name = |part: &str| format!("model.layers.{layer}.self_attn.{part}");
+        let name = |part: &str| format!("{name}.{part}");
         let mut linear = |part: &str, inputs, outputs, init, biased: &[AttentionBias]| {
             let linear = Linear::new(layout, &name(part), inputs, outputs, init);
             if biased.contains(&config.attention_bias) { linear.with_bias(layout) } else { linear }
@@ -82,7 +85,7 @@ impl Attention {
         }
     }
 
-    /// `[n, n_embd] → [n, n_embd]`. With a cache, the tokens go on where the cache ends.
+    /// Self-attention: `[n, n_embd] → [n, n_embd]`. With a cache, the tokens go on where the cache ends.
     pub fn forward<T: Tensor>(
         &self,
         w: BoundParams<'_, T>,
@@ -90,24 +93,49 @@ impl Attention {
         sequences: Sequences<'_>,
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
-        let scale = (self.head_dim as f64).sqrt().recip();
-        self.attend(w, self.project(w, x, sequences), scale, sequences, cache)
+        self.attend(w, self.project(w, x, sequences), self.scale(), sequences, cache)
+    }
+
+    /// What the products of queries and keys are multiplied by: `1/√head_dim`.
+    pub(super) fn scale(&self) -> f64 {
+        (self.head_dim as f64).sqrt().recip()
     }
 
     /// The first half of [`forward`](Self::forward): queries, keys and values, normalised if the configuration says
     /// so, and rotated. `[n, n_embd] → [n, n_head · head_dim]` and twice `[n, n_kv_head · head_dim]`.
     pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, sequences: Sequences<'_>) -> [T; 3] {
-        let mut q = self.q_proj.forward(w, x); // [n, n_head · head_dim]
-        let mut k = self.k_proj.forward(w, x); // [n, n_kv_head · head_dim]
-        let v = self.v_proj.forward(w, x);
+        let q = self.project_queries(w, x, sequences);
+        let [k, v] = self.project_kv(w, x, sequences);
+        [q, k, v]
+    }
+
+    /// Queries alone: `[n, n_embd] → [n, n_head · head_dim]`.
+    pub(super) fn project_queries<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        x: T,
+        sequences: Sequences<'_>,
+    ) -> T {
+        let mut q = self.q_proj.forward(w, x);
         if let Some(norm) = &self.q_norm {
             q = norm.forward_heads(w, q, self.n_head);
         }
+        self.positions.rotate(q, sequences.positions, self.n_head)
+    }
+
+    /// Keys and values alone: twice `[n, n_embd] → [n, n_kv_head · head_dim]`.
+    pub(super) fn project_kv<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        x: T,
+        sequences: Sequences<'_>,
+    ) -> [T; 2] {
+        let mut k = self.k_proj.forward(w, x);
+        let v = self.v_proj.forward(w, x);
         if let Some(norm) = &self.k_norm {
             k = norm.forward_heads(w, k, self.n_kv_head);
         }
-        let rotate = |x, heads| self.positions.rotate(x, sequences.positions, heads);
-        [rotate(q, self.n_head), rotate(k, self.n_kv_head), v]
+        [self.positions.rotate(k, sequences.positions, self.n_kv_head), v]
     }
 
     /// The second half: each query mixes values, its scores multiplied by `scale`. What a model does to queries and
@@ -115,25 +143,43 @@ impl Attention {
     pub(super) fn attend<T: Tensor>(
         &self,
         w: BoundParams<'_, T>,
-        [q, mut k, mut v]: [T; 3],
+        [q, k, v]: [T; 3],
         scale: f64,
         sequences: Sequences<'_>,
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
-        let mut keys = sequences.rows;
-        if let Some(cache) = cache {
-            [k, v] = cache.append(self.layer, [k, v]);
-            keys = cache.keys;
+        match cache {
+            None => self.mix(w, [q, k, v], scale, sequences.rows, sequences.rows),
+            Some(cache) => {
+                let [k, v] = cache.append(self.layer, [k, v]);
+                self.mix(w, [q, k, v], scale, sequences.rows, cache.keys)
+            }
         }
-        let spec = AttentionSpec {
-            n_head: self.n_head,
-            n_kv_head: self.n_kv_head,
-            scale,
-            mask: self.mask,
-            bias: self.positions.bias(w),
-            queries: sequences.rows,
-            keys,
-        };
-        self.o_proj.forward(w, q.attention(k, v, spec)) // [n, n_embd]
+    }
+
+    /// Each query mixes the values of the keys in its sequence: `[n, n_embd]`.
+    pub(super) fn mix<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        [q, k, v]: [T; 3],
+        scale: f64,
+        queries: &[Range<usize>],
+        keys: &[Range<usize>],
+    ) -> T {
+        let (n_head, n_kv_head, mask, bias) =
+            (self.n_head, self.n_kv_head, self.mask, self.positions.bias(w));
+        let spec = AttentionSpec { n_head, n_kv_head, scale, mask, bias, queries, keys };
+        self.o_proj.forward(w, q.attention(k, v, spec))
+    }
+
+    /// How much each query of one head sees of each key, if it sees all of them: `[queries, keys]`.
+    ///
+    /// # Panics
+    /// If there is no such head.
+    pub(super) fn probabilities<T: Tensor>(&self, q: T, k: T, head: usize) -> T {
+        assert!(head < self.n_head, "head {head} of {}", self.n_head);
+        let cols = |head: usize| head * self.head_dim..(head + 1) * self.head_dim;
+        let q = q.slice_cols(cols(head)) * self.scale();
+        q.matmul_t(k.slice_cols(cols(head * self.n_kv_head / self.n_head))).softmax()
     }
 }

@@ -1,4 +1,4 @@
-//! A block: attention, then the feed-forward network, each beside a residual connection. Where it normalises makes two kinds.
+//! A block: attention, then the feed-forward network, each beside a residual connection.
 //!
 //! The residual stream is what the blocks hand on. In a pre-norm block nothing ever normalises it: each part reads a
 //! normalised copy, and adds its output. The gradient reaches every block directly, so deep models train without warmup
@@ -23,43 +23,85 @@ pub enum Placement {
     Post,
 }
 
-/// A block of either kind.
-#[derive(Clone, Debug)]
-pub enum Block {
-    /// It normalises what its parts read.
-    PreNorm(PreNormBlock),
-    /// It normalises its sums.
-    PostNorm(PostNormBlock),
+/// A residual connection: what a part answers is added to what it was asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Residual {
+    placement: Placement,
+    norm: Norm,
+    dropout: f64,
+    /// Where in the model it is. No two places drop alike.
+    point: usize,
 }
 
-/// `x + attention(norm(x))`, then the same with the feed-forward network.
-#[derive(Clone, Debug)]
-pub struct PreNormBlock {
-    layer: usize,
-    dropout: f64,
-    attention_norm: Norm,
-    attention: Attention,
-    feed_forward_norm: Norm,
-    feed_forward: FeedForward,
+impl Residual {
+    /// A residual connection whose normalisation has this name.
+    pub fn new(config: &DecoderConfig, norm: &str, point: usize, layout: &mut Layout) -> Self {
+        let norm = config.norm(layout, norm, config.n_embd);
+        Residual { placement: config.placement, norm, dropout: config.dropout, point }
+    }
+
+    // ANCHOR: residual
+    /// What the part reads: `[n, n_embd] → [n, n_embd]`.
+    pub fn reads<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
+        match self.placement {
+            Placement::Pre => self.norm.forward(w, x),
+            Placement::Post => x,
+        }
+    }
+
+    /// The stream after the part has answered: `[n, n_embd] → [n, n_embd]`.
+    pub fn add<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, out: T, here: (Sequences<'_>, Mode)) -> T {
+        let (sequences, mode) = here;
+        let sum = x + mode.dropout(out, self.dropout, self.point, sequences);
+        match self.placement {
+            Placement::Pre => sum,
+            Placement::Post => self.norm.forward(w, sum),
+        }
+    }
+    // ANCHOR_END: residual
 }
 
-/// `norm(x + attention(x))`, then the same with the feed-forward network.
+/// Where a block is in a model: what its parameters are called, and which of those that drop and remember it is.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockPlace<'a> {
+    /// What the names of its parameters begin with.
+    pub name: &'a str,
+    /// Its number among the blocks that keep keys and values.
+    pub layer: usize,
+    /// The number of the first of its places that drop.
+    pub dropout_point: usize,
+}
+
+/// Self-attention and a feed-forward network, of a decoder or an encoder.
 #[derive(Clone, Debug)]
-pub struct PostNormBlock {
-    layer: usize,
-    dropout: f64,
+pub struct Block {
+    attention_residual: Residual,
     attention: Attention,
-    attention_norm: Norm,
+    feed_forward_residual: Residual,
     feed_forward: FeedForward,
-    feed_forward_norm: Norm,
 }
 
 impl Block {
-    /// Block number `layer` of a model with this configuration and these positions.
-    pub fn new(config: &DecoderConfig, positions: &Positions, layer: usize, layout: &mut Layout) -> Self {
-        match config.placement {
-            Placement::Pre => Block::PreNorm(PreNormBlock::new(config, positions, layer, layout)),
-            Placement::Post => Block::PostNorm(PostNormBlock::new(config, positions, layer, layout)),
+    /// A block of a model with this configuration and these positions.
+    pub fn new(
+        config: &DecoderConfig,
+        positions: &Positions,
+        BlockPlace { name, layer, dropout_point }: BlockPlace<'_>,
+        layout: &mut Layout,
+    ) -> Self {
+        // Llama's names before, BERT's after.
+        let [attention_norm, feed_forward_norm] = match config.placement {
+            Placement::Pre => ["input_layernorm", "post_attention_layernorm"],
+            Placement::Post => ["self_attn_layer_norm", "final_layer_norm"],
+        };
+        let residual = |layout: &mut Layout, norm: &str, point| {
+            Residual::new(config, &format!("{name}.{norm}"), point, layout)
+        };
+        Block {
+            attention_residual: residual(layout, attention_norm, dropout_point),
+            attention: Attention::new(config, positions, (&format!("{name}.self_attn"), layer), layout),
+            feed_forward_residual: residual(layout, feed_forward_norm, dropout_point + 1),
+            feed_forward: FeedForward::new(config, &format!("{name}.mlp"), layout),
         }
     }
 
@@ -72,74 +114,12 @@ impl Block {
         mode: Mode,
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
-        match self {
-            Block::PreNorm(block) => block.forward(w, x, sequences, mode, cache),
-            Block::PostNorm(block) => block.forward(w, x, sequences, mode, cache),
-        }
-    }
-}
-
-impl PreNormBlock {
-    fn new(config: &DecoderConfig, positions: &Positions, layer: usize, layout: &mut Layout) -> Self {
-        let norm = |layout: &mut Layout, part: &str| {
-            config.norm(layout, &format!("model.layers.{layer}.{part}"), config.n_embd)
-        };
-        PreNormBlock {
-            layer,
-            dropout: config.dropout,
-            attention_norm: norm(layout, "input_layernorm"),
-            attention: Attention::new(config, positions, layer, layout),
-            feed_forward_norm: norm(layout, "post_attention_layernorm"),
-            feed_forward: FeedForward::new(config, layer, layout),
-        }
-    }
-
-    fn forward<T: Tensor>(
-        &self,
-        w: BoundParams<'_, T>,
-        x: T,
-        sequences: Sequences<'_>,
-        mode: Mode,
-        cache: Option<&mut Cache<'_, T>>,
-    ) -> T {
+        let here = (sequences, mode);
         // ANCHOR: block
-        let attn_out = self.attention.forward(w, self.attention_norm.forward(w, x), sequences, cache);
-        let x = x + mode.dropout(attn_out, self.dropout, 2 * self.layer, sequences);
-        let mlp_out = self.feed_forward.forward(w, self.feed_forward_norm.forward(w, x));
-        x + mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1, sequences)
+        let attn_out = self.attention.forward(w, self.attention_residual.reads(w, x), sequences, cache);
+        let x = self.attention_residual.add(w, x, attn_out, here);
+        let mlp_out = self.feed_forward.forward(w, self.feed_forward_residual.reads(w, x));
+        self.feed_forward_residual.add(w, x, mlp_out, here)
         // ANCHOR_END: block
-    }
-}
-
-impl PostNormBlock {
-    fn new(config: &DecoderConfig, positions: &Positions, layer: usize, layout: &mut Layout) -> Self {
-        let norm = |layout: &mut Layout, part: &str| {
-            config.norm(layout, &format!("model.layers.{layer}.{part}"), config.n_embd)
-        };
-        PostNormBlock {
-            layer,
-            dropout: config.dropout,
-            attention: Attention::new(config, positions, layer, layout),
-            attention_norm: norm(layout, "self_attn_layer_norm"),
-            feed_forward: FeedForward::new(config, layer, layout),
-            feed_forward_norm: norm(layout, "final_layer_norm"),
-        }
-    }
-
-    fn forward<T: Tensor>(
-        &self,
-        w: BoundParams<'_, T>,
-        x: T,
-        sequences: Sequences<'_>,
-        mode: Mode,
-        cache: Option<&mut Cache<'_, T>>,
-    ) -> T {
-        let attn_out = self.attention.forward(w, x, sequences, cache);
-        let x = self
-            .attention_norm
-            .forward(w, x + mode.dropout(attn_out, self.dropout, 2 * self.layer, sequences));
-        let mlp_out = self.feed_forward.forward(w, x);
-        self.feed_forward_norm
-            .forward(w, x + mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1, sequences))
     }
 }

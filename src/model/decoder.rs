@@ -4,8 +4,8 @@
 //! each add something to it, and a head that turns it into a score for every possible next token.
 
 use super::{
-    Block, Cache, ConfigError, DecoderConfig, EmbeddingScale, Linear, Mode, Model, Norm, Positions,
-    TiedEmbeddings, last_rows,
+    Block, BlockPlace, Cache, ConfigError, DecoderConfig, EmbeddingScale, Linear, Mode, Model, Norm,
+    Positions, TiedEmbeddings, last_rows,
 };
 use crate::data::{Batch, Sequences};
 use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
@@ -38,7 +38,7 @@ impl Decoder {
         let table = |layout: &mut Layout, name| layout.add(ParamSpec::embedding(name, vocab, width, init));
         // In the order in which microgpt draws them.
         let tokens = table(&mut layout, "model.embed_tokens.weight");
-        let positions = Positions::new(&config, &mut layout);
+        let positions = Positions::new(&config, "model", &mut layout);
         let lm_head = Linear::of(match config.tied_embeddings {
             TiedEmbeddings::None => table(&mut layout, "lm_head.weight"),
             TiedEmbeddings::Output => tokens,
@@ -46,7 +46,11 @@ impl Decoder {
         let mut norm = |on: bool, name: &str| on.then(|| config.norm(&mut layout, name, width));
         let embedding_norm = norm(config.embedding_norm, "model.embed_norm");
         let final_norm = norm(config.final_norm, "model.norm");
-        let mut block = |layer| Block::new(&config, &positions, layer, &mut layout);
+        let mut block = |layer| {
+            let name = &format!("model.layers.{layer}");
+            let place = BlockPlace { name, layer, dropout_point: 2 * layer };
+            Block::new(&config, &positions, place, &mut layout)
+        };
         let blocks = (0..config.n_layer).map(&mut block).collect();
         Ok(Decoder { config, layout, tokens, positions, embedding_norm, blocks, final_norm, lm_head })
     }

@@ -59,12 +59,11 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    /// The feed-forward network of block `layer`.
-    pub(super) fn new(config: &DecoderConfig, layer: usize, layout: &mut Layout) -> Self {
+    /// A feed-forward network whose parameters' names begin with `name`.
+    pub(super) fn new(config: &DecoderConfig, name: &str, layout: &mut Layout) -> Self {
         let (width, inner, activation) = (config.n_embd, config.n_ffn, config.activation);
         let mut linear = |part: &str, inputs, outputs, init: Init| {
-            let name = format!("model.layers.{layer}.mlp.{part}");
-            let linear = Linear::new(layout, &name, inputs, outputs, init);
+            let linear = Linear::new(layout, &format!("{name}.{part}"), inputs, outputs, init);
             if config.ffn_bias { linear.with_bias(layout) } else { linear }
         };
         let (inward, outward) = (config.matrix_init(width, inner), config.output_init(inner, width));

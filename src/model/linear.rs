@@ -40,11 +40,16 @@ impl Linear {
         Linear { weight, bias: None, adapter: None }
     }
 
+    /// The same layer with a bias of this name, which is zero at first.
+    pub fn with_named_bias(self, name: &str, layout: &mut Layout) -> Self {
+        let spec = ParamSpec::bias(name, layout[self.weight].rows);
+        Linear { bias: Some(layout.add(spec)), ..self }
+    }
+
     /// The same layer with a bias, `name.bias`, which is zero at first.
     pub fn with_bias(self, layout: &mut Layout) -> Self {
-        let weight = &layout[self.weight];
-        let spec = ParamSpec::bias(format!("{}.bias", base_name(&weight.name)), weight.rows);
-        Linear { bias: Some(layout.add(spec)), ..self }
+        let name = format!("{}.bias", base_name(&layout[self.weight].name));
+        self.with_named_bias(&name, layout)
     }
 
     /// The same layer with an adapter of this rank, `name.lora_A.weight` and `name.lora_B.weight` (peft's names).

@@ -4,8 +4,7 @@
 //! [`Param`](crate::params::Param) and has one generic `forward`:
 //!
 //! - [`Decoder`]: embeddings, blocks, head. Start here.
-//! - [`Block`]: attention and a feed-forward network, with the normalisation before ([`PreNormBlock`]) or after
-//!   ([`PostNormBlock`]).
+//! - [`Block`]: attention and a feed-forward network, with the normalisation before them or after.
 //! - [`Attention`]: queries, keys, values, many heads.
 //! - [`Positions`]: how a model knows where a token stands, in six ways.
 //! - [`FeedForward`]: the two-layer network at every token.
@@ -13,6 +12,7 @@
 //! - [`Norm`]: RMSNorm or LayerNorm, learned or not.
 //! - [`Scale`]: learned factors, stored at one size and used at another.
 //! - [`Sphere`]: the normalized transformer, another model made of the same parts.
+//! - [`EncoderDecoder`]: a third, which reads one text and writes another; its decoder is made of [`CrossBlock`]s.
 //!
 //! [`DecoderConfig`] says which of their variants a model has; its presets are the models of this crate.
 
@@ -20,6 +20,7 @@ mod attention;
 mod block;
 mod config;
 mod decoder;
+mod encoder_decoder;
 mod feed_forward;
 mod linear;
 mod norm;
@@ -29,9 +30,10 @@ mod spec;
 mod sphere;
 
 pub use attention::{Attention, AttentionBias};
-pub use block::{Block, Placement, PostNormBlock, PreNormBlock};
+pub use block::{Block, BlockPlace, Placement};
 pub use config::{ConfigError, DecoderConfig, EmbeddingScale, ResidualInit, TiedEmbeddings, WeightInit};
 pub use decoder::Decoder;
+pub use encoder_decoder::{CrossBlock, EncoderDecoder, EncoderDecoderConfig, SharedEmbeddings};
 pub use feed_forward::{Activation, FeedForward};
 pub use linear::{Linear, LowRank};
 pub use norm::{Norm, NormKind};
@@ -76,6 +78,18 @@ pub trait Model: Sync {
     fn context(&self) -> usize;
 }
 
+/// A model that reads a source, whatever it writes.
+pub trait Translator: Model {
+    /// Reads sources, and keeps in the memory what targets will look at, each row of a source in its place among `capacity`.
+    /// The result is what it made of each token: `[n, n_embd]`.
+    fn read_sources<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        sources: Sequences<'_>,
+        memory: (&mut dyn Memory<T>, &[usize], usize),
+    ) -> T;
+}
+
 /// What differs between training and evaluation. The default evaluates.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mode {
@@ -98,7 +112,6 @@ impl Mode {
     }
 }
 
-// ANCHOR: append
 /// The keys and values of the tokens that were read so far. They are computed only once, and kept in a memory of the engine, or
 /// rather in two for each layer.
 pub struct Cache<'a, T> {
@@ -108,18 +121,21 @@ pub struct Cache<'a, T> {
     pub places: &'a [usize],
     /// The rows of each sequence, those of its new tokens last.
     pub keys: &'a [Range<usize>],
+    /// For each sequence the rows of its source, in the memory of sources; none if there are no sources.
+    pub sources: &'a [Range<usize>],
     /// How many rows the memory has.
     pub capacity: usize,
 }
 
 impl<T: Tensor> Cache<'_, T> {
+    // ANCHOR: append
     /// Keeps the keys and values of new tokens of a layer, and returns those of all tokens.
     fn append(&mut self, layer: usize, [k, v]: [T; 2]) -> [T; 2] {
         let ids = [2 * layer, 2 * layer + 1].map(MemoryId::Tokens);
         [(ids[0], k), (ids[1], v)].map(|(id, x)| self.memory.keep(id, self.capacity, self.places, x))
     }
+    // ANCHOR_END: append
 }
-// ANCHOR_END: append
 
 /// The last row of each sequence: `[n, width] → [sequences, width]`.
 fn last_rows<T: Tensor>(x: T, sequences: Sequences<'_>) -> T {

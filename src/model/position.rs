@@ -118,25 +118,21 @@ pub enum Positions {
 }
 
 impl Positions {
-    /// The positions of this configuration. Those that are learned are added to the layout.
-    pub fn new(config: &DecoderConfig, layout: &mut Layout) -> Self {
+    /// The positions of this configuration. Those that are learned are added to the layout, with names that begin with `name`.
+    pub fn new(config: &DecoderConfig, name: &str, layout: &mut Layout) -> Self {
         let init = Init::Normal(config.init_std);
         match config.position {
             Position::None => Positions::None,
             Position::Sinusoidal => Positions::Sinusoidal,
             Position::Learned => {
-                let name = "model.embed_positions.weight";
-                Positions::Learned(layout.add(ParamSpec::embedding(
-                    name,
-                    config.context,
-                    config.n_embd,
-                    init,
-                )))
+                let name = format!("{name}.embed_positions.weight");
+                let table = ParamSpec::embedding(name, config.context, config.n_embd, init);
+                Positions::Learned(layout.add(table))
             }
             Position::Rope { base } => Positions::Rope { base },
             Position::Alibi => Positions::Alibi(alibi_slopes(config.n_head).into()),
             Position::Relative { buckets: count, max_distance } => {
-                let name = "model.relative_attention_bias.weight";
+                let name = format!("{name}.relative_attention_bias.weight");
                 let table = layout.add(ParamSpec::embedding(name, count, config.n_head, init));
                 let bidirectional = bidirectional(config.mask);
                 Positions::Relative(table, Buckets { count, max_distance, bidirectional })

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, Decoder, DecoderConfig, Model, Sphere, SphereConfig};
+use super::{
+    ConfigError, Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Model, Sphere, SphereConfig,
+};
 use crate::params::Layout;
 
 /// Which model: all but its weights, a variant for each family. In JSON the field `type` tells them apart:
@@ -14,6 +16,8 @@ pub enum ModelSpec {
     Decoder(DecoderConfig),
     /// A [`Sphere`].
     Sphere(SphereConfig),
+    /// An [`EncoderDecoder`].
+    EncoderDecoder(EncoderDecoderConfig),
 }
 
 impl ModelSpec {
@@ -22,6 +26,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Decoder(_) => Decoder::FAMILY,
             ModelSpec::Sphere(_) => Sphere::FAMILY,
+            ModelSpec::EncoderDecoder(_) => EncoderDecoder::FAMILY,
         }
     }
 
@@ -30,6 +35,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Decoder(config) => config.vocab_size,
             ModelSpec::Sphere(config) => config.vocab_size,
+            ModelSpec::EncoderDecoder(config) => config.decoder.vocab_size,
         }
     }
 
@@ -39,6 +45,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Decoder(config) => config.n_layer,
             ModelSpec::Sphere(config) => config.n_layer,
+            ModelSpec::EncoderDecoder(config) => config.encoder_layers.saturating_add(config.decoder.n_layer),
         }
     }
 
@@ -50,6 +57,7 @@ impl ModelSpec {
         Ok(match self {
             ModelSpec::Decoder(config) => Decoder::new(config.clone())?.layout().clone(),
             ModelSpec::Sphere(config) => Sphere::new(config.clone())?.layout().clone(),
+            ModelSpec::EncoderDecoder(config) => EncoderDecoder::new(config.clone())?.layout().clone(),
         })
     }
 }
@@ -94,6 +102,21 @@ impl SavedModel for Sphere {
     fn from_spec(spec: ModelSpec) -> Result<Self, ConfigError> {
         match spec {
             ModelSpec::Sphere(config) => Sphere::new(config),
+            other => Err(other_family::<Self>(&other)),
+        }
+    }
+}
+
+impl SavedModel for EncoderDecoder {
+    const FAMILY: &'static str = "an encoder-decoder";
+
+    fn spec(&self) -> ModelSpec {
+        ModelSpec::EncoderDecoder(self.config().clone())
+    }
+
+    fn from_spec(spec: ModelSpec) -> Result<Self, ConfigError> {
+        match spec {
+            ModelSpec::EncoderDecoder(config) => EncoderDecoder::new(config),
             other => Err(other_family::<Self>(&other)),
         }
     }

@@ -164,10 +164,13 @@ impl SphereBlock {
             sign: config.alpha_sign,
             alpha: Scale::new(layout, &name(part), width, config.alpha, stored),
         };
-        let attention = Attention::new(&parts, &Positions::new(&parts, layout), layer, layout);
+        let attention = {
+            let positions = Positions::new(&parts, "model", layout);
+            Attention::new(&parts, &positions, (&name("self_attn"), layer), layout)
+        };
         let s_qk = Scale::new(layout, &name("self_attn.s_qk"), width, 1.0, stored);
         let attention_step = step(layout, "self_attn.alpha");
-        let feed_forward = FeedForward::new(&parts, layer, layout);
+        let feed_forward = FeedForward::new(&parts, &name("mlp"), layout);
         let mut learned = |part| Scale::new(layout, &name(part), config.n_ffn, 1.0, 1.0);
         let inner_scale = match config.inner_scale {
             InnerScale::Learned => Inner::Learned { s_u: learned("mlp.s_u"), s_v: learned("mlp.s_v") },
