@@ -1,11 +1,15 @@
 //! The encoder-decoder: it learns on every engine as the scalar one says, its sessions see what teacher forcing sees, and
 //! padding changes nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use gradus::Engine;
 use gradus::data::{Batch, Sequences};
 use gradus::engine::{Pass, Room, Session};
 use gradus::fast::FastEngine;
-use gradus::model::{DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, Position};
+use gradus::model::{
+    Activation, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, Placement, Position,
+};
 use gradus::params::BoundParams;
 use gradus::random::Random;
 use gradus::real::Real;
@@ -277,4 +281,78 @@ fn configurations_that_do_not_fit_say_why() {
     wrong("full mask", &|config| config.decoder.mask = Mask::Full);
     // A decoder could have three buckets; an encoder, which looks both ways, needs an even number.
     wrong("buckets", &|config| config.decoder.position = Position::Relative { buckets: 5, max_distance: 9 });
+}
+
+/// `golden/encoder_decoder.json`: `torch.nn.Transformer` as a translator, with the parameters under our names.
+#[derive(serde::Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    pre_norm: bool,
+    activation: String,
+    vocab_size: usize,
+    n_embd: usize,
+    n_head: usize,
+    n_ffn: usize,
+    layers: [usize; 2],
+    eps: f64,
+    pairs: Vec<(Vec<usize>, Vec<usize>)>,
+    losses: Vec<f64>,
+    params: BTreeMap<String, Matrix>,
+    grads: BTreeMap<String, Matrix>,
+}
+
+#[derive(serde::Deserialize)]
+struct Matrix {
+    data: Vec<f64>,
+}
+
+/// Losses and all gradients are PyTorch's.
+#[test]
+fn it_is_the_transformer_of_pytorch() {
+    let golden: Golden = serde_json::from_str(include_str!("golden/encoder_decoder.json"))
+        .expect("encoder_decoder.json parses");
+    assert_eq!(golden.cases.len(), 2);
+    for case in golden.cases {
+        let decoder = DecoderConfig {
+            n_layer: case.layers[1],
+            n_embd: case.n_embd,
+            n_head: case.n_head,
+            n_kv_head: case.n_head,
+            n_ffn: case.n_ffn,
+            activation: if case.activation == "gelu" { Activation::Gelu } else { Activation::Relu },
+            placement: if case.pre_norm { Placement::Pre } else { Placement::Post },
+            norm_eps: case.eps,
+            final_norm: true,
+            ..tiny().decoder
+        };
+        assert_eq!(decoder.vocab_size, case.vocab_size);
+        let config = EncoderDecoderConfig { encoder_layers: case.layers[0], decoder, ..tiny() };
+        let model = EncoderDecoder::new(config).expect("it fits");
+        let specs = model.layout().specs();
+        assert!(
+            specs.iter().map(|spec| &spec.name).collect::<BTreeSet<_>>().into_iter().eq(case.params.keys())
+        );
+        let params: Vec<f64> = specs.iter().flat_map(|spec| case.params[&spec.name].data.clone()).collect();
+        let mut batch = Batch::new();
+        case.pairs.into_iter().for_each(|(source, target)| batch.push_pair(source, target));
+        let check = |learned: Vec<Vec<f64>>, tolerance| {
+            assert_close(&learned[1], &case.losses, tolerance, &case.name);
+            for spec in specs {
+                let (ours, theirs) = (&learned[2][spec.range()], &case.grads[&spec.name].data);
+                // Biases of keys have no gradient at all: what is there is rounding.
+                if spec.name.ends_with("k_proj.bias") {
+                    assert!(ours.iter().chain(theirs).all(|g| g.abs() < tolerance), "{}", spec.name);
+                } else {
+                    assert_close(ours, theirs, tolerance, &format!("{}, {}", case.name, spec.name));
+                }
+            }
+        };
+        check(learn(&mut ScalarEngine::new(), &model, &params, &batch, Mode::default()), 1e-10);
+        check(learn(&mut fast(), &model, &params, &batch, Mode::default()), 1e-5);
+    }
 }
