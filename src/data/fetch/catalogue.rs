@@ -92,6 +92,13 @@ pub static CATALOGUE: &[Dataset<'static>] = &[
         files: &[],
     },
     Dataset {
+        name: "phrases",
+        description: "3,688 pairs of everyday sentences, English and French, short to long",
+        licence: "MIT OR Apache-2.0",
+        note: "the project's own: it ships with the source as datasets/phrases.tsv, so there is nothing to download",
+        files: &[],
+    },
+    Dataset {
         name: "dailydialog",
         description: "13,118 everyday dialogues between A and B",
         licence: "CC BY-NC-SA 4.0",
