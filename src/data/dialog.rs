@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::text::check_known;
+use super::text::{check_known, fingerprint};
 use super::{Batch, DataError, read_text};
 use crate::random::Random;
 use crate::tokenizer::{CharTokenizer, Tokenizer};
@@ -67,7 +67,13 @@ impl Dialogs {
         let tokens: Vec<u32> = text.chars().filter_map(|c| tokenizer.token(c)).map(|t| t as u32).collect();
         let (train, validation) = tokens.split_at(length - length.div_ceil(VALIDATION));
         let (train, validation) = (train.to_vec(), validation.to_vec());
-        Ok(Dialogs { tokenizer, train, validation, paragraphs: [1, 1], fingerprint: fingerprint(&text) })
+        Ok(Dialogs {
+            tokenizer,
+            train,
+            validation,
+            paragraphs: [1, 1],
+            fingerprint: fingerprint(text.bytes()),
+        })
     }
 
     fn with_tokenizer(
@@ -97,7 +103,13 @@ impl Dialogs {
             let need = length + need - least * VALIDATION;
             return Err(DataError::TooShort { name: name.to_owned(), have: length, need });
         }
-        Ok(Dialogs { tokenizer, train, validation, paragraphs: counts, fingerprint: fingerprint(&text) })
+        Ok(Dialogs {
+            tokenizer,
+            train,
+            validation,
+            paragraphs: counts,
+            fingerprint: fingerprint(text.bytes()),
+        })
     }
 
     /// A number that follows from the whole text.
@@ -235,7 +247,7 @@ impl<'a> Kept<'a> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         paragraphs.iter().for_each(|paragraph| *counts.entry(paragraph).or_default() += 1);
         let mut different: Vec<(&str, usize)> = counts.into_iter().collect();
-        different.sort_by_key(|(paragraph, _)| fingerprint(paragraph));
+        different.sort_by_key(|(paragraph, _)| fingerprint(paragraph.bytes()));
         let size = |&(paragraph, count): &(&str, usize)| paragraph.chars().count() * count;
         let total: usize = different.iter().map(size).sum();
         // ANCHOR: kept
@@ -281,10 +293,4 @@ fn nearest(text: &str, kind: impl Fn(char) -> bool, [least, wanted, most]: [usiz
     let places = text.char_indices().rev().zip(1..).take_while(|(_, count)| *count <= most);
     let fits = |((at, _), count): &((usize, char), usize)| *count >= least && text[..*at].ends_with(&kind);
     places.filter(fits).min_by_key(|(_, count)| count.abs_diff(wanted)).map(|((at, _), _)| at)
-}
-
-/// A number that follows from all bytes of a text (FNV-1a).
-fn fingerprint(text: &str) -> u64 {
-    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
 }

@@ -204,3 +204,9 @@ pub fn quoted(path: &Path) -> String {
     let path = if path.starts_with('-') { format!("./{path}") } else { path };
     shlex::try_quote(&path).map_or_else(|_| path.clone(), |quoted| quoted.into_owned())
 }
+
+/// A number that follows from some bytes and their order: FNV-1a in 64 bits (Fowler, Noll and Vo).
+pub(super) fn fingerprint(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
