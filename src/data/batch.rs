@@ -94,8 +94,17 @@ impl Batch {
     /// # Panics
     /// If there are no tokens, or if the weights do not add up to a positive number: there would be no mean loss.
     pub fn total_loss_weight(&self) -> f64 {
-        assert!(!self.is_empty(), "an empty batch has no loss");
-        let total = self.loss_weights.iter().sum();
+        Self::total_loss_weight_of(std::slice::from_ref(self))
+    }
+
+    /// The sum over all tokens of several batches, one after another: to the last bit that of one batch with the same
+    /// sequences.
+    ///
+    /// # Panics
+    /// If none of them has a token, or if the weights do not add up to a positive number.
+    pub fn total_loss_weight_of(batches: &[Batch]) -> f64 {
+        assert!(!batches.iter().all(Batch::is_empty), "an empty batch has no loss");
+        let total = batches.iter().flat_map(|batch| &batch.loss_weights).sum();
         assert!(
             total > 0.0 && total < f64::INFINITY,
             "loss weights add up to {total}: a mean needs a positive sum"
