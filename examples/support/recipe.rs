@@ -19,8 +19,7 @@ pub struct TrainArgs {
     /// Sequences in a step, or in each of its micro-batches: at most 65536
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(1..=1 << 16))]
     pub batch: usize,
-    /// Micro-batches in a step: their gradients are added up as if they were one batch, which needs the memory of one of them
-    /// only. At most 65536
+    /// Micro-batches in a step: at most 65536. They count as one batch, but need the memory of one of them only
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = whole(1..=1 << 16))]
     #[serde(default = "one")] // runs that were begun before there was a choice
     pub accumulate: usize,
@@ -39,7 +38,7 @@ pub struct TrainArgs {
     /// Muon's, as a multiple of it
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = positive)]
     pub muon_rate: f64,
-    /// How the learning rate falls after the warmup
+    /// How the learning rate falls after the warmup: along a cosine, in a straight line, as 1 / √step, or not at all
     #[arg(long, value_enum, default_value_t = DecayKind::Cosine)]
     #[serde(default)] // as above
     pub schedule: DecayKind,
@@ -86,14 +85,10 @@ enum Order {
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")] // as on the command line
 pub enum DecayKind {
-    /// Along half a cosine, slowly at both ends
     #[default]
     Cosine,
-    /// In a straight line
     Linear,
-    /// As 1 / √step, whatever --steps is; needs a warmup
     InverseSqrt,
-    /// Not at all
     Constant,
 }
 
