@@ -166,7 +166,8 @@ impl Task for Dialog<'_> {
         let config = DecoderConfig { n_ffn: self.recipe.ffn, dropout: self.recipe.dropout, ..preset };
         let model = Decoder::new(config).map_err(Usage::of)?;
         let Recipe { train, sizes, .. } = self.recipe;
-        check_memory(model.config(), train.batch * sizes.context, train.weighting)?;
+        let [tokens, step_tokens] = train.tokens(sizes.context);
+        check_memory(model.config(), tokens, step_tokens, train.weighting)?;
         Ok(model)
     }
 
@@ -178,7 +179,7 @@ impl Task for Dialog<'_> {
         Data { name: &self.recipe.data, path: self.path.clone(), fingerprint: self.text.fingerprint() }
     }
 
-    fn fill(&self, batch: &mut Batch, random: &mut Random) {
+    fn fill(&self, _: usize, batch: &mut Batch, random: &mut Random) {
         self.text.fill(batch, random, self.recipe.train.batch, self.recipe.sizes.context);
     }
 

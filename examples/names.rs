@@ -158,7 +158,8 @@ impl Args {
             None => {
                 let config = self.sizes.of(DecoderConfig::microgpt(names.vocab_size()));
                 let model = Decoder::new(config).map_err(Usage::of)?;
-                check_memory(model.config(), self.batch * self.sizes.context, false)?;
+                let tokens = self.batch * self.sizes.context;
+                check_memory(model.config(), tokens, tokens, false)?;
                 Trainer::new(model, engine, settings, &mut random)
             }
         };

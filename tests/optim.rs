@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use gradus::optim::{
-    Adam, AdamSettings, Ema, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep, clip, orthogonalize,
+    Adam, AdamSettings, Decay, Ema, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep, clip,
+    orthogonalize,
 };
 use gradus::params::{Init, Layout, ParamKind, ParamSpec};
 use gradus::real::Real;
@@ -284,14 +285,14 @@ fn clipping_by_the_global_norm() {
 
 #[derive(Deserialize)]
 struct Averaged {
-    settings: Decay,
+    settings: Averaging,
     initial: Matrices,
     weights: Vec<Matrices>,
     averages: Vec<Matrices>,
 }
 
 #[derive(Deserialize)]
-struct Decay {
+struct Averaging {
     decay: f64,
 }
 
@@ -331,7 +332,8 @@ struct Cosine {
 #[test]
 fn cosine_schedules() {
     for (name, Scheduled { settings: s, lrs }) in golden::<Scheduled>("cosine_schedule", 5) {
-        let schedule = Schedule::Cosine { warmup: s.warmup_steps, floor: s.min_lr / s.lr };
+        let decay = Decay::Cosine { floor: s.min_lr / s.lr };
+        let schedule = Schedule { warmup: s.warmup_steps, decay };
         assert_eq!(lrs.len(), s.total_steps + 3, "three steps after the last");
         let ours: Vec<f64> = (0..lrs.len()).map(|step| s.lr * schedule.factor(step, s.total_steps)).collect();
         let first = if s.convention == "nanogpt" { 0 } else { s.warmup_steps };
@@ -341,6 +343,64 @@ fn cosine_schedules() {
 
 #[test]
 fn a_straight_line() {
-    let shares = [0, 1, 2, 3].map(|step| Schedule::Linear.factor(step, 4));
-    assert_eq!(shares, [1.0, 0.75, 0.5, 0.25]);
+    let at =
+        |warmup, floor, step, steps| Schedule { warmup, decay: Decay::Linear { floor } }.factor(step, steps);
+    // microgpt.py's, to the last bit: `1 - step / num_steps`.
+    for step in 0..1000 {
+        assert_eq!(at(0, 0.0, step, 1000), 1.0 - step as f64 / 1000.0, "step {step}");
+    }
+    assert_eq!([0, 1, 2, 3, 4, 9].map(|step| at(0, 0.0, step, 4)), [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]);
+    // Three steps up, four down to a half.
+    let steps = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|step| at(3, 0.5, step, 7));
+    assert_eq!(steps, [0.25, 0.5, 0.75, 1.0, 0.875, 0.75, 0.625, 0.5, 0.5]);
+}
+
+/// The formula of the paper, divided by its highest value, which it has in the last step of its warmup.
+#[test]
+fn the_inverse_square_root_of_the_paper() {
+    let paper = |step_num: f64, warmup_steps: f64| {
+        512_f64.powf(-0.5) * step_num.powf(-0.5).min(step_num * warmup_steps.powf(-1.5))
+    };
+    for warmup in [0, 1, 7, 3999] {
+        let warmup_steps = warmup as f64 + 1.0;
+        let schedule = Schedule { warmup, decay: Decay::InverseSqrt };
+        for step in [0, 1, 2, 6, 7, 8, 100, 3998, 3999, 4000, 100_000] {
+            let expected = paper(step as f64 + 1.0, warmup_steps) / paper(warmup_steps, warmup_steps);
+            // It depends on no end.
+            for steps in [1, 4000, usize::MAX] {
+                let factor = schedule.factor(step, steps);
+                assert!((factor - expected).abs() < 1e-12, "{warmup} {step}: {factor}, {expected}");
+            }
+        }
+        assert_eq!(schedule.factor(warmup, 10), 1.0);
+        assert_eq!(schedule.factor(4 * warmup + 3, 10), 0.5, "four times as many steps, half the rate");
+    }
+}
+
+/// The warmup is the same for all, whatever follows; no rate is above the highest, below zero or no number, and none ever
+/// rises again.
+#[test]
+fn every_schedule_rises_and_falls() {
+    let floors = [0.0, 0.02, 1.0];
+    let ends = floors.map(|floor| [Decay::Linear { floor }, Decay::Cosine { floor }]);
+    for decay in ends.into_iter().flatten().chain([Decay::InverseSqrt, Decay::Constant]) {
+        // With runs that end before the warmup, in it, or with it.
+        for (warmup, steps) in [(0, 0), (0, 1), (0, 40), (5, 0), (5, 3), (5, 5), (5, 6), (5, 40)] {
+            let schedule = Schedule { warmup, decay };
+            let factors: Vec<f64> = (0..60).map(|step| schedule.factor(step, steps)).collect();
+            let what = format!("{schedule:?}, {steps} steps: {factors:?}");
+            for (step, factor) in factors[..warmup].iter().enumerate() {
+                assert_eq!(*factor, (step + 1) as f64 / (warmup + 1) as f64, "{what}");
+            }
+            assert_eq!(factors[warmup], 1.0, "{what}");
+            assert!(factors.iter().all(|factor| (0.0..=1.0).contains(factor)), "{what}");
+            assert!(factors[warmup..].is_sorted_by(|before, after| before >= after), "{what}");
+            let last = match decay {
+                Decay::Constant => 1.0,
+                Decay::InverseSqrt => ((warmup + 1) as f64 / 60.0).sqrt(),
+                Decay::Linear { floor } | Decay::Cosine { floor } => floor,
+            };
+            assert!((factors[59] - last).abs() < 1e-15, "{what}");
+        }
+    }
 }

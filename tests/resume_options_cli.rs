@@ -188,6 +188,8 @@ fn what_would_change_the_past_is_refused_with_the_reason() {
         ("--ffn 33", "32"),
         ("--context 8", "16"),
         ("--batch 5", "4"),
+        ("--accumulate 2", "1"),
+        ("--schedule linear", "cosine"),
         ("--seed 7", "42"),
         ("--optimizer adamw", "muon"),
         ("--momentum plain", "nesterov"),

@@ -10,7 +10,7 @@ use gradus::fast::FastEngine;
 use gradus::model::{
     AlphaSign, Decoder, DecoderConfig, LogitScale, Mode, Model, OutputAxis, Sphere, SphereConfig,
 };
-use gradus::optim::{Adam, AdamSettings, Schedule, constrain};
+use gradus::optim::{Adam, AdamSettings, Decay, Schedule, constrain};
 use gradus::params::{BoundParams, Init, Layout, Param, ParamKind, ParamSpec, UnitNorm};
 use gradus::random::Random;
 use gradus::real::Real;
@@ -227,7 +227,7 @@ fn a_training<E: Engine>(engine: E, tolerance: f64) {
     let params = by_name(model.layout(), &golden.params, &[]).into_iter().map(E::Real::from_f64).collect();
     let adam = AdamSettings { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.0, decay_embeddings: true };
     let optimizer = Box::new(Adam::new(model.layout(), adam));
-    let schedule = Schedule::Cosine { warmup: 0, floor: 0.0 };
+    let schedule = Schedule { warmup: 0, decay: Decay::Cosine { floor: 0.0 } };
     let settings = Settings { steps, learning_rate, schedule, ..Settings::default() };
     let mut trainer = Trainer::with_optimizer(model, engine, optimizer, settings, params);
     let mut batch = Batch::new();

@@ -9,7 +9,7 @@ use gradus::model::{
     Decoder, DecoderConfig, HiddenNorms, Model, ModelSpec, SavedModel, Sphere, SphereConfig,
 };
 use gradus::optim::{
-    Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule, Spread, UnitStep, angles,
+    Adam, AdamSettings, Decay, Momentum, Muon, MuonSettings, Optimizer, Schedule, Spread, UnitStep, angles,
     constrain, norms,
 };
 use gradus::params::{Init, Layout, ParamKind, ParamSpec, UnitNorm};
@@ -55,7 +55,7 @@ fn optimizers(layout: &Layout) -> [(&'static str, Box<dyn Optimizer<f32>>); 3] {
 }
 
 fn settings(steps: usize, learning_rate: f64) -> Settings {
-    let schedule = Schedule::Cosine { warmup: 0, floor: 0.0 };
+    let schedule = Schedule { warmup: 0, decay: Decay::Cosine { floor: 0.0 } };
     Settings { steps, learning_rate, schedule, clip: Some(1.0), ..Settings::default() }
 }
 

@@ -7,7 +7,7 @@ use gradus::Engine;
 use gradus::data::Batch;
 use gradus::fast::FastEngine;
 use gradus::model::{Activation, Decoder, DecoderConfig, Model, Position, SphereConfig};
-use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
+use gradus::optim::{Adam, AdamSettings, Decay, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::thread_pool::ThreadPool;
@@ -114,7 +114,7 @@ pub fn dialog_trainer<E: Engine>(
     let settings = Settings {
         steps: usize::MAX,
         learning_rate: 0.003,
-        schedule: Schedule::Cosine { warmup: 100, floor: 0.02 },
+        schedule: Schedule { warmup: 100, decay: Decay::Cosine { floor: 0.02 } },
         clip: Some(1.0),
         smoothing: 0.1,
         ema_decay: Some(0.995),
@@ -151,7 +151,7 @@ pub fn adamw_trainer<M: Model>(model: M) -> Trainer<M, FastEngine> {
     let settings = Settings {
         steps: usize::MAX,
         learning_rate: 0.001,
-        schedule: Schedule::Cosine { warmup: 0, floor: 0.0 },
+        schedule: Schedule { warmup: 0, decay: Decay::Cosine { floor: 0.0 } },
         clip: Some(1.0),
         ..Settings::default()
     };

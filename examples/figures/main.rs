@@ -54,6 +54,7 @@ impl Program for Args {
             ("tape.svg", fast::tape(&trained, NAME)?),
             ("tile.svg", fast::tile()),
             ("gradient.svg", inside::gradient(&look)),
+            ("schedules.svg", training::schedules()),
             ("muon.svg", training::muon()),
             ("sphere.svg", sphere::step()),
         ];

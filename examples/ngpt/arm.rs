@@ -8,7 +8,7 @@ use gradus::Engine;
 use gradus::data::{Batch, Dialogs};
 use gradus::fast::FastEngine;
 use gradus::model::{ConfigError, Decoder, HiddenNorms, SavedModel, Sphere};
-use gradus::optim::{AdamSettings, MuonSettings, Schedule};
+use gradus::optim::{AdamSettings, MuonSettings};
 use gradus::random::Random;
 use gradus::tokenizer::Tokenizer;
 use gradus::train::{Growth, Settings, Trainer};
@@ -101,11 +101,11 @@ impl<'a, M: Family> Arm<'a, M> {
         let threads = args.thread_pool()?;
         let mut random = Random::new(0);
         let mut trainer = self.trainer(Some(self.first_params()?), &threads, &mut random)?;
-        let mut batch = Batch::new();
-        self.fill(&mut batch, &mut random);
-        trainer.step(&batch); // asks for memory
+        let mut batches = Vec::new();
+        self.fill_step(0, &mut batches, &mut random);
+        trainer.step_accumulated(&mut batches); // asks for memory
         let start = Instant::now();
-        (0..3).for_each(|_| _ = trainer.step(&batch));
+        (0..3).for_each(|_| _ = trainer.step_accumulated(&mut batches));
         let step = start.elapsed().as_secs_f64() / 3.0;
         let validation = self.validation();
         let start = Instant::now();
@@ -153,7 +153,8 @@ impl<M: Family> Task for Arm<'_, M> {
         let vocab_size = self.text.text.vocab_size();
         let model = M::of(&self.recipe.recipe, vocab_size).map_err(Usage::of)?;
         // The arms have the same sizes, so the decoder speaks for both.
-        check_memory(&self.recipe.recipe.decoder(vocab_size), train.batch * sizes.context, train.weighting)?;
+        let [tokens, step_tokens] = train.tokens(sizes.context);
+        check_memory(&self.recipe.recipe.decoder(vocab_size), tokens, step_tokens, train.weighting)?;
         Ok(model)
     }
 
@@ -165,7 +166,7 @@ impl<M: Family> Task for Arm<'_, M> {
         self.text.data.clone()
     }
 
-    fn fill(&self, batch: &mut Batch, random: &mut Random) {
+    fn fill(&self, _: usize, batch: &mut Batch, random: &mut Random) {
         let Recipe { sizes, train, .. } = &self.recipe.recipe;
         self.text.text.fill(batch, random, train.batch, sizes.context);
     }
@@ -184,7 +185,7 @@ impl<M: Family> Task for Arm<'_, M> {
         format!("\n{}\n", said.text.trim_end())
     }
 
-    /// As in the paper: a cosine to zero.
+    /// As in the paper: a cosine to zero, unless --schedule says otherwise.
     fn settings(&self) -> Settings {
         let Recipe { sphere, train, .. } = &self.recipe.recipe;
         let growth = (self.recipe.arch == Arch::Ngpt && sphere.grow_alpha != 1.0).then_some(Growth {
@@ -193,7 +194,7 @@ impl<M: Family> Task for Arm<'_, M> {
             steps: train.steps / 2,
         });
         Settings {
-            schedule: Schedule::Cosine { warmup: train.warmup, floor: 0.0 },
+            schedule: train.schedule(0.0),
             constrain_every: sphere.constrain_every,
             growth,
             ..train.settings()

@@ -36,7 +36,7 @@ pub fn entries(recipe: &Recipe, given: &Given, vocab_size: usize) -> Result<Vec<
                 arm,
                 seed,
                 params: params.map_err(Usage::of)?,
-                tokens: own.train.batch * own.sizes.context,
+                tokens: own.train.tokens(own.sizes.context)[1],
                 steps: own.train.steps,
                 recipe: ArmRecipe { arch, recipe: own },
             });
@@ -194,7 +194,7 @@ fn laptop() -> Vec<Variant> {
     fn setting(recipe: &mut Recipe) {
         let (train, sphere) = (&mut recipe.train, &mut recipe.sphere);
         (train.steps, train.optimizer, train.warmup) = (200, Method::Adamw, 0);
-        (train.batch, recipe.sizes.context) = (2, 128);
+        (train.batch, train.accumulate, recipe.sizes.context) = (2, 1, 128);
         sphere.softmax_scale = SoftmaxScale::InverseRoot;
         sphere.inner_scale = InnerScale::None;
         sphere.output_axis = OutputAxis::Last;

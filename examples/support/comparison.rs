@@ -228,10 +228,14 @@ impl Comparison<'_> {
     }
 
     /// What there is already of a training: of the very same one, since equal recipes and data have equal results.
-    fn done_before<R: Serialize>(&self, entry: &Entry<R>, folder: &Path) -> Option<History> {
+    fn done_before<R>(&self, entry: &Entry<R>, folder: &Path) -> Option<History>
+    where
+        R: Serialize + DeserializeOwned,
+    {
         let state = peek(folder).ok()?;
+        let recipe: R = serde_json::from_value(state.recipe).ok()?;
         let same = state.fingerprint == self.data.fingerprint
-            && state.recipe == serde_json::to_value(&entry.recipe).ok()?
+            && serde_json::to_value(recipe).ok()? == serde_json::to_value(&entry.recipe).ok()?
             && state.program == self.program;
         same.then_some(state.history)
     }

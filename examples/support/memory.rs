@@ -10,15 +10,26 @@ use crate::Usage;
 
 /// Fails if the system has less memory free than a training of this model will need. Where that cannot be found out (it is
 /// read from `/proc/meminfo`), only what no machine has is refused.
-pub fn check_memory(config: &DecoderConfig, tokens: usize, weighting: bool) -> Result<()> {
+///
+/// `tokens` are those of a micro-batch, whose rows are all kept at a time. Of the `step_tokens` of all micro-batches in a step
+/// only the tokens are.
+pub fn check_memory(
+    config: &DecoderConfig,
+    tokens: usize,
+    step_tokens: usize,
+    weighting: bool,
+) -> Result<()> {
     let table = if weighting { of_weighting(config.vocab_size) } else { 0.0 };
-    let cure = if table > 1e9 {
+    let (rows, text) = (of_training(config, tokens), of_tokens(step_tokens, weighting));
+    let cure = if table > text.max(1e9) {
         "leave --weighting out"
+    } else if text > rows {
+        "give a smaller --accumulate"
     } else {
         "give a smaller --batch, --context, --embd or --layers"
     };
-    let what = format!("a training of this model, {tokens} tokens a step,");
-    check(&what, of_training(config, tokens) + table, cure)
+    let what = format!("a training of this model, {tokens} tokens at a time,");
+    check(&what, rows + text + table, cure)
 }
 
 /// Fails if the system has less memory free than it will need to read this text.
@@ -50,6 +61,13 @@ fn of_training(config: &DecoderConfig, tokens: usize) -> f64 {
     4.0 * (5.0 * params + 2.0 * rows)
 }
 
+/// The tokens of a step with their positions, targets and weights, eight bytes each, in vectors that may be half empty;
+/// and copies with other weights.
+fn of_tokens(tokens: usize, weighting: bool) -> f64 {
+    let copies = if weighting { 3.0 } else { 2.0 };
+    copies * 4.0 * 8.0 * tokens as f64
+}
+
 /// The table of all bigrams, and two copies of it while the state is saved.
 fn of_weighting(vocab_size: usize) -> f64 {
     3.0 * 4.0 * (vocab_size as f64).powi(2)
@@ -66,6 +84,18 @@ fn available() -> Option<f64> {
 mod tests {
     use super::*;
 
+    /// What is kept of a step is one micro-batch, and the tokens of all.
+    #[test]
+    fn micro_batches_need_the_memory_of_one() {
+        let config = DecoderConfig::dialog(70);
+        let (one, all) = (of_training(&config, 2048), of_training(&config, 64 * 2048));
+        let accumulated = one + of_tokens(64 * 2048, true);
+        assert!(accumulated < 1.2 * one && accumulated < all / 10.0, "{one} {accumulated} {all}");
+        check_memory(&config, 2048, 64 * 2048, true).unwrap();
+        let error = check_memory(&config, 2048, 1 << 50, false).unwrap_err();
+        assert!(error.to_string().contains("--accumulate"), "{error}");
+    }
+
     /// The dialog model took 192 MB at its peak with 2,048 tokens a step (`/usr/bin/time -v`).
     #[test]
     fn the_estimate_has_the_right_size() {
@@ -76,10 +106,10 @@ mod tests {
     #[test]
     fn what_no_machine_has_is_refused() {
         let huge = DecoderConfig { n_embd: 1 << 20, n_layer: 1 << 20, ..DecoderConfig::dialog(70) };
-        let error = check_memory(&huge, 1, false).unwrap_err();
+        let error = check_memory(&huge, 1, 1, false).unwrap_err();
         assert!(error.is::<Usage>() && error.to_string().contains("GB"), "{error}");
-        check_memory(&DecoderConfig::microgpt(27), 16, true).unwrap();
-        let error = check_memory(&DecoderConfig::dialog(1 << 20), 1, true).unwrap_err();
+        check_memory(&DecoderConfig::microgpt(27), 16, 16, true).unwrap();
+        let error = check_memory(&DecoderConfig::dialog(1 << 20), 1, 1, true).unwrap_err();
         assert!(error.to_string().contains("--weighting"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! How a model is trained: optimizer, rates and schedule, as options that are saved with the run.
 
 use clap::ValueEnum;
-use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
+use gradus::optim::{Adam, AdamSettings, Decay, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
 use gradus::params::Layout;
 use gradus::thread_pool::ThreadPool;
 use gradus::train::Settings;
@@ -16,9 +16,13 @@ pub struct TrainArgs {
     /// Steps of training: at most 1000000000
     #[arg(long, value_name = "N", default_value_t = 4000, value_parser = whole(1..=MANY))]
     pub steps: usize,
-    /// Sequences in a step: at most 65536
+    /// Sequences in a step, or in each of its micro-batches: at most 65536
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = whole(1..=1 << 16))]
     pub batch: usize,
+    /// Micro-batches in a step: at most 65536. They count as one batch, but need the memory of one of them only
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = whole(1..=1 << 16))]
+    #[serde(default = "one")] // runs that were begun before there was a choice
+    pub accumulate: usize,
     /// What all randomness follows from
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = seed)]
     pub seed: u64,
@@ -34,7 +38,11 @@ pub struct TrainArgs {
     /// Muon's, as a multiple of it
     #[arg(long, value_name = "X", default_value_t = 5.0, value_parser = positive)]
     pub muon_rate: f64,
-    /// Steps in which the learning rate rises, before it falls along a cosine: at most 1000000000
+    /// How the learning rate falls after the warmup: along a cosine, in a straight line, as 1 / √step, or not at all
+    #[arg(long, value_enum, default_value_t = DecayKind::Cosine)]
+    #[serde(default)] // as above
+    pub schedule: DecayKind,
+    /// Steps in which the learning rate rises, before it falls: at most 1000000000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(0..=MANY))]
     pub warmup: usize,
     /// The share of every weight, times the learning rate, that is taken away in a step
@@ -73,6 +81,21 @@ enum Order {
     OfOrthogonal,
 }
 
+/// How a learning rate falls. What is left of it at the end, the program says.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")] // as on the command line
+pub enum DecayKind {
+    #[default]
+    Cosine,
+    Linear,
+    InverseSqrt,
+    Constant,
+}
+
+fn one() -> usize {
+    1
+}
+
 impl Method {
     /// What it is called on the command line.
     pub fn name(self) -> &'static str {
@@ -89,7 +112,7 @@ impl TrainArgs {
         Settings {
             steps: self.steps,
             learning_rate: self.learning_rate,
-            schedule: Schedule::Cosine { warmup: self.warmup, floor: 0.02 },
+            schedule: self.schedule(0.02),
             clip: Some(self.clip),
             smoothing: self.smoothing,
             ema_decay: Some(self.ema),
@@ -97,6 +120,23 @@ impl TrainArgs {
             weighting: self.weighting,
             ..Settings::default()
         }
+    }
+
+    /// The schedule that was chosen. Where it has an end, this fraction of the rate is left there.
+    pub fn schedule(&self, floor: f64) -> Schedule {
+        let decay = match self.schedule {
+            DecayKind::Cosine => Decay::Cosine { floor },
+            DecayKind::Linear => Decay::Linear { floor },
+            DecayKind::InverseSqrt => Decay::InverseSqrt,
+            DecayKind::Constant => Decay::Constant,
+        };
+        Schedule { warmup: self.warmup, decay }
+    }
+
+    /// The tokens of a micro-batch and those of a step, if all sequences are as long as the context.
+    pub fn tokens(&self, context: usize) -> [usize; 2] {
+        let tokens = self.batch.saturating_mul(context);
+        [tokens, tokens.saturating_mul(self.accumulate)]
     }
 
     /// The settings of Muon, and of AdamW within.

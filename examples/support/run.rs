@@ -168,13 +168,16 @@ impl RunArgs {
 /// The recipe that something was begun with, in the folder where it is to go on. Options that stand on the command line may
 /// differ from it only if they are free to.
 pub(crate) fn go_on<R: Serialize + DeserializeOwned>(
-    mut recipe: Value,
+    recipe: Value,
     asked: &R,
     given: &Given,
     free: &[&str],
     folder: &Path,
 ) -> Result<R> {
-    let asked = serde_json::to_value(asked)?;
+    let damaged = || format!("the training in {} is damaged", folder.display());
+    // Read and written again, so that options which it was begun without have the values that they had then.
+    let begun: R = serde_json::from_value(recipe).with_context(damaged)?;
+    let (mut recipe, asked) = (serde_json::to_value(begun)?, serde_json::to_value(asked)?);
     for (field, value) in asked.as_object().into_iter().flatten() {
         let before = &mut recipe[field];
         if given.has(field) && before != value {
@@ -182,8 +185,7 @@ pub(crate) fn go_on<R: Serialize + DeserializeOwned>(
             *before = value.clone();
         }
     }
-    let recipe = serde_json::from_value(recipe);
-    recipe.with_context(|| format!("the training in {} is damaged", folder.display()))
+    serde_json::from_value(recipe).with_context(damaged)
 }
 
 /// Why a run cannot go on with this text.
@@ -246,8 +248,18 @@ pub trait Task {
     /// What it is trained on. A run goes on with the same data only.
     fn data(&self) -> Data<'_>;
 
-    /// Fills the batch of the next step.
-    fn fill(&self, batch: &mut Batch, random: &mut Random);
+    /// Fills the next micro-batch. It is number `number` of the training, from 0: that of a step, if each has only one.
+    fn fill(&self, number: usize, batch: &mut Batch, random: &mut Random);
+
+    /// Fills all micro-batches of the step that comes after `done` others. They hold what one batch of all their sequences
+    /// would.
+    fn fill_step(&self, done: usize, batches: &mut Vec<Batch>, random: &mut Random) {
+        let count = self.train_args().accumulate;
+        batches.resize_with(count, Batch::new);
+        for (number, batch) in (done * count..).zip(batches) {
+            self.fill(number, batch, random);
+        }
+    }
 
     /// What to validate with, always the same.
     fn validation(&self) -> Vec<Batch>;
@@ -360,6 +372,11 @@ impl<'a, T: Task> Run<'a, T> {
         Ok(Run { task, args, folder, replaces, validate_every, threads, trainer, random, history, outputs })
     }
 
+    /// Where the model is saved.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Trains until the steps are done, the time is over, nothing gets better any more, or Ctrl-C. Then it saves, says why
     /// it ended and how to go on, and draws the plot.
     pub fn train(mut self, interrupt: &Interrupt) -> Result<()> {
@@ -425,7 +442,7 @@ impl<'a, T: Task> Run<'a, T> {
         let limit = self.args.minutes.map_or(f64::INFINITY, |minutes| minutes * 60.0);
         let (start, first) = (Instant::now(), self.trainer.steps_done());
         let constrained = self.trainer.model().layout().specs().iter().any(|spec| spec.constraint.is_some());
-        let mut batch = Batch::new();
+        let mut batches = Vec::new();
         let mut line = String::new();
         let (mut since, mut tokens) = (Instant::now(), 0);
         let end = loop {
@@ -438,18 +455,18 @@ impl<'a, T: Task> Run<'a, T> {
             } else if self.trainer.steps_done() > first && start.elapsed().as_secs_f64() > limit {
                 break End::Time;
             }
-            self.task.fill(&mut batch, &mut self.random);
             let number = self.trainer.steps_done() + 1;
+            self.task.fill_step(number - 1, &mut batches, &mut self.random);
             let due = number.is_multiple_of(self.validate_every) || number == steps;
             let before = (due && constrained).then(|| self.trainer.params().to_vec());
-            let done = self.trainer.step(&batch);
+            let done = self.trainer.step_accumulated(&mut batches);
             check_finite("loss", done.loss, done.number, &self.task.train_args().rates())?;
             self.history.losses.push(done.loss);
-            tokens += batch.len();
+            tokens += batches.iter().map(Batch::len).sum::<usize>();
             if due {
                 let took = since.elapsed().as_secs_f64();
                 self.history.seconds += took;
-                let sphere = before.map(|before| self.on_the_sphere(&before, &batch));
+                let sphere = before.map(|before| self.on_the_sphere(&before, &batches));
                 line = self.report(&validation, tokens as f64 / took, sphere)?.line();
                 progress.line(true, &line);
                 (since, tokens) = (Instant::now(), 0);
@@ -467,8 +484,9 @@ impl<'a, T: Task> Run<'a, T> {
     }
 
     /// The lengths of all that should have length 1, and how far the weights turned since `before`.
-    fn on_the_sphere(&mut self, before: &[f32], batch: &Batch) -> OnTheSphere {
-        let hidden = self.task.hidden_lengths(&mut self.trainer, batch);
+    fn on_the_sphere(&mut self, before: &[f32], batches: &[Batch]) -> OnTheSphere {
+        let all = batches.iter().filter_map(|batch| self.task.hidden_lengths(&mut self.trainer, batch));
+        let hidden = all.reduce(|a, b| [a[0].min(b[0]), a[1].max(b[1])]);
         let (layout, params) = (self.trainer.model().layout(), self.trainer.params());
         let (norms, angles) = (norms(layout, params), angles(layout, before, params));
         let count = angles.iter().map(|spread| spread.count as f64).sum::<f64>();

@@ -135,6 +135,14 @@ impl Batch {
         }
     }
 
+    /// Says that these sequences come after those of another batch, in both streams: dropout then drops what it would if they
+    /// were one.
+    pub fn follow(&mut self, before: &Batch) {
+        for (stream, before) in [(&mut self.target, &before.target), (&mut self.source, &before.source)] {
+            stream.rows_before = before.rows_before + before.tokens.len();
+        }
+    }
+
     /// The same batch with padding: each sequence is followed by rows that belong to none, until it has as many as the
     /// longest. Their loss weight is zero. This is how most libraries batch; here it serves comparison, since the packed
     /// form computes the same without the rows that nobody needs.
@@ -185,8 +193,17 @@ impl Batch {
     /// # Panics
     /// If there are no tokens, or if the weights do not add up to a positive number: there would be no mean loss.
     pub fn total_loss_weight(&self) -> f64 {
-        assert!(!self.is_empty(), "an empty batch has no loss");
-        let total = self.loss_weights.iter().sum();
+        Self::total_loss_weight_of(std::slice::from_ref(self))
+    }
+
+    /// The sum over all tokens of several batches, one after another: to the last bit that of one batch with the same
+    /// sequences.
+    ///
+    /// # Panics
+    /// If none of them has a token, or if the weights do not add up to a positive number.
+    pub fn total_loss_weight_of(batches: &[Batch]) -> f64 {
+        assert!(!batches.iter().all(Batch::is_empty), "an empty batch has no loss");
+        let total = batches.iter().flat_map(|batch| &batch.loss_weights).sum();
         assert!(
             total > 0.0 && total < f64::INFINITY,
             "loss weights add up to {total}: a mean needs a positive sum"

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::backward::backward;
 use super::tape::{NodeInfo, Recording, Tape};
 use crate::data::Batch;
-use crate::engine::{Engine, Pass};
+use crate::engine::{Engine, GradientTo, Pass};
 use crate::model::{Mode, Model};
 use crate::params::{BoundParams, Layout};
 use crate::tensor::Tensor;
@@ -69,8 +69,8 @@ impl FastEngine {
 
     /// Cuts a batch. The weights of the tokens become their shares in the mean loss of the whole.
     // ANCHOR: shard
-    fn shard(&mut self, batch: &Batch) -> &mut [Shard] {
-        let share = 1.0 / batch.total_loss_weight();
+    fn shard(&mut self, batch: &Batch, total_loss_weight: f64) -> &mut [Shard] {
+        let share = 1.0 / total_loss_weight;
         let rows = batch.sequences().rows;
         let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(rows.len().max(1));
         if self.shards.len() < count {
@@ -89,9 +89,14 @@ impl FastEngine {
     // ANCHOR_END: shard
 
     /// Lets all threads work on the shards of a batch, and collects their losses in order.
-    fn each_shard(&mut self, batch: &Batch, work: impl Fn(&mut Shard) + Send + Sync) -> f64 {
+    fn each_shard(
+        &mut self,
+        batch: &Batch,
+        total_loss_weight: f64,
+        work: impl Fn(&mut Shard) + Send + Sync,
+    ) -> f64 {
         let threads = self.threads.clone();
-        threads.for_each(self.shard(batch), work);
+        threads.for_each(self.shard(batch, total_loss_weight), work);
         let shards = &self.shards[..self.active];
         self.losses.clear();
         self.losses.extend(shards.iter().flat_map(|shard| &shard.losses));
@@ -131,17 +136,19 @@ impl Shard {
 impl Engine for FastEngine {
     type Real = f32;
 
-    fn gradient<M: Model>(
+    /// To the last bit the gradient of one batch, if that is cut into the very shards into which its micro-batches are.
+    fn accumulate<M: Model>(
         &mut self,
         model: &M,
         params: &[f32],
         batch: &Batch,
         mode: Mode,
-        gradient: &mut [f32],
+        total_loss_weight: f64,
+        gradient: GradientTo<'_, f32>,
     ) -> f64 {
+        assert!(!batch.is_empty(), "an empty batch has no loss");
         let len = model.layout().trainable_len();
-        assert_eq!(gradient.len(), len, "gradient: the numbers to write against the trainable ones");
-        let loss = self.each_shard(batch, |shard| {
+        let loss = self.each_shard(batch, total_loss_weight, |shard| {
             shard.forward(model, params, mode);
             let mut own = std::mem::take(&mut shard.gradient);
             own.resize(len, 0.0);
@@ -150,11 +157,18 @@ impl Engine for FastEngine {
         });
         let parts: SmallVec<[&[f32]; SHARDS]> =
             self.shards[..self.active].iter().map(|shard| shard.gradient.as_slice()).collect();
+        let (gradient, first, others) = match gradient {
+            GradientTo::Write(gradient) => (gradient, Some(parts[0]), &parts[1..]),
+            GradientTo::Add(gradient) => (gradient, None, &parts[..]),
+        };
+        assert_eq!(gradient.len(), len, "gradient: the numbers to write against the trainable ones");
         // ANCHOR: sum
         self.threads.for_each_chunk(gradient, BLOCK, |block, sum| {
             let range = block * BLOCK..block * BLOCK + sum.len();
-            sum.copy_from_slice(&parts[0][range.clone()]);
-            for part in &parts[1..] {
+            if let Some(first) = first {
+                sum.copy_from_slice(&first[range.clone()]);
+            }
+            for part in others {
                 sum.iter_mut().zip(&part[range.clone()]).for_each(|(sum, g)| *sum += g);
             }
         });
@@ -163,7 +177,8 @@ impl Engine for FastEngine {
     }
 
     fn loss<M: Model>(&mut self, model: &M, params: &[f32], batch: &Batch) -> f64 {
-        self.each_shard(batch, |shard| shard.forward(model, params, Mode::default()))
+        let total = batch.total_loss_weight();
+        self.each_shard(batch, total, |shard| shard.forward(model, params, Mode::default()))
     }
 
     fn token_losses(&self) -> &[f64] {

@@ -21,7 +21,7 @@ pub use clip::clip;
 pub use constrain::{constrain, normalize};
 pub use ema::Ema;
 pub use muon::{Momentum, Muon, MuonSettings, UnitStep, orthogonalize};
-pub use schedule::Schedule;
+pub use schedule::{Decay, Schedule};
 pub use sphere::{Spread, angles, lengths, norms};
 
 use crate::real::Real;

@@ -124,13 +124,14 @@ impl<'g> Graph<'g> {
 }
 
 impl Nodes<'_> {
-    /// Copies the gradients of numbers side by side. They are zero where the last pass did not come.
-    pub(super) fn read_gradients(&self, places: Range<usize>, out: &mut [f64]) {
+    /// Gives the gradients of numbers side by side to `put`, each with its place in `out`. They are zero where the last
+    /// pass did not come.
+    pub(super) fn read_gradients(&self, places: Range<usize>, out: &mut [f64], put: impl Fn(&mut f64, f64)) {
         let (Some(grad), Some(visited)) = (self.grad.get(places.clone()), self.visited.get(places)) else {
-            return out.fill(0.0); // they are newer than the last pass, if there was any
+            return out.iter_mut().for_each(|out| put(out, 0.0)); // newer than the last pass, if there was any
         };
         for (out, (grad, visited)) in out.iter_mut().zip(grad.iter().zip(visited)) {
-            *out = if *visited == self.generation { *grad } else { 0.0 };
+            put(out, if *visited == self.generation { *grad } else { 0.0 });
         }
     }
 }

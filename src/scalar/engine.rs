@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::arena::Arena;
 use super::matrix::Matrix;
 use crate::data::Batch;
-use crate::engine::{Engine, Pass};
+use crate::engine::{Engine, GradientTo, Pass};
 use crate::model::{Mode, Model};
 use crate::params::Layout;
 use crate::tensor::{CopiedMemory, Memories, Tensor};
@@ -41,21 +43,26 @@ fn read_losses(losses: Matrix<'_>, out: &mut Vec<f64>) {
 impl Engine for ScalarEngine {
     type Real = f64;
 
-    fn gradient<M: Model>(
+    fn accumulate<M: Model>(
         &mut self,
         model: &M,
         params: &[f64],
         batch: &Batch,
         mode: Mode,
-        gradient: &mut [f64],
+        total_loss_weight: f64,
+        gradient: GradientTo<'_, f64>,
     ) -> f64 {
-        batch.total_loss_weight(); // panics if there is none
+        assert!(!batch.is_empty(), "an empty batch has no loss");
         let graph = self.arena.graph();
         let bound = graph.bind(model.layout(), params);
         let losses = model.losses(bound.params, batch, mode);
-        let loss = losses.weighted_mean(batch.loss_weights()).at(0, 0);
+        let shares = batch.loss_weights().iter().map(|weight| weight / total_loss_weight);
+        let loss = losses.weighted_sum(&shares.collect::<SmallVec<[f64; 32]>>()).at(0, 0);
         loss.backward();
-        bound.gradient(gradient);
+        match gradient {
+            GradientTo::Write(gradient) => bound.gradient(gradient),
+            GradientTo::Add(gradient) => bound.add_gradient(gradient),
+        }
         read_losses(losses, &mut self.losses);
         self.nodes = graph.len();
         loss.data()

@@ -72,13 +72,25 @@ impl Bound<'_> {
     ///
     /// # Panics
     /// If `out` is not as long as there are trainable numbers.
-    pub fn gradient(self, mut out: &mut [f64]) {
+    pub fn gradient(self, out: &mut [f64]) {
+        self.read_gradients(out, |out, grad| *out = grad);
+    }
+
+    /// The same, added to what is in `out`.
+    ///
+    /// # Panics
+    /// As [`gradient`](Self::gradient).
+    pub fn add_gradient(self, out: &mut [f64]) {
+        self.read_gradients(out, |out, grad| *out += grad);
+    }
+
+    fn read_gradients(self, mut out: &mut [f64], put: impl Fn(&mut f64, f64)) {
         let len: usize = self.trainable.iter().map(Range::len).sum();
         assert_eq!(out.len(), len, "gradient: the numbers to write against the trainable ones");
         let nodes = self.graph.nodes.borrow();
         for range in self.trainable.iter().filter(|range| !range.is_empty()) {
             let here = out.split_off_mut(..range.len()).expect("as many as there are trainable numbers");
-            nodes.read_gradients(range.clone(), here);
+            nodes.read_gradients(range.clone(), here, &put);
         }
     }
 }

@@ -14,9 +14,9 @@ pub use weighting::Weighting;
 
 use crate::counter_rng::CounterRng;
 use crate::data::Batch;
-use crate::engine::Engine;
+use crate::engine::{Engine, GradientTo};
 use crate::model::{Mode, Model};
-use crate::optim::{Adam, AdamSettings, Ema, Optimizer, Schedule, clip, constrain};
+use crate::optim::{Adam, AdamSettings, Decay, Ema, Optimizer, Schedule, clip, constrain};
 use crate::params::Layout;
 use crate::random::Random;
 use crate::real::Real;
@@ -53,7 +53,7 @@ impl Default for Settings {
         Settings {
             steps: 1000,
             learning_rate: 0.01,
-            schedule: Schedule::Linear,
+            schedule: Schedule { warmup: 0, decay: Decay::Linear { floor: 0.0 } },
             clip: None,
             smoothing: 0.0,
             ema_decay: None,
@@ -89,7 +89,8 @@ pub struct Trainer<M: Model, E: Engine> {
     optimizer: Box<dyn Optimizer<E::Real>>,
     ema: Option<Ema<E::Real>>,
     weighting: Option<Weighting>,
-    batch: Batch,
+    /// The micro-batches of a step with the weights of their difficulty.
+    weighted: Vec<Batch>,
     done: usize,
 }
 
@@ -130,7 +131,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
             optimizer,
             ema: settings.ema_decay.map(|_| Ema::new(layout, &params)),
             weighting: settings.weighting.then(|| Weighting::new(model.vocab_size())),
-            batch: Batch::new(),
+            weighted: Vec::new(),
             done: 0,
             model,
             params,
@@ -138,24 +139,39 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     }
 
     /// Learns from one batch.
+    ///
+    /// # Panics
+    /// If the batch is empty or its loss weights do not add up to a positive number.
     pub fn step(&mut self, batch: &Batch) -> Step {
-        let Settings { clip: max_norm, smoothing, ema_decay, dropout_seed, constrain_every, .. } =
-            self.settings;
-        let dropout = dropout_seed.map(|seed| CounterRng::new(seed).fork(self.done as u32));
-        let mode = Mode { dropout, smoothing };
-        let batch = match &self.weighting {
-            Some(weighting) => {
-                self.batch.copy_sequences(batch, 0..batch.sequences().rows.len(), 1.0);
-                weighting.apply(&mut self.batch);
-                &self.batch
-            }
-            None => batch,
-        };
-        // ANCHOR: step
-        let loss = self.engine.gradient(&self.model, &self.params, batch, mode, &mut self.gradient);
-        if let Some(weighting) = &mut self.weighting {
-            weighting.update(batch, self.engine.token_losses());
+        self.step_on(std::slice::from_ref(batch))
+    }
+
+    /// Learns from several micro-batches as if they were one batch (*gradient accumulation*): a step on a batch that would
+    /// not fit into memory. Only the results of one micro-batch are kept at a time, and one gradient, to which each adds its
+    /// own; the tokens of all must be there.
+    ///
+    /// What a batch of all their sequences would give, they give: every token counts by its loss weight in the sum over
+    /// all of them (micro-batches of different lengths do not count alike), tokens have the difficulty they had before the
+    /// step, and dropout drops the same numbers. Only sums are rounded differently: on the scalar engine gradients differ by
+    /// less than 1e-12 of their length, on the fast engine by less than 1e-5. There they are the same to the last bit if the
+    /// one batch would be cut into the same shards as its micro-batches. The same micro-batches always give the same bits.
+    ///
+    /// Micro-batches may be empty, but not all of them. Each is told here how many rows come before its own.
+    ///
+    /// # Panics
+    /// If there is no token, or the loss weights of all do not add up to a positive number.
+    pub fn step_accumulated(&mut self, micro_batches: &mut [Batch]) -> Step {
+        for at in 1..micro_batches.len() {
+            let (before, rest) = micro_batches.split_at_mut(at);
+            rest[0].follow(&before[at - 1]);
         }
+        self.step_on(micro_batches)
+    }
+
+    fn step_on(&mut self, micro_batches: &[Batch]) -> Step {
+        let Settings { clip: max_norm, ema_decay, constrain_every, .. } = self.settings;
+        // ANCHOR: step
+        let loss = self.compute_gradient(micro_batches);
         if let Some(max_norm) = max_norm {
             clip(&mut self.gradient, max_norm);
         }
@@ -179,6 +195,31 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         }
         self.done += 1;
         Step { number: self.done, loss, learning_rate }
+    }
+
+    /// The loss of a step and its gradient, which is added up over the micro-batches.
+    fn compute_gradient(&mut self, micro_batches: &[Batch]) -> f64 {
+        let Settings { smoothing, dropout_seed, .. } = self.settings;
+        let dropout = dropout_seed.map(|seed| CounterRng::new(seed).fork(self.done as u32));
+        let batches = match &self.weighting {
+            Some(weighting) => weighting.apply_to_copies(micro_batches, &mut self.weighted),
+            None => micro_batches,
+        };
+        // ANCHOR: accumulate
+        let total = Batch::total_loss_weight_of(batches);
+        let (mut loss, mode) = (0.0, Mode { dropout, smoothing });
+        for (at, batch) in batches.iter().filter(|batch| !batch.is_empty()).enumerate() {
+            let gradient = match at {
+                0 => GradientTo::Write(&mut self.gradient),
+                _ => GradientTo::Add(&mut self.gradient),
+            };
+            loss += self.engine.accumulate(&self.model, &self.params, batch, mode, total, gradient);
+            if let Some(weighting) = &mut self.weighting {
+                weighting.update(batch, self.engine.token_losses());
+            }
+        }
+        // ANCHOR_END: accumulate
+        loss
     }
 
     /// The mean cross entropy of batches that are not learned from, in nats a token: without dropout, smoothing or

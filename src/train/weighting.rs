@@ -40,6 +40,19 @@ impl Weighting {
         }
     }
 
+    /// Copies of some batches with these weights. They take the place of what is in `copies`, whose memory they reuse.
+    pub(super) fn apply_to_copies<'a>(&self, batches: &[Batch], copies: &'a mut Vec<Batch>) -> &'a [Batch] {
+        if copies.len() < batches.len() {
+            copies.resize_with(batches.len(), Batch::new);
+        }
+        let copies = &mut copies[..batches.len()];
+        for (copy, batch) in copies.iter_mut().zip(batches) {
+            copy.copy_sequences(batch, 0..batch.sequences().rows.len(), 1.0);
+            self.apply(copy);
+        }
+        copies
+    }
+
     /// Mixes the losses of a batch into the running means.
     // ANCHOR: update
     pub fn update(&mut self, batch: &Batch, losses: &[f64]) {

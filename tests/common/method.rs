@@ -3,7 +3,7 @@
 
 use gradus::Model;
 use gradus::fast::FastEngine;
-use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
+use gradus::optim::{Adam, AdamSettings, Decay, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
 use gradus::params::Layout;
 use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
@@ -24,7 +24,7 @@ pub const ADAMW: AdamSettings =
 pub const SETTINGS: Settings = Settings {
     steps: 100,
     learning_rate: 0.003,
-    schedule: Schedule::Cosine { warmup: 5, floor: 0.02 },
+    schedule: Schedule { warmup: 5, decay: Decay::Cosine { floor: 0.02 } },
     clip: Some(1.0),
     smoothing: 0.1,
     ema_decay: Some(0.9),

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use gradus::data::{Batch, Names};
 use gradus::model::DecoderConfig;
-use gradus::optim::{AdamSettings, Optimizer, Schedule, clip};
+use gradus::optim::{AdamSettings, Decay, Optimizer, Schedule, clip};
 use gradus::scalar::{Arena, Graph, Value};
 use gradus::tensor::{AttentionSpec, Mask, packed};
 use gradus::train::Settings;
@@ -100,7 +100,8 @@ fn chapter_5_the_box_has_the_defaults() {
     let config = DecoderConfig::microgpt(27);
     let AdamSettings { beta1, beta2, eps, weight_decay, .. } = AdamSettings::MICROGPT;
     let settings = Settings::default();
-    assert_eq!((weight_decay, settings.schedule, settings.clip), (0.0, Schedule::Linear, None));
+    let line = Schedule { warmup: 0, decay: Decay::Linear { floor: 0.0 } };
+    assert_eq!((weight_decay, settings.schedule, settings.clip), (0.0, line, None));
     says(5, &format!("standard deviation {}", config.init_std));
     says(5, &format!("at most {} tokens", config.context));
     says(5, &format!("{} wide, {} heads of {} numbers", config.n_embd, config.n_head, config.head_dim()));
@@ -267,7 +268,7 @@ fn chapter_8_rope_and_swiglu() {
 
 #[test]
 fn chapter_9_schedule_clipping_and_muon() {
-    let schedule = Schedule::Cosine { warmup: 100, floor: 0.02 };
+    let schedule = Schedule { warmup: 100, decay: Decay::Cosine { floor: 0.02 } };
     for step in [0, 50, 100, 550, 999] {
         says(9, &format!("| {step} | {:.5} |", 0.003 * schedule.factor(step, 1000)));
     }

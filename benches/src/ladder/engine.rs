@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gradus::data::Batch;
-use gradus::engine::Pass;
+use gradus::engine::{GradientTo, Pass};
 use gradus::model::{Mode, Model};
 use gradus::params::{BoundParams, Layout};
 use gradus::tensor::{CopiedMemory, Memories};
@@ -62,23 +62,23 @@ fn reader<'g, A: GraphArena + 'g>(graph: &'g A::Graph<'g>) -> impl Fn(MatrixIn<'
 impl<A: GraphArena> Engine for GraphEngine<A> {
     type Real = f64;
 
-    fn gradient<M: Model>(
+    fn accumulate<M: Model>(
         &mut self,
         model: &M,
         params: &[f64],
         batch: &Batch,
         mode: Mode,
-        gradient: &mut [f64],
+        total_loss_weight: f64,
+        gradient: GradientTo<'_, f64>,
     ) -> f64 {
         let graph = self.arena.graph();
         let (leaves, matrices) = bind::<A>(graph, model.layout(), params);
         let losses = model.losses(BoundParams::new(&matrices), batch, mode);
-        let loss = losses.weighted_mean(batch.loss_weights()).values()[0];
+        let shares = batch.loss_weights().iter().map(|weight| weight / total_loss_weight);
+        let loss = losses.weighted_sum(&shares.collect::<SmallVec<[f64; 32]>>()).values()[0];
         graph.backward(loss);
-        for (_, range, grad_range) in model.layout().trainable() {
-            let leaves = gradient[grad_range].iter_mut().zip(&leaves[range]);
-            leaves.for_each(|(out, &leaf)| *out = graph.grad(leaf));
-        }
+        let trainable = model.layout().trainable().flat_map(|(_, range, _)| &leaves[range]);
+        gradient.put(trainable.map(|&leaf| graph.grad(leaf)));
         self.losses.clear();
         self.losses.extend(losses.values().iter().map(|&loss| graph.data(loss)));
         self.node_count = graph.node_count();

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use gradus::data::Batch;
-use gradus::engine::Pass;
+use gradus::engine::{GradientTo, Pass};
 use gradus::model::{Mode, Model};
 use gradus::params::{BoundParams, Layout};
 use gradus::tensor::{CopiedMemory, Memories};
 use gradus::{Engine, Tensor};
+use smallvec::SmallVec;
 
 use super::block::{Arena, Graph};
 use super::matrix::Matrix;
@@ -51,20 +52,22 @@ fn read(losses: Matrix<'_>, out: &mut Vec<f64>) {
 impl Engine for BlocksEngine {
     type Real = f64;
 
-    fn gradient<M: Model>(
+    fn accumulate<M: Model>(
         &mut self,
         model: &M,
         params: &[f64],
         batch: &Batch,
         mode: Mode,
-        gradient: &mut [f64],
+        total_loss_weight: f64,
+        gradient: GradientTo<'_, f64>,
     ) -> f64 {
         let graph = self.arena.graph();
         let (leaves, params) = bind(graph, model.layout(), params);
         let losses = model.losses(params, batch, mode);
-        let loss = losses.weighted_mean(batch.loss_weights());
+        let shares = batch.loss_weights().iter().map(|weight| weight / total_loss_weight);
+        let loss = losses.weighted_sum(&shares.collect::<SmallVec<[f64; 32]>>());
         loss.backward();
-        gradient.iter_mut().zip(leaves.row_grad(0)).for_each(|(out, grad)| *out = grad);
+        gradient.put(leaves.row_grad(0));
         read(losses, &mut self.losses);
         self.node_count = graph.node_count();
         loss.row(0)[0]
