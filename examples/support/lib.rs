@@ -47,5 +47,5 @@ pub use plot::{Chart, Curve, Level};
 pub use program::{Program, Usage};
 pub use progress::Progress;
 pub use recipe::{Method, TrainArgs};
-pub use run::{Beginning, Data, End, Run, RunArgs, Task};
+pub use run::{Beginning, Data, End, Run, RunArgs, Task, begun_with};
 pub use sampling::{SamplingArgs, TextArgs};

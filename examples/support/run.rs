@@ -211,6 +211,14 @@ pub fn peek(folder: &Path) -> Result<RunState<Value>, CheckpointError> {
     Trainer::<gradus::model::Decoder, FastEngine>::peek_state(folder)
 }
 
+/// The recipe that the run in a folder was begun with, by this program.
+pub fn begun_with<R: DeserializeOwned>(folder: &Path, program: &str) -> Result<R> {
+    let RunState { program: owner, recipe, .. } = or_train(peek(folder), program, folder)?;
+    let folder = folder.display();
+    ensure!(owner == program, Usage(format!("the training in {folder} is one of the example {owner}")));
+    serde_json::from_value(recipe).with_context(|| format!("the training in {folder} is damaged"))
+}
+
 /// A text to train on.
 #[derive(Clone)]
 pub struct Data<'a> {

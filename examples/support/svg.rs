@@ -61,6 +61,15 @@ impl Svg {
         self.push(format_args!("<text class='{class}' x='{}' y='{}'>{}</text>", px(x), px(y), escape(text)));
     }
 
+    /// A line of text that begins at a point and runs upward.
+    pub fn upward(&mut self, (x, y): Point, class: &str, text: &str) {
+        let (x, y) = (px(x), px(y));
+        self.push(format_args!(
+            "<text class='{class}' x='{x}' y='{y}' transform='rotate(-90 {x} {y})'>{}</text>",
+            escape(text)
+        ));
+    }
+
     /// A rectangle.
     pub fn rect(&mut self, class: &str, (x, y): Point, (width, height): Point, round: f64) {
         let [x, y, width, height] = [x, y, width, height].map(px);

@@ -1,7 +1,7 @@
 //! Finding and reading text files, with errors that say what to do.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::{env, fs};
 
 use super::recognize::{Foreign, line_of, recognize};
@@ -114,8 +114,8 @@ fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// The path of a data file. A bare name is searched for in the current folder, then in the folder in the environment
-/// variable `GRADUS_DATASETS`, then in `datasets/` and `datasets/downloads/`, first below the current folder and then
+/// The path of a data file. A name, or a path such as `fra-eng/fra.txt`, is searched for in the current folder, then in the
+/// folder in the environment variable `GRADUS_DATASETS`, then in `datasets/` and `datasets/downloads/`, first below the current folder and then
 /// below the one where this crate was built. `-` is standard input.
 ///
 /// # Errors
@@ -126,7 +126,7 @@ pub fn find(name: &str) -> Result<PathBuf, DataError> {
     }
     let given = Path::new(name);
     let mut searched = vec![given.to_path_buf()];
-    if given.components().count() == 1 {
+    if given.components().all(|part| matches!(part, Component::Normal(_))) {
         let configured = env::var_os("GRADUS_DATASETS").map(PathBuf::from);
         let roots = [Path::new(""), Path::new(env!("CARGO_MANIFEST_DIR"))];
         let folders = roots.iter().flat_map(|root| {
