@@ -92,7 +92,7 @@ fn trainer<M: Model, E: Engine>(model: M, engine: E, weighting: bool) -> Trainer
     Trainer::with_optimizer(model, engine, adam, Settings { weighting, clip: None, ..SETTINGS }, params)
 }
 
-/// How far two gradients are apart, as a share of the length of the first: by their difference, and by its largest number.
+/// How far two gradients are apart: the length of their difference, as a share of that of the first.
 fn apart<R: Real>(a: &[R], b: &[R]) -> f64 {
     let square = |x: f64| x * x;
     let length = a.iter().map(|x| square(x.to_f64())).sum::<f64>().sqrt();
