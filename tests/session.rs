@@ -122,7 +122,7 @@ fn sequences_of_a_session_know_nothing_of_each_other() {
 #[test]
 fn sessions_one_after_another() {
     let mut engine = FastEngine::new(ThreadPool::new(1));
-    for _ in 0..2 {
+    for round in 0..2 {
         for (name, config) in variants::variants() {
             let (model, params) = model(&config, &engine);
             let tokens = variants::batch(&config).sequences().tokens[..6].to_vec();
@@ -132,6 +132,12 @@ fn sessions_one_after_another() {
             let room = Room { sequences: 2, tokens: 7, source_tokens: 0 };
             let mut session = Session::new(&mut engine, &model, &params, room);
             assert_close(session.feed(1, &tokens), &fresh, name);
+            // Nor does the next one stumble over what it does not use, as after a model of more layers.
+            let room = Room { sequences: 5 + round, tokens: 7 };
+            let mut session = Session::new(&mut engine, &model, &params, room);
+            session.feed(0, &tokens[..5]);
+            session.reorder(&vec![0; room.sequences]);
+            assert_close(session.feed(4, &tokens[5..]), &fresh, name);
         }
     }
 }

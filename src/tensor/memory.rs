@@ -78,14 +78,15 @@ impl<R: Real> Memories<R> {
         (&rows.data[..rows.written * rows.cols], rows.cols)
     }
 
-    /// Copies rows of all memories of tokens to the place that begins at row `to`.
-    ///
-    /// # Panics
-    /// If there are no such rows.
+    /// Copies rows of all memories of tokens to the place that begins at row `to`. A memory that has no such rows is one that
+    /// another model left behind, and stays as it is.
     pub fn copy_tokens(&mut self, from: Range<usize>, to: usize) {
+        let end = to + from.len();
         for Rows { cols, data, written } in &mut self.tokens {
-            data.copy_within(from.start * *cols..from.end * *cols, to * *cols);
-            *written = (*written).max(to + from.len());
+            if from.end.max(end) * *cols <= data.len() {
+                data.copy_within(from.start * *cols..from.end * *cols, to * *cols);
+                *written = (*written).max(end);
+            }
         }
     }
 }
