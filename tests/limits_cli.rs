@@ -39,7 +39,7 @@ fn numbers(program: &str) -> Vec<(String, String)> {
 /// seed, names can be trained as long as one likes, and the sizes of a model have their limit together.
 #[test]
 fn every_number_has_a_limit_that_the_help_says() {
-    for program in ["names", "dialog", "ngpt"] {
+    for program in ["names", "dialog", "ngpt", "translate"] {
         let options = numbers(program);
         assert!(options.len() >= 8, "{program}: {options:?}");
         let place = tempfile::tempdir().expect("a folder");
@@ -48,7 +48,7 @@ fn every_number_has_a_limit_that_the_help_says() {
                 .iter()
                 .any(|(option, text)| option == "--layers" && text.contains("at most 2^32 parameters"))
         );
-        let without = ["--seed", "--layers", "--embd", "--heads", "--ffn"];
+        let without = ["--seed", "--layers", "--encoder-layers", "--embd", "--heads", "--ffn"];
         for (option, text) in options.iter().filter(|(option, _)| !without.contains(&option.as_str())) {
             if (program, option.as_str()) == ("names", "--steps") {
                 continue;

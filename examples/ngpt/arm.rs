@@ -1,7 +1,6 @@
 //! One training of a comparison: a model, and how it is trained.
 
 use std::marker::PhantomData;
-use std::time::Instant;
 
 use anyhow::Result;
 use gradus::Engine;
@@ -15,6 +14,7 @@ use gradus::train::{Growth, Settings, Trainer};
 use serde::{Deserialize, Serialize};
 use support::{
     Contest, Data, End, History, Interrupt, Run, RunArgs, Task, TextArgs, TrainArgs, Usage, check_memory,
+    estimate,
 };
 
 use crate::recipe::{Arch, Recipe};
@@ -96,23 +96,8 @@ impl<'a, M: Family> Arm<'a, M> {
         Run::start(self, args, Some(params))?.compete(interrupt)
     }
 
-    /// About how many seconds all steps and validations will take, by the time of a few.
     fn estimate(&self, args: &RunArgs) -> Result<f64> {
-        let threads = args.thread_pool()?;
-        let mut random = Random::new(0);
-        let mut trainer = self.trainer(Some(self.first_params()?), &threads, &mut random)?;
-        let mut batches = Vec::new();
-        self.fill_step(0, &mut batches, &mut random);
-        trainer.step_accumulated(&mut batches); // asks for memory
-        let start = Instant::now();
-        (0..3).for_each(|_| _ = trainer.step_accumulated(&mut batches));
-        let step = start.elapsed().as_secs_f64() / 3.0;
-        let validation = self.validation();
-        let start = Instant::now();
-        trainer.validate(&validation[..1]);
-        let validate = start.elapsed().as_secs_f64() * validation.len() as f64;
-        let steps = self.train_args().steps;
-        Ok(step * steps as f64 + validate * steps.div_ceil(args.validation_interval()) as f64)
+        estimate(self, self.first_params()?, args)
     }
 }
 

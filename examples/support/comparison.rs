@@ -7,10 +7,12 @@ mod table;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use gradus::checkpoint::write_atomically;
 use gradus::data::quoted;
+use gradus::random::Random;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,7 +21,7 @@ use crate::history::{History, Report};
 use crate::losses::RanAway;
 use crate::metrics::Metrics;
 use crate::run::{End, changed, go_on, peek};
-use crate::{Data, Given, Interrupt, ModelFolder, Outputs, RunArgs, Usage, say};
+use crate::{Data, Given, Interrupt, ModelFolder, Outputs, RunArgs, Task, Usage, say};
 
 /// The file in a comparison's folder that says what is compared.
 const FILE: &str = "comparison.json";
@@ -77,6 +79,25 @@ pub trait Contest {
     fn train(&self, recipe: &Self::Recipe, args: &RunArgs, interrupt: &Interrupt) -> Result<(End, History)>;
 }
 
+/// About how many seconds all steps and validations of a training will take, by the time of a few.
+pub fn estimate<T: Task>(task: &T, params: Vec<f32>, args: &RunArgs) -> Result<f64> {
+    let threads = args.thread_pool()?;
+    let mut random = Random::new(0);
+    let mut trainer = task.trainer(Some(params), &threads, &mut random)?;
+    let mut batches = Vec::new();
+    task.fill_step(0, &mut batches, &mut random);
+    trainer.step_accumulated(&mut batches); // asks for memory
+    let start = Instant::now();
+    (0..3).for_each(|_| _ = trainer.step_accumulated(&mut batches));
+    let step = start.elapsed().as_secs_f64() / 3.0;
+    let validation = task.validation();
+    let start = Instant::now();
+    trainer.validate(&validation[..1]);
+    let validate = start.elapsed().as_secs_f64() * validation.len() as f64;
+    let steps = task.train_args().steps;
+    Ok(step * steps as f64 + validate * steps.div_ceil(args.validation_interval()) as f64)
+}
+
 #[derive(Serialize, Deserialize)]
 struct Saved {
     program: String,
@@ -117,6 +138,11 @@ pub fn best_of(folder: &Path) -> Result<PathBuf> {
         }
     }
     Ok(best.1)
+}
+
+/// Whether a comparison was begun in this folder.
+pub fn is_comparison(folder: &Path) -> bool {
+    folder.join(FILE).exists()
 }
 
 fn read(folder: &Path) -> Result<Option<Saved>> {

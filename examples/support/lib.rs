@@ -35,7 +35,7 @@ pub mod svg;
 
 pub use args::{Given, OutputArgs, SizeArgs};
 pub use baselines::baselines;
-pub use comparison::{Comparison, Contest, Entry, begin_comparison, best_of};
+pub use comparison::{Comparison, Contest, Entry, begin_comparison, best_of, estimate, is_comparison};
 pub use folder::ModelFolder;
 pub use history::History;
 pub use interrupt::Interrupt;

@@ -73,8 +73,7 @@ impl SearchArgs {
 pub struct Translation {
     pub text: String,
     pub tokens: Vec<usize>,
-    /// The logarithm of its probability, and what the length penalty makes of it.
-    pub log_probability: f64,
+    /// The logarithm of its probability with the length penalty.
     pub score: f64,
     /// Whether it is one of several that are shown.
     pub ranked: bool,
@@ -177,7 +176,6 @@ impl<'a> Interpreter<'a> {
         for ((at, _), hypotheses) in job.sources.iter().zip(found) {
             let translation = |found: gradus::generate::Hypothesis| Translation {
                 text: self.tokenizer.decode(&found.tokens),
-                log_probability: found.log_probability,
                 score: found.score,
                 tokens: found.tokens,
                 ranked: search.hypotheses > 1,

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use gradus::data::{Batch, Marks, PairBatches, Pairs, PairsError, TokenPairs};
 use gradus::fast::FastEngine;
-use gradus::model::EncoderDecoder;
+use gradus::model::{DecoderConfig, EncoderDecoder, Model};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::Tokenizer;
 use gradus::train::Trainer;
-use support::{Data, Task, TrainArgs, Usage, say};
+use support::{Data, Task, TrainArgs, Usage, check_memory, say};
 
 use crate::interpreter::{Interpreter, SearchArgs, marks_of};
 use crate::recipe::Recipe;
@@ -74,6 +74,17 @@ impl<'a> Lesson<'a> {
         say!("steps in which each pair comes once: {}", self.batches.borrow().per_epoch());
     }
 
+    /// The parameters of the model.
+    pub fn parameters(&self) -> Result<usize> {
+        Ok(self.model()?.layout().len())
+    }
+
+    /// The target tokens of a step, on average.
+    pub fn target_tokens_a_step(&self) -> usize {
+        let all: usize = (0..self.train.len()).map(|pair| self.train.target(pair).len() - 1).sum();
+        all * self.recipe.train.accumulate / self.batches.borrow().per_epoch()
+    }
+
     fn push(&self, batch: &mut Batch, pairs: &TokenPairs, index: usize) {
         batch.push_pair(pairs.source(index), pairs.target(index));
     }
@@ -95,7 +106,19 @@ impl Task for Lesson<'_> {
 
     fn model(&self) -> Result<EncoderDecoder> {
         let config = self.recipe.config(self.tokenizer.vocab_size());
-        Ok(EncoderDecoder::new(config).map_err(Usage::of)?)
+        let model = EncoderDecoder::new(config).map_err(Usage::of)?;
+        // A decoder of as many blocks, each of its own with half as much again for the attention across, is of about this size.
+        let config = model.config();
+        let n_layer = config.encoder_layers.saturating_add(config.decoder.n_layer.saturating_mul(2));
+        let like = DecoderConfig { n_layer, ..config.decoder.clone() };
+        let tokens = self.recipe.train.batch;
+        check_memory(
+            &like,
+            tokens,
+            tokens.saturating_mul(self.recipe.train.accumulate),
+            self.recipe.train.weighting,
+        )?;
+        Ok(model)
     }
 
     fn tokenizer(&self) -> &dyn Tokenizer {

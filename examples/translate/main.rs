@@ -11,7 +11,9 @@
 //! - `interpreter.rs`: a model that translates sentences, and how well.
 //! - `lesson.rs`: what is trained.
 //! - `heatmap.rs`: a drawing of where a translation looks.
+//! - `compare.rs`: alternatives to a part of the model, side by side.
 
+mod compare;
 mod heatmap;
 mod interpreter;
 mod lesson;
@@ -27,8 +29,8 @@ use gradus::checkpoint::{self, write_atomically};
 use gradus::data::Pairs;
 use gradus::model::{EncoderDecoder, Model};
 use support::{
-    Beginning, Given, Interrupt, ModelFolder, Program, Run, RunArgs, Task, Usage, check_output, check_text,
-    load, print, say,
+    Beginning, Given, Interrupt, ModelFolder, Program, Run, RunArgs, Task, Usage, begin_comparison,
+    check_output, check_text, is_comparison, load, print, say,
 };
 
 use crate::interpreter::{Interpreter, SearchArgs};
@@ -103,13 +105,24 @@ impl Args {
     /// Trains until the steps are done, the time is over, nothing gets better any more, or Ctrl-C; and then judges the result.
     fn train(&self, given: &Given) -> Result<()> {
         let Beginning { mut recipe, tokenizer, loaded } =
-            self.run.begin::<Recipe, EncoderDecoder>(Lesson::PROGRAM, &self.recipe, given)?;
+            match is_comparison(self.run.folder()) || self.recipe.compare.is_some() {
+                true => Beginning {
+                    recipe: begin_comparison(&self.run, Lesson::PROGRAM, &self.recipe, given)?,
+                    tokenizer: None,
+                    loaded: None,
+                },
+                false => self.run.begin::<Recipe, EncoderDecoder>(Lesson::PROGRAM, &self.recipe, given)?,
+            };
         if let Some(loaded) = &loaded {
             recipe.adopt(loaded.model.config(), given, self.run.folder())?;
         }
         let path = recipe.find(&self.run)?;
         check_text(&path)?;
         let pairs = recipe.read(&path)?;
+        if let Some(family) = recipe.compare {
+            let tokenizer = recipe.tokenizer(&pairs)?;
+            return compare::compare(&recipe, family, (&pairs, &path), &*tokenizer, &self.search, &self.run);
+        }
         let interrupt = Interrupt::watch();
         let tokenizer = match tokenizer {
             Some(spec) => spec.build().context("the tokenizer of the saved model")?,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::compare::Family;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use gradus::data::{self, Direction, Pairs, PairsError};
@@ -52,6 +53,16 @@ pub struct Recipe {
     /// How likely an activation is dropped in training
     #[arg(long, value_name = "P", default_value_t = 0.1, value_parser = share)]
     pub dropout: f64,
+    /// Train alternatives to this part of the model, instead of one model, and compare them
+    #[arg(long, value_enum, value_name = "PART", help_heading = "Comparison")]
+    pub compare: Option<Family>,
+    /// Train each alternative with N seeds, from --seed on: at most 1000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(1..=1000), requires = "compare", help_heading = "Comparison")]
+    pub seeds: usize,
+    /// Which of the alternatives.
+    #[arg(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<usize>,
     #[command(flatten)]
     #[serde(flatten)]
     pub train: TrainArgs,
@@ -121,7 +132,11 @@ impl Recipe {
             ..self.sizes.of(preset.decoder)
         };
         let encoder_layers = self.encoder_layers.unwrap_or(self.sizes.layers);
-        EncoderDecoderConfig { encoder_layers, decoder, ..preset }
+        let mut config = EncoderDecoderConfig { encoder_layers, decoder, ..preset };
+        if let Some((family, at)) = self.compare.zip(self.alternative) {
+            family.apply(at, &mut config);
+        }
+        config
     }
 
     /// Takes over the sizes of a loaded model. Fails if others were asked for.
