@@ -133,7 +133,7 @@ fn sessions_one_after_another() {
             let mut session = Session::new(&mut engine, &model, &params, room);
             assert_close(session.feed(1, &tokens), &fresh, name);
             // Nor does the next one stumble over what it does not use, as after a model of more layers.
-            let room = Room { sequences: 5 + round, tokens: 7 };
+            let room = Room { sequences: 5 + round, tokens: 7, source_tokens: 0 };
             let mut session = Session::new(&mut engine, &model, &params, room);
             session.feed(0, &tokens[..5]);
             session.reorder(&vec![0; room.sequences]);
