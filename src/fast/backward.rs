@@ -5,17 +5,24 @@ use super::ops::Op;
 use super::tape::{Gradients, Pool, TapeView};
 
 /// The gradient of the last result, a single number, with respect to all weights, written over `gradient`.
-///
-/// The match has no `_` arm: an operation without a gradient does not compile.
-// ANCHOR: backward
 pub(super) fn backward(tape: TapeView<'_>, pool: &mut Pool, gradient: &mut [f32]) {
     let last = tape.nodes.len() - 1;
     let grads = &mut Gradients::new(tape, pool, gradient);
     grads.add(last as u32, |_, dy, _| dy.fill(1.0));
-    for (id, node) in tape.nodes.iter().enumerate().rev() {
+    walk(grads, &mut []);
+    grads.finish();
+}
+
+/// Walks the tape back. The gradients of what an earlier stage has handed on are written to `handed_on`.
+///
+/// The match has no `_` arm: an operation without a gradient does not compile.
+// ANCHOR: backward
+pub(super) fn walk(grads: &mut Gradients, handed_on: &mut [Vec<f32>]) {
+    for (id, node) in grads.view.nodes.iter().enumerate().rev() {
         let Some(dy) = grads.take(id as u32) else { continue };
         match node.op {
             Op::Param { .. } | Op::Constant | Op::Kept(_) => {}
+            Op::HandedOn(at) => handed_on[at as usize].copy_from_slice(&dy),
             Op::Unary(op) => op.backward(grads, node, &dy),
             Op::Binary(op) => {
                 op.backward(grads, node, dy);
@@ -41,6 +48,5 @@ pub(super) fn backward(tape: TapeView<'_>, pool: &mut Pool, gradient: &mut [f32]
         }
         grads.give(dy);
     }
-    grads.finish();
 }
 // ANCHOR_END: backward

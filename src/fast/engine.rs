@@ -7,6 +7,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::backward::backward;
+use super::stages::{Stages, Work};
 use super::tape::{NodeInfo, Recording, Tape};
 use crate::data::Batch;
 use crate::engine::{Engine, GradientTo, Pass};
@@ -31,6 +32,7 @@ pub struct FastEngine {
     /// How many of them the last batch was cut into.
     active: usize,
     losses: Vec<f64>,
+    checkpointing: bool,
     /// What generation writes on, apart from the shards: it may happen between two steps of training.
     decode_tape: Tape,
 }
@@ -43,6 +45,7 @@ struct Shard {
     gradient: Vec<f32>,
     losses: Vec<f64>,
     loss: f64,
+    stages: Stages,
 }
 
 impl FastEngine {
@@ -53,8 +56,15 @@ impl FastEngine {
             shards: Vec::new(),
             active: 0,
             losses: Vec::new(),
+            checkpointing: false,
             decode_tape: Tape::default(),
         }
+    }
+
+    /// The same engine, which forgets what each stage of a model has computed, and computes it again for the gradient: less
+    /// memory, one more forward, the same numbers to the last bit.
+    pub fn with_checkpointing(self) -> Self {
+        FastEngine { checkpointing: true, ..self }
     }
 
     /// How many results the tapes hold.
@@ -105,11 +115,16 @@ impl FastEngine {
 }
 
 impl Shard {
-    /// The loss of this shard, and on `tape` all that it was made of.
-    fn forward<M: Model>(&mut self, model: &M, params: &[f32], mode: Mode) {
+    /// The loss of this shard, and on `tape` all that it was made of, or with checkpointing what its last stage has computed.
+    fn forward<M: Model>(&mut self, model: &M, params: &[f32], mode: Mode, checkpointing: bool) {
         self.losses.clear();
         self.loss = 0.0;
         if self.batch.is_empty() {
+            return;
+        }
+        if checkpointing {
+            let work = Work { model, params, batch: &self.batch, mode };
+            self.loss = self.stages.forward(&self.tape, &work, &mut self.losses);
             return;
         }
         self.tape.rewind();
@@ -124,9 +139,17 @@ impl Shard {
     }
 
     /// Its gradient, after `forward`.
-    fn backward(&self, params: &[f32], gradient: &mut [f32]) {
+    fn backward<M: Model>(
+        &mut self,
+        (model, params, mode): (&M, &[f32], Mode),
+        checkpointing: bool,
+        gradient: &mut [f32],
+    ) {
         if self.batch.is_empty() {
             gradient.fill(0.0);
+        } else if checkpointing {
+            let work = Work { model, params, batch: &self.batch, mode };
+            self.stages.backward(&self.tape, &work, gradient);
         } else {
             self.tape.read(params, |tape| backward(tape, &mut self.tape.pool.borrow_mut(), gradient));
         }
@@ -148,11 +171,12 @@ impl Engine for FastEngine {
     ) -> f64 {
         assert!(!batch.is_empty(), "an empty batch has no loss");
         let len = model.layout().trainable_len();
+        let checkpointing = self.checkpointing;
         let loss = self.each_shard(batch, total_loss_weight, |shard| {
-            shard.forward(model, params, mode);
+            shard.forward(model, params, mode, checkpointing);
             let mut own = std::mem::take(&mut shard.gradient);
             own.resize(len, 0.0);
-            shard.backward(params, &mut own);
+            shard.backward((model, params, mode), checkpointing, &mut own);
             shard.gradient = own;
         });
         let parts: SmallVec<[&[f32]; SHARDS]> =
@@ -178,7 +202,8 @@ impl Engine for FastEngine {
 
     fn loss<M: Model>(&mut self, model: &M, params: &[f32], batch: &Batch) -> f64 {
         let total = batch.total_loss_weight();
-        self.each_shard(batch, total, |shard| shard.forward(model, params, Mode::default()))
+        let checkpointing = self.checkpointing;
+        self.each_shard(batch, total, |shard| shard.forward(model, params, Mode::default(), checkpointing))
     }
 
     fn token_losses(&self) -> &[f64] {

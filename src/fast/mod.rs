@@ -11,6 +11,7 @@ mod matrix;
 mod memory;
 mod ops;
 mod simd;
+mod stages;
 mod tape;
 
 pub use engine::FastEngine;

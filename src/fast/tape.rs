@@ -155,6 +155,11 @@ impl<'t> Recording<'t> {
         matrices
     }
 
+    /// What an earlier stage has handed on, number `at` of it.
+    pub(super) fn handed_on(&'t self, at: usize, shape: (usize, usize), data: &[f32]) -> Matrix<'t> {
+        self.compute(Op::HandedOn(at as u32), shape, |_, y, _| y.copy_from_slice(data))
+    }
+
     /// Remembers indices for as long as the step takes.
     pub(super) fn span(&self, indices: impl IntoIterator<Item = usize>) -> Span {
         let mut all = self.tape.indices.borrow_mut();
@@ -242,10 +247,15 @@ pub(super) struct Gradients<'a> {
 impl<'a> Gradients<'a> {
     /// Nothing has a gradient yet.
     pub(super) fn new(view: TapeView<'a>, pool: &'a mut Pool, params: &'a mut [f32]) -> Self {
+        pool.reached.clear();
+        Self::go_on(view, pool, params)
+    }
+
+    /// Weights have what they got from another tape, on which they were in the same places.
+    pub(super) fn go_on(view: TapeView<'a>, pool: &'a mut Pool, params: &'a mut [f32]) -> Self {
         let count = view.nodes.len();
         pool.slots.clear();
         pool.slots.resize_with(count, || None);
-        pool.reached.clear();
         pool.reached.resize(count, false);
         Gradients { view, pool, params }
     }

@@ -3,9 +3,11 @@
 //! What it is made of, from the first line of `forward` to the last: a vector for every token, blocks that
 //! each add something to it, and a head that turns it into a score for every possible next token.
 
+use smallvec::smallvec;
+
 use super::{
     Block, BlockPlace, Cache, ConfigError, DecoderConfig, EmbeddingScale, Linear, Mode, Model, Norm,
-    Positions, TiedEmbeddings, last_rows,
+    Positions, State, TiedEmbeddings, last_rows, losses_in_stages,
 };
 use crate::data::{Batch, Sequences};
 use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
@@ -74,6 +76,19 @@ impl Decoder {
     }
 
     // ANCHOR: forward
+    /// A vector for every token: `[n, n_embd]`.
+    fn embed<T: Tensor>(&self, w: BoundParams<'_, T>, sequences: Sequences<'_>) -> T {
+        let mut x = w[self.tokens].gather_rows(sequences.tokens);
+        if self.config.embedding_scale == EmbeddingScale::RootWidth {
+            x = x * (self.config.n_embd as f64).sqrt();
+        }
+        x = self.positions.embed(w, x, sequences.positions);
+        match &self.embedding_norm {
+            Some(norm) => norm.forward(w, x),
+            None => x,
+        }
+    }
+
     /// What the last block hands on, for every token: `[n, n_embd]`.
     fn hidden<T: Tensor>(
         &self,
@@ -82,14 +97,7 @@ impl Decoder {
         mode: Mode,
         mut cache: Option<&mut Cache<'_, T>>,
     ) -> T {
-        let mut x = w[self.tokens].gather_rows(sequences.tokens); // [n, n_embd]
-        if self.config.embedding_scale == EmbeddingScale::RootWidth {
-            x = x * (self.config.n_embd as f64).sqrt();
-        }
-        x = self.positions.embed(w, x, sequences.positions);
-        if let Some(norm) = &self.embedding_norm {
-            x = norm.forward(w, x);
-        }
+        let mut x = self.embed(w, sequences);
         for block in &self.blocks {
             x = block.forward(w, x, sequences, mode, cache.as_deref_mut());
         }
@@ -112,8 +120,27 @@ impl Model for Decoder {
     }
 
     fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
-        let x = self.hidden(w, batch.sequences(), mode, None);
-        self.logits(w, x).cross_entropy(batch.targets(), mode.smoothing)
+        losses_in_stages(self, w, batch, mode)
+    }
+
+    /// A stage for each block, and one for the head.
+    fn stages(&self) -> usize {
+        self.blocks.len() + 1
+    }
+
+    fn stage<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        (batch, mode): (&Batch, Mode),
+        stage: usize,
+        state: &[T],
+    ) -> State<T> {
+        let sequences = batch.sequences();
+        let x = state.first().copied().unwrap_or_else(|| self.embed(w, sequences)); // [n, n_embd]
+        smallvec![match self.blocks.get(stage) {
+            Some(block) => block.forward(w, x, sequences, mode, None),
+            None => self.logits(w, x).cross_entropy(batch.targets(), mode.smoothing), // [n, 1]
+        }]
     }
 
     fn decode<T: Tensor>(

@@ -10,10 +10,12 @@ use std::ops::Range;
 
 pub use config::{EncoderDecoderConfig, SharedEmbeddings};
 
+use smallvec::smallvec;
+
 use super::block::Residual;
 use super::{
     Attention, Block, BlockPlace, Cache, ConfigError, DecoderConfig, EmbeddingScale, FeedForward, Linear,
-    Mode, Model, Norm, Positions, Translator, last_rows,
+    Mode, Model, Norm, Positions, State, Translator, last_rows, losses_in_stages,
 };
 use crate::data::{Batch, Sequences};
 use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
@@ -147,6 +149,10 @@ impl EncoderDecoder {
         for block in &self.encoder {
             x = block.forward(w, x, sources, mode, None);
         }
+        self.finish_reading(w, x)
+    }
+
+    fn finish_reading<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
         match &self.encoder_norm {
             Some(norm) => norm.forward(w, x),
             None => x,
@@ -287,15 +293,40 @@ impl Model for EncoderDecoder {
     }
 
     fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
+        losses_in_stages(self, w, batch, mode)
+    }
+
+    /// A stage for each block of the encoder and of the decoder, and one for the head.
+    fn stages(&self) -> usize {
+        self.encoder.len() + self.decoder.len() + 1
+    }
+
+    /// Stages of the encoder hand on the source. Those of the decoder hand on what the encoder has made of it, and the target.
+    fn stage<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        (batch, mode): (&Batch, Mode),
+        stage: usize,
+        state: &[T],
+    ) -> State<T> {
         let (source, target) = (batch.source(), batch.sequences());
         assert_eq!(source.rows.len(), target.rows.len(), "an encoder-decoder needs a source for each target");
-        let read = self.read(w, source, mode); // [source, n_embd]
-        let mut x = self.target.forward(w, target, mode); // [target, n_embd]
-        for block in &self.decoder {
-            let keys_values = block.cross.project_kv(w, read, source);
-            x = block.forward(w, x, (target, mode), Sources { keys_values, rows: source.rows }, None);
+        if let Some(block) = self.encoder.get(stage) {
+            let x = state.first().copied().unwrap_or_else(|| self.source.forward(w, source, mode));
+            let x = block.forward(w, x, source, mode, None); // [source, n_embd]
+            let is_last = stage + 1 == self.encoder.len();
+            return smallvec![if is_last { self.finish_reading(w, x) } else { x }];
         }
-        self.logits(w, x).cross_entropy(batch.targets(), mode.smoothing)
+        let read = state[0]; // [source, n_embd]
+        let x = state.get(1).copied().unwrap_or_else(|| self.target.forward(w, target, mode)); // [target, n_embd]
+        match self.decoder.get(stage - self.encoder.len()) {
+            Some(block) => {
+                let keys_values = block.cross.project_kv(w, read, source);
+                let sources = Sources { keys_values, rows: source.rows };
+                smallvec![read, block.forward(w, x, (target, mode), sources, None)]
+            }
+            None => smallvec![self.logits(w, x).cross_entropy(batch.targets(), mode.smoothing)],
+        }
     }
 
     fn decode<T: Tensor>(

@@ -47,7 +47,7 @@ pub use sphere::{
 
 use std::ops::Range;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::counter_rng::CounterRng;
 use crate::data::{Batch, Sequences};
@@ -61,6 +61,25 @@ pub trait Model: Sync {
 
     /// The loss of every token of a batch, in nats: `[tokens, 1]`.
     fn losses<T: Tensor>(&self, params: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T;
+
+    /// Of how many stages [`losses`](Self::losses) is made, one after another: blocks, for instance. An engine may forget what a
+    /// stage has computed, and compute it again for the gradient.
+    fn stages(&self) -> usize {
+        1
+    }
+
+    /// One of them: makes of what the stage before it hands on, nothing for the first, what it hands on itself. The last hands
+    /// on the losses.
+    fn stage<T: Tensor>(
+        &self,
+        params: BoundParams<'_, T>,
+        (batch, mode): (&Batch, Mode),
+        stage: usize,
+        state: &[T],
+    ) -> State<T> {
+        debug_assert!(stage == 0 && state.is_empty());
+        smallvec![self.losses(params, batch, mode)]
+    }
 
     /// Reads more tokens of some sequences, whose earlier tokens are in the cache, and predicts what follows the last of each:
     /// logits `[sequences, vocab]`.
@@ -76,6 +95,18 @@ pub trait Model: Sync {
 
     /// The longest sequence it can read.
     fn context(&self) -> usize;
+}
+
+/// What a stage of a model hands on to the next.
+pub type State<T> = SmallVec<[T; 2]>;
+
+/// The losses of a model, stage by stage.
+fn losses_in_stages<M: Model, T: Tensor>(model: &M, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
+    let mut state = State::new();
+    for stage in 0..model.stages() {
+        state = model.stage(w, (batch, mode), stage, &state);
+    }
+    state[0]
 }
 
 /// A model that reads a source, whatever it writes.

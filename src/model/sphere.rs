@@ -15,8 +15,13 @@ mod hidden;
 pub use config::{AlphaSign, InnerScale, LogitScale, OutputAxis, Residual, SoftmaxScale, SphereConfig};
 pub use hidden::HiddenNorms;
 
+use smallvec::smallvec;
+
 use super::scale::Scale;
-use super::{Attention, Cache, ConfigError, FeedForward, Linear, Mode, Model, Positions, last_rows};
+use super::{
+    Attention, Cache, ConfigError, FeedForward, Linear, Mode, Model, Positions, State, last_rows,
+    losses_in_stages,
+};
 use crate::data::{Batch, Sequences};
 use crate::function::UnaryOp;
 use crate::params::{BoundParams, Init, Layout, Param, ParamKind, ParamSpec, UnitNorm};
@@ -274,8 +279,27 @@ impl Model for Sphere {
     }
 
     fn losses<T: Tensor>(&self, w: BoundParams<'_, T>, batch: &Batch, mode: Mode) -> T {
-        let h = self.hidden(w, batch.sequences(), mode, self.blocks.len(), None);
-        self.logits(w, h).cross_entropy(batch.targets(), mode.smoothing)
+        losses_in_stages(self, w, batch, mode)
+    }
+
+    /// A stage for each block, and one for the head.
+    fn stages(&self) -> usize {
+        self.blocks.len() + 1
+    }
+
+    fn stage<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        (batch, mode): (&Batch, Mode),
+        stage: usize,
+        state: &[T],
+    ) -> State<T> {
+        let sequences = batch.sequences();
+        let h = state.first().copied().unwrap_or_else(|| self.hidden(w, sequences, mode, 0, None)); // [n, n_embd]
+        smallvec![match self.blocks.get(stage) {
+            Some(block) => block.forward(w, h, sequences, mode, None),
+            None => self.logits(w, h).cross_entropy(batch.targets(), mode.smoothing), // [n, 1]
+        }]
     }
 
     fn decode<T: Tensor>(

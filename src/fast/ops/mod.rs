@@ -56,6 +56,8 @@ pub enum Op {
     Constant,
     /// What was kept from an earlier pass, without a gradient.
     Kept(MemoryId),
+    /// What an earlier stage of the model has handed on, number so many of it. Its gradient is what that stage needs.
+    HandedOn(u32),
     Unary(Unary),
     Binary(Binary),
     Matmul(Matmul),
