@@ -199,7 +199,7 @@ fn one_micro_batch_is_one_batch() {
         let params = trainer.params().to_vec();
         let step = trainer.step_accumulated(&mut [batch.clone()]);
         let dropout = SETTINGS.dropout_seed.map(|seed| CounterRng::new(seed).fork(0));
-        let mode = Mode { dropout, smoothing: SETTINGS.smoothing, ..Mode::default() };
+        let mode = Mode { dropout, smoothing: SETTINGS.smoothing };
         let mut gradient = vec![E::Real::default(); model.layout().trainable_len()];
         let loss = engine().gradient(&model, &params, &batch, mode, &mut gradient);
         assert_eq!(step.loss.to_bits(), loss.to_bits());

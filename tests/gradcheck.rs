@@ -107,8 +107,7 @@ fn whole_models_on_the_scalar_engine() {
 fn check(name: &str, model: &impl Model, mut params: Vec<f64>, batch: &Batch, random: &mut Random) {
     let mut engine = ScalarEngine::new();
     let mut scratch = vec![0.0; params.len()];
-    let modes =
-        [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() }];
+    let modes = [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1 }];
     for mode in modes {
         let mut gradient = vec![0.0; params.len()];
         engine.gradient(model, &params, batch, mode, &mut gradient);

@@ -464,8 +464,7 @@ impl Deviations {
 
     /// Compares one model on one batch in all ways.
     fn model(&mut self, name: &str, model: &impl Model, params: &[f64], batch: &Batch) {
-        let modes =
-            [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() }];
+        let modes = [Mode::default(), Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1 }];
         for mode in modes {
             let what = format!("{name}, smoothing {}", mode.smoothing);
             let exact = learn(&mut ScalarEngine::new(), model, params, batch, mode);
@@ -572,7 +571,7 @@ fn unfused_is_unfused() {
         learn(&mut engine);
         engine.nodes()
     };
-    let mode = Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1, ..Mode::default() };
+    let mode = Mode { dropout: Some(CounterRng::new(3)), smoothing: 0.1 };
     let fused = nodes(&|engine| _ = learn(engine, &model, &params, &batch, mode));
     let unfused = nodes(&|engine| _ = learn(engine, &unfused, &params, &batch, mode));
     assert!(unfused > 10 * fused, "{fused} results fused, {unfused} unfused");

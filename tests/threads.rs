@@ -69,7 +69,7 @@ fn loss_and_gradient() {
         ("short sequences before a long one", batch([1, 2, 1, 900]), None),
     ];
     for (name, batch, shards) in batches {
-        let mode = Mode { dropout: Some(CounterRng::new(5)), smoothing: 0.1, ..Mode::default() };
+        let mode = Mode { dropout: Some(CounterRng::new(5)), smoothing: 0.1 };
         let run = |threads: usize| {
             let mut engine = FastEngine::new(ThreadPool::new(threads));
             let mut gradient = vec![f32::NAN; params.len()];
