@@ -59,7 +59,7 @@ fn assert_close(ours: &[f64], expected: &[f64], tolerance: f64, what: &str) {
 fn the_fast_engine_learns_what_the_scalar_one_does() {
     for (name, config) in variants() {
         let (model, params) = model(&config);
-        let mode = Mode { smoothing: 0.1 };
+        let mode = Mode { smoothing: 0.1, ..Mode::default() };
         let exact = learn(&mut ScalarEngine::new(), &model, &params, &batch(), mode);
         let ours = learn(&mut fast(), &model, &params, &batch(), mode);
         for (ours, exact) in ours.iter().zip(&exact) {
