@@ -1,11 +1,17 @@
 //! The generation loop: the model gives the logits of the next token, the sampler draws one, and again, until a [`Stop`].
 
+mod beam;
+mod continuation;
 mod sampling;
 mod stop;
 pub mod strategy;
 
+pub use beam::{BeamSearch, Hypothesis, LengthPenalty, Stopping};
+pub use continuation::{Continuation, advance};
 pub use sampling::{Sampler, Sampling};
 pub use stop::{Finish, Stop, StopStrings};
+
+use std::slice::from_mut;
 
 use crate::engine::{Engine, Session};
 use crate::model::Model;
@@ -27,9 +33,11 @@ pub fn generate<M: Model, E: Engine>(
     random: &mut Random,
 ) -> Vec<usize> {
     assert!(stop.strings.is_empty(), "generate: stop strings are for generate_text, which has a tokenizer");
-    let mut tokens = prompt.to_vec();
-    continue_tokens((engine, model, params), &mut tokens, stop, (sampler, random), |_| false);
-    tokens.split_off(prompt.len())
+    let mut session = Session::single(engine, model, params);
+    let mut new = Continuation::new(prompt, stop.clone());
+    let mut draw = |_, logits: &[f64], tokens: &[usize]| sampler.sample(logits, tokens, random);
+    while advance(&mut session, from_mut(&mut new), &mut draw) {}
+    new.tokens().to_vec()
 }
 
 /// What [`generate_text`] wrote.
@@ -64,15 +72,22 @@ pub fn generate_text<M: Model, E: Engine>(
             on_text(&text[from..]);
         }
     };
-    let mut tokens = prompt.to_vec();
-    let mut stopped = false;
-    let parts = (engine, model, params);
-    let mut finish = continue_tokens(parts, &mut tokens, stop, (sampler, random), |token| {
-        let shown = text.len();
-        stopped = watch.push(&characters.push(tokenizer, token), &mut text);
-        show(&text, shown);
-        stopped
-    });
+    let mut session = Session::single(engine, model, params);
+    let mut new = Continuation::new(prompt, stop.clone());
+    let mut draw = |_, logits: &[f64], tokens: &[usize]| sampler.sample(logits, tokens, random);
+    let (mut seen, mut stopped) = (0, false);
+    while advance(&mut session, from_mut(&mut new), &mut draw) {
+        if let Some(&token) = new.tokens().get(seen) {
+            let shown = text.len();
+            stopped = watch.push(&characters.push(tokenizer, token), &mut text);
+            show(&text, shown);
+            seen += 1;
+        }
+        if stopped {
+            new.end(Finish::Stop);
+        }
+    }
+    let mut finish = new.finish().unwrap_or(Finish::Length);
     if !stopped {
         // No more tokens come, so whatever has waited for them is text as it is.
         let shown = text.len();
@@ -83,45 +98,5 @@ pub fn generate_text<M: Model, E: Engine>(
         }
         show(&text, shown);
     }
-    Generated { text, token_count: tokens.len() - prompt.len(), finish }
-}
-
-/// The loop: appends to `tokens`, which begin with the prompt, until a stop token, the maximum, or until `ended` says so of
-/// the token that was appended last.
-fn continue_tokens<M: Model, E: Engine>(
-    (engine, model, params): (&mut E, &M, &[E::Real]),
-    tokens: &mut Vec<usize>,
-    stop: &Stop,
-    (sampler, random): (&mut Sampler, &mut Random),
-    mut ended: impl FnMut(usize) -> bool,
-) -> Finish {
-    assert!(!tokens.is_empty(), "generate: an empty prompt; start with BOS or with some text");
-    let context = model.context();
-    let most = stop.max_tokens.map(|count| tokens.len().saturating_add(count));
-    let mut session = Session::single(engine, model, params);
-    loop {
-        let kept = if tokens.len() < context { tokens.len() } else { context.div_ceil(2) };
-        session.truncate(0, 0);
-        let mut logits = session.feed(0, &tokens[tokens.len() - kept..]);
-        loop {
-            if Some(tokens.len()) == most {
-                return Finish::Length;
-            }
-            let token = sampler.sample(logits, tokens, random);
-            if stop.tokens.contains(&token) {
-                return Finish::Stop;
-            }
-            tokens.push(token);
-            if ended(token) {
-                return Finish::Stop;
-            }
-            if session.len(0) == context {
-                break; // and continue in a new window
-            }
-            logits = session.feed(0, &[token]);
-        }
-        if most.is_none() {
-            return Finish::Length;
-        }
-    }
+    Generated { text, token_count: new.tokens().len(), finish }
 }

@@ -3,7 +3,7 @@
 //!
 //! The first ones change *logits*, one for each token of the vocabulary. A token that must not come gets `-∞`. Then
 //! [`weights`] turns logits into probabilities, but for a common factor, and the last ones change these: a token that must not
-//! come gets 0. None allocates memory, except that the list `order` grows to the size of the vocabulary once.
+//! come gets 0. A search over whole texts, such as [`BeamSearch`](super::BeamSearch), takes [`log_softmax`] in their place. None allocates memory, except that the list `order` grows to the size of the vocabulary once.
 
 /// The token with the greatest logit, the first of several. If there are none, 0.
 pub fn greedy(logits: &[f64]) -> usize {
@@ -75,6 +75,13 @@ pub fn weights(logits: &mut [f64]) -> f64 {
     let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     logits.iter_mut().for_each(|x| *x = (*x - max).exp());
     logits.iter().sum()
+}
+
+/// Turns logits into log probabilities: `x - log Σ e^x`. All become NaN if a logit is NaN or `∞`, or if all are `-∞`.
+pub fn log_softmax(logits: &mut [f64]) {
+    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let log_sum = logits.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
+    logits.iter_mut().for_each(|x| *x = *x - max - log_sum);
 }
 
 /// Forbids all but the likeliest tokens that together have the probability `p`: nucleus sampling (Holtzman et al. 2019,
@@ -177,6 +184,18 @@ mod tests {
         assert_eq!(changed(&logits, |x| top_k(x, 1, order)), [NEVER, 3.0, NEVER, NEVER, NEVER]);
         for k in [0, 5, 6] {
             assert_eq!(changed(&logits, |x| top_k(x, k, order)), logits, "{k}");
+        }
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_softmax() {
+        let certain = changed(&[1000.0, NEVER, -1000.0], log_softmax);
+        assert_eq!(certain, [0.0, NEVER, -2000.0]);
+        let quarters = changed(&[3f64.ln() + 7.0, 7.0], log_softmax);
+        let expected = [0.75f64.ln(), 0.25f64.ln()];
+        assert!(quarters.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15), "{quarters:?}");
+        for logits in [[f64::NAN, 0.0], [f64::INFINITY, 0.0], [NEVER, NEVER]] {
+            assert!(changed(&logits, log_softmax).iter().all(|x| x.is_nan()), "{logits:?}");
         }
     }
 
