@@ -198,7 +198,7 @@ impl Group {
         match search.stopping {
             Stopping::First => true,
             Stopping::Likely => !may_improve(self.len),
-            Stopping::Certain => !may_improve(self.len),
+            Stopping::Certain => !may_improve(self.len) && !may_improve(self.most),
         }
     }
 }
