@@ -6,8 +6,8 @@ use gradus::data::Batch;
 use gradus::engine::Session;
 use gradus::fast::FastEngine;
 use gradus::model::{
-    Activation, AttentionBias, Decoder, DecoderConfig, EmbeddingScale, Mode, Model, NormKind, Placement,
-    Position, ResidualInit, TiedEmbeddings, WeightInit,
+    Activation, AttentionBias, Decoder, DecoderConfig, EmbeddingScale, EncoderDecoder, EncoderDecoderConfig,
+    Mode, Model, NormKind, Placement, Position, ResidualInit, SharedEmbeddings, TiedEmbeddings, WeightInit,
 };
 use gradus::params::{Init, ParamKind};
 use gradus::random::Random;
@@ -134,6 +134,78 @@ fn every_combination_of_parts_learns_and_reads_on() {
         let greatest = at_once.iter().fold(1.0, |greatest: f64, x| greatest.max(x.abs()));
         for (a, b) in at_once.iter().zip(in_pieces) {
             assert!((a - b).abs() <= 1e-5 * greatest, "{what}: {a} at once, {b} with a cache");
+        }
+    }
+    assert!(
+        idle.is_empty(),
+        "{} parameters that stayed, such as\n{}",
+        idle.len(),
+        idle[..idle.len().min(5)].join("\n")
+    );
+}
+
+/// Losses and gradients of a batch, packed and padded: the losses are the same to the last bit, the gradients but for the
+/// rounding of sums over more rows.
+fn padding_changes_nothing(what: &str, model: &impl Model, params: &[f32], batch: &Batch) {
+    let padded = batch.padded();
+    assert!(padded.len() > batch.len());
+    let learn = |batch: &Batch| {
+        let mut engine = FastEngine::new(ThreadPool::new(1));
+        let mut gradient = vec![f32::NAN; params.len()];
+        engine.gradient(model, params, batch, Mode::default(), &mut gradient);
+        let rows = batch.sequences().rows.iter();
+        let losses: Vec<f64> = rows.flat_map(|rows| engine.token_losses()[rows.clone()].to_vec()).collect();
+        (losses, gradient)
+    };
+    let ((losses, gradient), (padded_losses, padded_gradient)) = (learn(batch), learn(&padded));
+    assert_eq!(losses, padded_losses, "{what}");
+    let greatest = gradient.iter().fold(1e-3, |greatest: f32, g| greatest.max(g.abs()));
+    for (a, b) in gradient.iter().zip(&padded_gradient) {
+        assert!((a - b).abs() <= 1e-5 * greatest, "{what}: {a} packed, {b} padded");
+    }
+}
+
+#[test]
+fn every_combination_of_parts_is_the_same_with_padding() {
+    for config in product() {
+        let model = Decoder::new(config.clone()).expect("a combination is valid");
+        let params = model.layout().initial(&mut Random::new(7));
+        padding_changes_nothing(&format!("{config:?}"), &model, &params, &batch(&config));
+    }
+}
+
+/// The same parts in an encoder-decoder: each combination makes a step in which every parameter moves, packed and padded alike.
+#[test]
+fn every_combination_of_parts_makes_an_encoder_decoder() {
+    let shared = [SharedEmbeddings::All, SharedEmbeddings::Output, SharedEmbeddings::None];
+    let untied = product().into_iter().filter(|config| config.tied_embeddings == TiedEmbeddings::None);
+    let mut idle = Vec::new();
+    for (at, decoder) in untied.enumerate() {
+        let config = EncoderDecoderConfig {
+            encoder_layers: 1 + at % 2,
+            shared_embeddings: shared[at % 3],
+            head_bias: at % 5 == 0,
+            decoder,
+        };
+        let what = format!("{config:?}");
+        let mut batch = Batch::new();
+        for row in 0..6 {
+            let tokens =
+                |factor: usize, len: usize| (0..len).map(move |at| (factor * row + at * (row + 1)) % 5);
+            batch.push_pair(tokens(2, 6 - row % 3), tokens(3, 2 + row));
+        }
+        let model = EncoderDecoder::new(config).expect("a combination is valid");
+        let engine = FastEngine::new(ThreadPool::new(1));
+        let settings = Settings { learning_rate: 0.02, ..Settings::default() };
+        let mut trainer = Trainer::new(model, engine, settings, &mut Random::new(7));
+        let before = trainer.params().to_vec();
+        padding_changes_nothing(&what, trainer.model(), &before, &batch);
+        let step = trainer.step(&batch);
+        assert!(step.loss.is_finite() && step.loss > 0.0, "{what}: a loss of {}", step.loss);
+        for spec in trainer.model().layout().specs() {
+            if spec.range().all(|at| before[at] == trainer.params()[at]) {
+                idle.push(format!("{} of {what}", spec.name));
+            }
         }
     }
     assert!(
