@@ -417,6 +417,24 @@ fn it_speaks() {
 }
 
 #[test]
+fn it_searches_with_beams() {
+    let place = Place::new();
+    let model = place.model("model");
+    let beams = |args: &[&str]| say(&model, "A: Hello", args);
+    let greedy = beams(&["--tokens", "8", "--greedy", "--repetition-penalty", "1"]);
+    assert_eq!(beams(&["--tokens", "8", "--beams", "1"]), greedy);
+    let four = beams(&["--tokens", "8", "--beams", "4"]);
+    assert_eq!(
+        (four.chars().count(), beams(&["--tokens", "8", "--beams", "4", "--seed", "9"])),
+        (8, four.clone())
+    );
+    let stop: String = four.chars().skip(3).take(2).collect();
+    assert!(four.starts_with(&beams(&["--tokens", "8", "--beams", "4", "--stop", &stop])));
+    // Far more than its context, of which the rest of the prompt has to make room.
+    assert!(beams(&["--beams", "2", "--tokens", "100"]).chars().count() <= 100);
+}
+
+#[test]
 fn it_ends_where_it_is_told_to() {
     let place = Place::new();
     let model = place.model("model");

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use gradus::Engine;
 use gradus::checkpoint::TrainedModel;
 use gradus::fast::FastEngine;
-use gradus::generate::{Generated, Sampler, Sampling, Stop, generate_text};
+use gradus::generate::{BeamSearch, Generated, Sampler, Sampling, Stop, generate_text};
 use gradus::model::{Model, SavedModel};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
@@ -68,6 +68,9 @@ pub struct TextArgs {
     /// Characters to say: at most 1000000000
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = whole(0..=MANY))]
     pub tokens: usize,
+    /// Look for the likeliest text with N beams instead of drawing characters, as far as the context goes: at most 1000
+    #[arg(long, value_name = "N", value_parser = whole(1..=1000))]
+    pub beams: Option<usize>,
     #[command(flatten)]
     pub sampling: SamplingArgs,
 }
@@ -104,9 +107,39 @@ impl TextArgs {
         random: &mut Random,
         on_text: impl FnMut(&str),
     ) -> Generated {
-        let mut sampler = self.sampling.sampler(tokenizer.special(CharTokenizer::BOS));
+        let bos = tokenizer.special(CharTokenizer::BOS);
+        if let Some(width) = self.beams {
+            return self.search(width, parts, tokenizer, prompt, on_text);
+        }
+        let mut sampler = self.sampling.sampler(bos);
         let stop = Stop { strings: self.sampling.stop.clone(), ..Stop::after(self.tokens) };
         generate_text(parts, tokenizer, prompt, &stop, &mut sampler, random, on_text)
+    }
+}
+
+impl TextArgs {
+    /// The likeliest continuation that a beam search finds.
+    fn search<M: Model, E: Engine>(
+        &self,
+        width: usize,
+        (engine, model, params): (&mut E, &M, &[E::Real]),
+        tokenizer: &dyn Tokenizer,
+        prompt: &[usize],
+        mut on_text: impl FnMut(&str),
+    ) -> Generated {
+        let no_repeat_ngram = (self.sampling.no_repeat_ngram > 0).then_some(self.sampling.no_repeat_ngram);
+        let suppress = tokenizer.special(CharTokenizer::BOS).into_iter().collect();
+        let max_tokens = Some(self.tokens);
+        let search = BeamSearch { width, max_tokens, no_repeat_ngram, suppress, ..BeamSearch::default() };
+        // What does not fit into the context with the text to come is not read.
+        let room = model.context().saturating_sub(self.tokens).max(1);
+        let read = &prompt[prompt.len().saturating_sub(room)..];
+        let found = search.run_one(engine, model, params, read).swap_remove(0);
+        let mut text = tokenizer.decode(&found.tokens);
+        let end = self.sampling.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
+        text.truncate(end.unwrap_or(text.len()));
+        on_text(&text);
+        Generated { text, token_count: found.tokens.len(), finish: found.finish }
     }
 }
 
