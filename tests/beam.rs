@@ -458,15 +458,16 @@ fn forbidden_tokens_and_ngrams_never_come() {
     let model = &decoders()[0]; // it has 9 tokens
     let params = params(model, 2);
     let search = BeamSearch {
+        width: 30,
+        hypotheses: 30,
         max_tokens: Some(10),
-        hypotheses: 4,
         end: vec![0],
         no_repeat_ngram: Some(1),
         suppress: vec![0, 2, 7, 1000],
         ..BeamSearch::default()
     };
     let found = search.run_one(&mut ScalarEngine::new(), model, &params, &[1, 5]);
-    assert_eq!(found.len(), 4);
+    assert_eq!(found.len(), 24, "the orders of four tokens");
     for one in &found {
         let mut tokens = one.tokens.clone();
         tokens.sort_unstable();
@@ -519,6 +520,17 @@ fn of_equals_the_first_comes_first() {
     let found = search.run_one(&mut ScalarEngine::new(), &model, &params, &[0]);
     let tokens: Vec<_> = found.iter().map(|one| &one.tokens[..]).collect();
     assert_eq!(tokens, [[0, 0], [0, 1], [0, 2], [1, 0]]);
+    // Also where only one of them can go on: after the end, 0, that is 1, and a longer text is better.
+    let single = BeamSearch {
+        width: 1,
+        length_penalty: LengthPenalty::Power(2.0),
+        stopping: Stopping::Certain,
+        max_tokens: Some(2),
+        end: vec![0],
+        ..BeamSearch::default()
+    };
+    let found = single.run_one(&mut ScalarEngine::new(), &model, &params, &[0]);
+    assert_eq!((&found[0].tokens[..], found[0].finish), (&[1][..], Finish::Stop));
 }
 
 #[test]

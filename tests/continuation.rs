@@ -141,6 +141,23 @@ fn a_text_can_be_ended_from_outside() {
     assert_eq!(ends, [(1, Some(Finish::Stop)), (4, Some(Finish::Length))]);
 }
 
+/// A prompt that leaves no room is not read whole, but the last half of the context, so that there is room again.
+#[test]
+fn where_the_context_is_full_its_last_half_is_read() {
+    let mut engine = ScalarEngine::new();
+    let (model, params) = model(&engine);
+    let model = Counted::new(&model);
+    for (len, first, later) in [(11, 11, [1, 6, 1]), (12, 6, [1, 1, 1]), (20, 6, [1, 1, 1])] {
+        let mut text = [Continuation::new(&vec![1; len], Stop::after(9))];
+        let mut session = Session::single(&mut engine, &model, &params);
+        let read = [(); 4].map(|()| {
+            advance(&mut session, &mut text, |_, logits, _| strategy::greedy(logits));
+            model.take()
+        });
+        assert_eq!((read[0], &read[1..]), (first, &later[..]), "{len}");
+    }
+}
+
 #[test]
 fn mistakes_are_named() {
     let mut engine = ScalarEngine::new();

@@ -139,9 +139,9 @@ pub struct BeamSearch {
     /// After how many tokens a text ends, the end token counted. Without a maximum, when the room of the session is full; a
     /// maximum beyond that has the same effect.
     pub max_tokens: Option<usize>,
-    /// How many hypotheses to return, the best ones. There are never more than the beam is wide.
+    /// How many hypotheses to return, the best ones. There are never more than `width`, and fewer where no more are possible.
     pub hypotheses: usize,
-    /// The tokens that end a text.
+    /// The tokens that end a text. With several, two hypotheses may differ only in their end.
     pub end: Vec<usize>,
     /// The only token that can be the last at the maximum, where it has probability 1 (in transformers, `forced_eos_token_id`).
     pub forced_end: Option<usize>,
@@ -189,6 +189,9 @@ impl BeamSearch {
     /// may have read already; the others continue it. Sequences beyond those of all prompts stay as they are.
     ///
     /// Where the prompt leaves no room for a token, there is one hypothesis, which is empty.
+    ///
+    /// What is found for a prompt does not depend on the others. On the fast engine, that is so to the last bit as long as there
+    /// are several: a single row is multiplied in another order ([`gemm`](crate::gemm)).
     ///
     /// # Panics
     /// If the width is 0, if a prompt is empty, or if there are fewer than `width` sequences for each prompt.
