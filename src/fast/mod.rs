@@ -13,5 +13,6 @@ mod ops;
 mod simd;
 mod tape;
 
+pub use attention::AttentionBlocks;
 pub use engine::FastEngine;
 pub use tape::{Matrix, NodeInfo};
