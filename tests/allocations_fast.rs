@@ -1,8 +1,8 @@
 //! A warm training step of the fast engine allocates no memory, on one thread.
 
 use gradus::data::{Batch, Names};
-use gradus::fast::FastEngine;
-use gradus::model::{Decoder, DecoderConfig, Model, Sphere, SphereConfig};
+use gradus::fast::{AttentionBlocks, FastEngine};
+use gradus::model::{Decoder, DecoderConfig, Model, Position, Sphere, SphereConfig};
 use gradus::optim::{Momentum, Muon, MuonSettings, UnitStep};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
@@ -100,6 +100,35 @@ fn the_normalized_transformer() {
             Trainer::with_optimizer(model, FastEngine::new(threads), optimizer, settings, params);
         let count = warm_allocations(|_| trainer.step(&batch).loss);
         assert_eq!(count, 0, "allocations in fifty warm steps, {unit_step:?}");
+    }
+}
+
+/// Attention in blocks, which needs memory to work in forward as well.
+#[test]
+fn sequences_in_blocks() {
+    let relative = Position::Relative { buckets: 8, max_distance: 16 };
+    for position in [Position::None, Position::Alibi, relative] {
+        let config = DecoderConfig {
+            n_layer: 2,
+            n_embd: 32,
+            n_head: 2,
+            n_kv_head: 1,
+            n_ffn: 64,
+            context: 40,
+            position,
+            ..DecoderConfig::dialog(40)
+        };
+        let model = Decoder::new(config).expect("a valid configuration");
+        let params: Vec<f32> = model.layout().initial(&mut Random::new(3));
+        let blocks = AttentionBlocks { min_keys: 10, queries: 8, keys: 6 };
+        let engine = FastEngine::new(ThreadPool::new(1)).with_attention_blocks(blocks);
+        let mut trainer = Trainer::from_params(model, engine, Settings::default(), params);
+        let mut batch = Batch::new();
+        for (row, length) in [40, 3, 17].into_iter().enumerate() {
+            batch.push((0..=length).map(|at| (row * at + 3) % 40));
+        }
+        let count = warm_allocations(|_| trainer.step(&batch).loss);
+        assert_eq!(count, 0, "allocations in fifty warm steps, {position:?}");
     }
 }
 

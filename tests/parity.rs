@@ -15,14 +15,18 @@ use gradus::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
-use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, Memory, MemoryId, alibi_slopes, packed};
+use gradus::tensor::{Mask, Memory, MemoryId, packed};
 use gradus::thread_pool::ThreadPool;
 use gradus::{Engine, Tensor};
 
+#[path = "common/attention_alone.rs"]
+mod attention_alone;
 #[path = "common/cases.rs"]
 mod cases;
 #[path = "common/default_bodies.rs"]
 mod default_bodies;
+#[path = "common/deviations.rs"]
+mod deviations;
 #[path = "common/engines.rs"]
 mod engines;
 #[path = "common/model_adapter.rs"]
@@ -32,68 +36,20 @@ mod sphere_variants;
 #[path = "common/variants.rs"]
 mod variants;
 
+use attention_alone::{AttentionAlone, Biased, LEARNED, upstream};
 use default_bodies::DefaultBodies;
+use deviations::Deviations;
 use engines::{Autograd, Expression, Numbers, OnScalar, Outcome};
 use model_adapter::{ModelAdapter, TokenColumn, elements, tokens};
 use sphere_variants::{sphere_batch, sphere_variants, sphere_with_params};
-
-/// How wide a gap may be between numbers of 64 bits that were added up in another order, and how wide to those of 32 bits.
-const WIDE: f64 = 1e-12;
-const NARROW: f64 = 1e-5;
-
-/// Where all numbers of a matrix are smaller than the first, they are small differences of numbers of ordinary size, such as
-/// the gradients of a normalised column, and a gap is a share of the second instead: then a tolerance of 1e-5
-/// means a few of the last of 24 bits.
-const TINY: f64 = 1e-3;
-const ORDINARY: f64 = 0.25;
 
 fn fast() -> FastEngine {
     FastEngine::new(ThreadPool::new(1))
 }
 
-/// Deviations that are too wide, and the widest of all.
-#[derive(Default)]
-struct Deviations {
-    wrong: Vec<String>,
-    widest: Vec<(&'static str, f64, String)>,
-}
-
-impl Deviations {
-    /// Compares some numbers. `way` says how they were computed.
-    fn compare(&mut self, way: &'static str, what: &str, ours: &[f64], exact: &[f64]) {
-        assert_eq!(ours.len(), exact.len(), "{way}, {what}: how many numbers");
-        let greatest = exact.iter().fold(0.0, |greatest: f64, x| greatest.max(x.abs()));
-        let scale = if greatest < TINY { ORDINARY } else { greatest };
-        // NaN is no gap at all, but infinitely wide.
-        let difference = |(a, b): (&f64, &f64)| if (a - b).is_nan() { f64::INFINITY } else { (a - b).abs() };
-        let gap = ours.iter().zip(exact).map(difference).fold(0.0, f64::max) / scale;
-        let tolerance = if way.starts_with("scalar") { WIDE } else { NARROW };
-        if gap >= tolerance {
-            self.wrong.push(format!("{way}, {what}: a gap of {gap:.1e}"));
-        }
-        match self.widest.iter_mut().find(|widest| widest.0 == way) {
-            Some(widest) if widest.1 >= gap => {}
-            Some(widest) => *widest = (way, gap, what.to_owned()),
-            None => self.widest.push((way, gap, what.to_owned())),
-        }
-    }
-
-    fn finish(self) {
-        for (way, gap, what) in &self.widest {
-            println!("{way}: at most {gap:.1e}, {what}");
-        }
-        assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n"));
-    }
-}
-
 /// Numbers that both engines can hold, so that they begin with the same.
 fn narrow(x: &[f64]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x as f32)).collect()
-}
-
-/// How much each element of an output counts.
-fn upstream(n: usize) -> f64 {
-    0.2 + (n as f64 * 1.7 + 0.5).sin()
 }
 
 /// All cases, and what the scalar engine makes of them.
@@ -210,66 +166,6 @@ fn every_operation() {
     deviations.finish();
 }
 
-/// Attention by itself: how many heads, how wide, who sees whom, and how long the sequences are.
-#[derive(Debug)]
-struct AttentionAlone {
-    heads: [usize; 2],
-    width: usize,
-    mask: Mask,
-    bias: Biased,
-    queries: Vec<usize>,
-    keys: Vec<usize>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Biased {
-    No,
-    Alibi,
-    Table,
-}
-
-/// With fewer than there are distances.
-const BUCKETS: Buckets = Buckets { count: 12, max_distance: 20, bidirectional: true };
-
-impl AttentionAlone {
-    /// Queries, keys and values, and the table of a bias.
-    fn layout(&self) -> (Layout, [Param; 4]) {
-        let [rows, keys] = [&self.queries, &self.keys].map(|lengths| lengths.iter().sum());
-        let [q, kv] = self.heads.map(|heads| heads * self.width);
-        let mut layout = Layout::default();
-        let params = [(rows, q), (keys, kv), (keys, kv), (BUCKETS.count, self.heads[0])]
-            .map(|(rows, cols)| layout.add(ParamSpec::matrix("", rows, cols, Init::Constant(1.0))));
-        (layout, params)
-    }
-}
-
-impl TokenColumn for AttentionAlone {
-    fn of<T: Tensor>(&self, params: BoundParams<'_, T>, _: &Batch, _: Mode) -> T {
-        let (_, [q, k, v, table]) = self.layout();
-        let slopes = alibi_slopes(self.heads[0]);
-        let bias = match self.bias {
-            Biased::No => None,
-            Biased::Alibi => Some(Bias::Alibi(&slopes[..])),
-            Biased::Table => Some(Bias::Table(params[table], BUCKETS)),
-        };
-        let (queries, keys) = (packed(&self.queries), packed(&self.keys));
-        let spec = |scale| AttentionSpec {
-            n_head: self.heads[0],
-            n_kv_head: self.heads[1],
-            scale,
-            mask: self.mask,
-            bias,
-            queries: &queries,
-            keys: &keys,
-        };
-        // Twice, so that all gradients are added to what is there as well.
-        let attend = |scale| params[q].attention(params[k], params[v], spec(scale));
-        let y = elements(attend(0.4) + attend(-0.3));
-        let upstream: Vec<f64> = (0..y.shape().0).map(upstream).collect();
-        y * y.constant(upstream.len(), 1, &upstream)
-    }
-}
-
 /// An engine may have ways of its own for narrow heads or short sequences: all widths, and sequences on both sides of any
 /// width of a vector, in one batch.
 #[test]
@@ -296,26 +192,13 @@ fn attention_of_every_width_and_length() {
             ([2, 2], Mask::Full, Table, false),
             ([3, 1], Mask::Window(6), Table, true),
         ] {
-            let keys = lengths.to_vec();
-            let queries = keys.iter().map(|&keys| if cached { 1 + keys / 2 } else { keys }).collect();
+            let queries = lengths.map(|keys| if cached { 1 + keys / 2 } else { keys });
+            let [queries, keys] = [packed(&queries), packed(&lengths)];
             let attend = AttentionAlone { heads, width, mask, bias, queries, keys };
-            let what = format!("{attend:?}");
-            let (layout, _) = attend.layout();
-            let mut random = Random::new(width as u64);
-            let params: Vec<f64> = (0..layout.len()).map(|_| random.gauss(0.0, 1.0)).collect();
-            let count = tokens(layout.specs()[0].range().len());
-            let door = ModelAdapter::new(layout.clone(), attend);
-            let [exact, ours] = [
-                learn(scalar, &door, &narrow(&params), &count, Mode::default()),
-                learn(fast, &door, &narrow(&params), &count, Mode::default()),
-            ];
-            deviations.compare("fast", &format!("{what}, output"), &ours.losses, &exact.losses);
-            for (at, window) in layout.specs().iter().enumerate() {
-                let part = |learned: &Gradients| {
-                    let gradient = &learned.gradient[window.range()];
-                    gradient.iter().map(|g| g * count.len() as f64).collect::<Vec<_>>()
-                };
-                deviations.compare("fast", &format!("{what}, gradient {at}"), &part(&ours), &part(&exact));
+            let params = attend.params(width as u64);
+            let (exact, ours) = (attend.learn(scalar, &params), attend.learn(fast, &params));
+            for (what, (ours, exact)) in LEARNED.iter().zip(ours.iter().zip(&exact)) {
+                deviations.compare("fast", &format!("{attend:?}, {what}"), ours, exact);
             }
         }
     }

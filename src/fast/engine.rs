@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::attention::AttentionBlocks;
 use super::backward::backward;
 use super::stages::{Stages, Work};
 use super::tape::{NodeInfo, Recording, Tape};
@@ -33,6 +34,7 @@ pub struct FastEngine {
     active: usize,
     losses: Vec<f64>,
     checkpointing: bool,
+    blocks: AttentionBlocks,
     /// What generation writes on, apart from the shards: it may happen between two steps of training.
     decode_tape: Tape,
 }
@@ -57,6 +59,7 @@ impl FastEngine {
             active: 0,
             losses: Vec::new(),
             checkpointing: false,
+            blocks: AttentionBlocks::default(),
             decode_tape: Tape::default(),
         }
     }
@@ -65,6 +68,18 @@ impl FastEngine {
     /// memory, one more forward, the same numbers to the last bit.
     pub fn with_checkpointing(self) -> Self {
         FastEngine { checkpointing: true, ..self }
+    }
+
+    /// The same engine with other blocks for attention: to measure them, or to save memory earlier.
+    ///
+    /// # Panics
+    /// If blocks are empty.
+    pub fn with_attention_blocks(mut self, blocks: AttentionBlocks) -> Self {
+        assert!(blocks.queries > 0 && blocks.keys > 0, "attention: {blocks:?}, blocks of nothing");
+        self.blocks = blocks;
+        self.decode_tape.blocks = blocks;
+        self.shards.iter_mut().for_each(|shard| shard.tape.blocks = blocks);
+        self
     }
 
     /// How many results the tapes hold.
@@ -84,7 +99,7 @@ impl FastEngine {
         let rows = batch.sequences().rows;
         let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(rows.len().max(1));
         if self.shards.len() < count {
-            self.shards.resize_with(count, Shard::default);
+            self.shards.resize_with(count, || Shard::new(self.blocks));
         }
         let mut first = 0;
         for (at, shard) in self.shards[..count].iter_mut().enumerate() {
@@ -115,6 +130,12 @@ impl FastEngine {
 }
 
 impl Shard {
+    fn new(blocks: AttentionBlocks) -> Self {
+        let mut shard = Shard::default();
+        shard.tape.blocks = blocks;
+        shard
+    }
+
     /// The loss of this shard, and on `tape` all that it was made of, or with checkpointing what its last stage has computed.
     fn forward<M: Model>(&mut self, model: &M, params: &[f32], mode: Mode, checkpointing: bool) {
         self.losses.clear();

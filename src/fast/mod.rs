@@ -14,5 +14,6 @@ mod simd;
 mod stages;
 mod tape;
 
+pub use attention::AttentionBlocks;
 pub use engine::FastEngine;
 pub use tape::{Matrix, NodeInfo};

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::attention::AttentionBlocks;
 use super::ops::{Op, RotaryTable};
 use crate::gemm::MatRef;
 use crate::params::Layout;
@@ -58,6 +59,7 @@ pub struct Tape {
     pub(super) kept: RefCell<Memories<f32>>,
     pub(super) rotary: RefCell<RotaryTable>,
     pub(super) pool: RefCell<Pool>,
+    pub(super) blocks: AttentionBlocks,
 }
 
 /// One pass over the tape, with the weights it reads.
@@ -206,7 +208,7 @@ impl<'t> Recording<'t> {
     }
 }
 
-/// Buffers for gradients, which come and go while backward walks the tape.
+/// Buffers to work in, and those for gradients, which come and go while backward walks the tape.
 #[derive(Default)]
 pub(super) struct Pool {
     /// Free buffers, by the power of two that they can hold.
@@ -218,7 +220,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    fn take(&mut self, len: usize) -> Vec<f32> {
+    /// A buffer to work in. What it holds is left over from earlier.
+    pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
         let class = len.next_power_of_two().trailing_zeros() as usize;
         if self.free.len() <= class {
             self.free.resize_with(class + 1, Vec::new);
@@ -228,7 +231,8 @@ impl Pool {
         buffer
     }
 
-    fn give(&mut self, buffer: Vec<f32>) {
+    /// Gives a buffer back.
+    pub(super) fn give(&mut self, buffer: Vec<f32>) {
         let class = (usize::BITS - 1 - buffer.capacity().leading_zeros()) as usize;
         if let Some(free) = self.free.get_mut(class) {
             free.push(buffer);

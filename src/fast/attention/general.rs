@@ -65,22 +65,22 @@ pub fn backward(op: Attention, sequence: &Sequence, grads: &mut Gradients, saved
 
 impl HeadSlice {
     /// Its part of queries, results or their gradients: `[queries, d]`.
-    fn q<'a>(&self, data: &'a [f32]) -> MatRef<'a> {
+    pub(super) fn q<'a>(&self, data: &'a [f32]) -> MatRef<'a> {
         MatRef::strided(&data[self.q_start..], self.queries, self.d, self.q_stride)
     }
 
     /// Its part of keys, values or their gradients: `[keys, d]`.
-    fn kv<'a>(&self, data: &'a [f32]) -> MatRef<'a> {
+    pub(super) fn kv<'a>(&self, data: &'a [f32]) -> MatRef<'a> {
         MatRef::strided(&data[self.kv_start..], self.keys, self.d, self.kv_stride)
     }
 
     /// The first, to be written.
-    fn q_mut<'a>(&self, data: &'a mut [f32]) -> MatMut<'a> {
+    pub(super) fn q_mut<'a>(&self, data: &'a mut [f32]) -> MatMut<'a> {
         MatMut::strided(&mut data[self.q_start..], self.queries, self.d, self.q_stride)
     }
 
     /// The second, to be written.
-    fn kv_mut<'a>(&self, data: &'a mut [f32]) -> MatMut<'a> {
+    pub(super) fn kv_mut<'a>(&self, data: &'a mut [f32]) -> MatMut<'a> {
         MatMut::strided(&mut data[self.kv_start..], self.keys, self.d, self.kv_stride)
     }
 }

@@ -1,10 +1,11 @@
 //! Attention over packed sequences, head by head, without a node for each score.
 //!
-//! Two files compute it. `general.rs` has matrix products of whole sequences, and the derivation. `small.rs` does short
-//! sequences with narrow heads in single vectors. Which of the two takes a sequence is decided here, by
-//! [`Attention::sequences`], and nowhere else.
+//! Three files compute it. `general.rs` has matrix products of whole sequences, and the derivation. `small.rs` does short
+//! sequences with narrow heads in single vectors, and `blocked.rs` long ones without a matrix of probabilities. Which of the
+//! three takes a sequence is decided here, by [`Attention::sequences`], and nowhere else.
 
 mod bias;
+mod blocked;
 mod general;
 mod small;
 
@@ -16,6 +17,7 @@ use super::ops::Op;
 use super::tape::{Gradients, Id, Matrix, Node, Span, TapeView};
 use crate::tensor::{AttentionSpec, Mask};
 use bias::BiasOp;
+pub use blocked::AttentionBlocks;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
@@ -29,6 +31,7 @@ pub struct Attention {
     scale: f32,
     mask: Mask,
     bias: Option<BiasOp>,
+    blocks: AttentionBlocks,
     /// Of each sequence the first row and one past the last.
     queries: Span,
     keys: Span,
@@ -39,11 +42,20 @@ struct Sequence {
     queries: Range<usize>,
     keys: Range<usize>,
     saved: Range<usize>,
-    small: bool,
+    method: Method,
 }
 
-/// One head of one sequence: some rows and `d` columns of the queries, the results and their gradients, which are matrices
-/// `[all queries, n_head · d]`. It begins at `q_start`, and its rows lie `q_stride` apart. The same for keys and values.
+/// Who computes a sequence: the file of this name.
+#[derive(Clone, Copy)]
+enum Method {
+    Small,
+    General,
+    Blocked,
+}
+
+/// One head of one sequence, or a block of it: some rows and `d` columns of the queries, the results and their gradients,
+/// which are matrices `[all queries, n_head · d]`. It begins at `q_start`, and its rows lie `q_stride` apart. The same for
+/// keys and values.
 struct HeadSlice {
     /// Which head.
     at: usize,
@@ -57,7 +69,7 @@ struct HeadSlice {
 }
 
 impl Attention {
-    /// Saves the probabilities.
+    /// Saves the probabilities, or what brings them back.
     pub fn forward<'t>(
         q: Matrix<'t>,
         k: Matrix<'t>,
@@ -80,6 +92,7 @@ impl Attention {
             scale: spec.scale as f32,
             mask: spec.mask,
             bias: spec.bias.map(|bias| BiasOp::new(q.recording, bias, longest)),
+            blocks: q.recording.tape.blocks,
             queries: ends(spec.queries),
             keys: ends(spec.keys),
         };
@@ -91,10 +104,13 @@ impl Attention {
             saved.resize(op.sequences(view).last().map_or(0, |last| last.saved.end), 0.0);
             for sequence in op.sequences(view) {
                 let saved = &mut saved[sequence.saved.clone()];
-                if sequence.small {
-                    small::forward(op, &sequence, view, y, saved);
-                } else {
-                    general::forward(op, &sequence, view, y, saved);
+                match sequence.method {
+                    Method::Small => small::forward(op, &sequence, view, y, saved),
+                    Method::General => general::forward(op, &sequence, view, y, saved),
+                    Method::Blocked => {
+                        let pool = &mut q.recording.tape.pool.borrow_mut();
+                        blocked::forward(op, &sequence, (view, pool), y, saved);
+                    }
                 }
             }
         })
@@ -111,10 +127,10 @@ impl Attention {
         }
         for sequence in self.sequences(grads.view) {
             let saved = &node.saved[sequence.saved.clone()];
-            if sequence.small {
-                small::backward(self, &sequence, grads, saved, dy);
-            } else {
-                general::backward(self, &sequence, grads, saved, dy);
+            match sequence.method {
+                Method::Small => small::backward(self, &sequence, grads, saved, dy),
+                Method::General => general::backward(self, &sequence, grads, saved, dy),
+                Method::Blocked => blocked::backward(self, &sequence, grads, saved, (&node.data, dy)),
             }
         }
     }
@@ -129,10 +145,16 @@ impl Attention {
         let mut saved = 0;
         let sequences = sequences.map(move |(queries, keys)| {
             let (queries, keys) = (rows(queries), rows(keys));
-            let small = narrow && queries.len().max(keys.len()) <= small::MOST;
-            let size = self.n_head as usize * queries.len() * if small { small::MOST } else { keys.len() };
+            let (method, saved_per_query) = if narrow && queries.len().max(keys.len()) <= small::MOST {
+                (Method::Small, small::MOST)
+            } else if keys.len() >= self.blocks.min_keys {
+                (Method::Blocked, blocked::SAVED)
+            } else {
+                (Method::General, keys.len())
+            };
+            let size = self.n_head as usize * queries.len() * saved_per_query;
             saved += size;
-            Sequence { queries, keys, saved: saved - size..saved, small }
+            Sequence { queries, keys, saved: saved - size..saved, method }
         });
         sequences.filter(|sequence| !sequence.queries.is_empty())
     }
@@ -154,6 +176,11 @@ impl Attention {
 }
 
 impl Sequence {
+    /// How many queries and keys it has.
+    fn lengths(&self) -> (usize, usize) {
+        (self.queries.len(), self.keys.len())
+    }
+
     /// How far a key lies before a query. The last query stands at the last key.
     fn distance(&self, query: usize, key: usize) -> isize {
         (query + self.keys.len()) as isize - (key + self.queries.len()) as isize
