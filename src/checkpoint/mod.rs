@@ -4,11 +4,15 @@
 //! One file, because one file can be replaced in one instant: the new one is written beside the old one, synced, and
 //! renamed over it. Whenever the power goes, a reader finds the old model or the new one.
 //!
-//! A file format is a file here: `safetensors.rs`. What a checkpoint consists of is neither a particular model nor a
+//! A file format is a file here: `safetensors.rs` is that of a checkpoint, and [`marian`] the folder of a translator, which other
+//! programs can open. What a checkpoint consists of is neither a particular model nor a
 //! particular tokenizer: see [`ModelSpec`] and [`TokenizerSpec`].
 
 mod atomic;
+mod hugging_face;
+pub mod marian;
 mod safetensors;
+mod tokenizer_json;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +20,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use atomic::write_atomically;
+pub use hugging_face::FolderError;
 pub use safetensors::{Entry, TensorFile, read, write};
+pub use tokenizer_json::OtherTokenizer;
 
 use crate::model::{ConfigError, ModelSpec, SavedModel};
 use crate::params::Layout;

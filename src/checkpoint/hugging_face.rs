@@ -1,0 +1,114 @@
+//! What the model folders of Hugging Face have in common, whatever the architecture: `config.json` and other JSON, and
+//! `model.safetensors`, which holds the weights in `f32` under the names that they have in `transformers`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::safetensors::{Tensors, write_tensors};
+use super::{CheckpointError, FILE, write_atomically};
+
+/// The file with sizes and variants.
+pub(super) const CONFIG: &str = "config.json";
+
+/// What helps with a file that was cut off or changed.
+pub(super) const TAKE_A_COPY: &str = "Take a copy that is whole, or save the model again with transformers";
+
+/// Why a model folder could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The system refused, or a number to be written is NaN or infinite.
+    #[error(transparent)]
+    File(#[from] CheckpointError),
+    /// A model of ours that the class has no place for. Nothing was written.
+    #[error("this is no {class}: its {field} is {found}, and would have to be {needed}")]
+    Unfit {
+        /// The class of `transformers`.
+        class: &'static str,
+        /// What does not fit: a field of the configuration, a token, the tokenizer.
+        field: &'static str,
+        /// What it is.
+        found: String,
+        /// What it would have to be.
+        needed: String,
+    },
+    /// A file of the folder is damaged, or describes what cannot be read.
+    #[error("{}: {problem}. {cure}", path.display())]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, beginning with the key or the name of the tensor where there is one.
+        problem: String,
+        /// What to do about it.
+        cure: String,
+    },
+}
+
+/// The error of a file with a problem, and its cure.
+pub(super) fn wrong(path: &Path, problem: impl Into<String>, cure: impl Into<String>) -> FolderError {
+    FolderError::Wrong { path: path.to_owned(), problem: problem.into(), cure: cure.into() }
+}
+
+/// A field of a configuration that may have some values only. Fields and values are named as in our own checkpoints.
+pub(super) fn fit<V: Serialize + PartialEq>(
+    class: &'static str,
+    field: &'static str,
+    found: &V,
+    possible: &[V],
+) -> Result<(), FolderError> {
+    if possible.contains(found) {
+        return Ok(());
+    }
+    let json = |value| serde_json::to_string(value).expect("a plain value");
+    let needed = possible.iter().map(json).collect::<Vec<_>>().join(" or ");
+    Err(FolderError::Unfit { class, field, found: json(found), needed })
+}
+
+/// The bytes of a file.
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, FolderError> {
+    let io = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
+    fs::read(path).map_err(|source| io(source).into())
+}
+
+/// Reads a JSON file.
+pub(super) fn read_json(path: &Path) -> Result<Value, FolderError> {
+    let parsed = serde_json::from_slice(&read_bytes(path)?);
+    parsed.map_err(|error| wrong(path, format!("it is not JSON: {error}"), TAKE_A_COPY))
+}
+
+/// What a JSON file describes. The error names the key.
+pub(super) fn describe<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T, FolderError> {
+    serde_json::from_value(value).map_err(|error| wrong(path, error.to_string(), TAKE_A_COPY))
+}
+
+/// Writes a JSON file, in lines that people can read.
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), FolderError> {
+    Ok(write_atomically(path, format!("{value:#}\n").as_bytes())?)
+}
+
+/// Reads the file with the weights.
+pub(super) fn read_weights(folder: &Path) -> Result<Vec<u8>, FolderError> {
+    let path = folder.join(FILE);
+    for other in ["model.safetensors.index.json", "pytorch_model.bin"] {
+        if !path.exists() && folder.join(other).exists() {
+            let cure = "Save it again with transformers: save_pretrained(folder, max_shard_size='100GB')";
+            return Err(wrong(&folder.join(other), format!("its weights are not in {FILE}"), cure));
+        }
+    }
+    read_bytes(&path)
+}
+
+/// Writes the file with the weights: names, shapes and numbers. A checkpoint of ours, which has the same name, is not
+/// replaced.
+pub(super) fn write_weights(folder: &Path, entries: &[(&str, &[usize], &[f32])]) -> Result<(), FolderError> {
+    let path = folder.join(FILE);
+    let there = fs::read(&path).unwrap_or_default();
+    if Tensors::parse(&there).is_ok_and(|tensors| tensors.description.is_some()) {
+        let problem = "it is a checkpoint of gradus, and stays as it is";
+        return Err(wrong(&path, problem, "Export into another folder"));
+    }
+    Ok(write_tensors(&path, ["format", "pt"], entries)?)
+}
