@@ -38,7 +38,8 @@ use crate::gemm::{MatMut, MatRef, gemm};
 use crate::real::Real;
 use crate::tensor::Mask;
 
-/// From this many keys on, a sequence is computed in blocks.
+/// From this many keys on, a sequence is computed in blocks: there it is a fifth faster with a causal mask. With a full one it is
+/// slower up to some thousand keys, which the memory is worth.
 const MIN_KEYS: usize = 512;
 
 /// Which sequences the fast engine's attention computes block by block, and how large the blocks are. It decides about time and
