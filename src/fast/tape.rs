@@ -213,6 +213,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// How many numbers fit into the free buffers: after backward, into all.
+    pub(super) fn numbers(&self) -> usize {
+        self.free.iter().flatten().map(Vec::capacity).sum()
+    }
+
     fn take(&mut self, len: usize) -> Vec<f32> {
         let class = len.next_power_of_two().trailing_zeros() as usize;
         if self.free.len() <= class {
