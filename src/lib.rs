@@ -12,6 +12,7 @@
 //! 7. [`train`] and [`generate`]: the training loop and the generation loop; [`score`]: how good a text is that was generated.
 //! 8. [`checkpoint`]: a trained model on disk.
 //! 9. [`fast`]: the same models on whole matrices in `f32`.
+//! 10. [`cost`]: what a model of any size needs: parameters, memory and floating-point operations.
 //!
 //! All of it together, on three names:
 //!
@@ -40,6 +41,7 @@
 //! ```
 
 pub mod checkpoint;
+pub mod cost;
 pub mod counter_rng;
 pub mod data;
 pub mod engine;

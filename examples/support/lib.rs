@@ -5,6 +5,7 @@
 //! - [`SamplingArgs`], [`TextArgs`]: how a model speaks.
 //! - [`say!`]: a line on standard output.
 //! - [`Outputs`]: plot and metrics, opened before the first step. A plot is a [`Chart`], drawn with [`svg`].
+//! - [`units`]: numbers as people read them.
 //! - [`baselines`]: the losses of simpler knowledge, to judge a model of names by.
 //! - [`ModelFolder`]: where a model is saved, locked for one program, and protected from being overwritten by mistake.
 //! - [`Progress`], [`Interrupt`]: a bar, and Ctrl-C.
@@ -32,6 +33,7 @@ mod recipe;
 mod run;
 mod sampling;
 pub mod svg;
+pub mod units;
 
 pub use args::{Given, OutputArgs, SizeArgs};
 pub use baselines::baselines;
@@ -41,7 +43,7 @@ pub use history::History;
 pub use interrupt::Interrupt;
 pub use load::{cannot_learn, load};
 pub use losses::{Losses, check_params};
-pub use memory::{check_memory, check_text};
+pub use memory::{check_free, check_memory, check_text, free_memory, peak_memory};
 pub use outputs::{Outputs, check_output};
 pub use plot::{Chart, Curve, Level};
 pub use program::{Program, Usage};

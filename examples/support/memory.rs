@@ -1,4 +1,4 @@
-//! How much memory a training will need, said before it is asked for.
+//! How much memory a training will need, said before it is asked for; and how much there is, and was.
 
 use std::fs;
 use std::path::Path;
@@ -29,18 +29,19 @@ pub fn check_memory(
         "give a smaller --batch, --context, --embd or --layers"
     };
     let what = format!("a training of this model, {tokens} tokens at a time,");
-    check(&what, rows + text + table, cure)
+    check_free(&what, rows + text + table, cure)
 }
 
 /// Fails if the system has less memory free than it will need to read this text.
 pub fn check_text(path: &Path) -> Result<()> {
     // The text, a copy with plain line ends, and four bytes for each token, in vectors that may be half empty.
     let length = fs::metadata(path).map_or(0, |file| file.len());
-    check(&format!("to read {}", path.display()), 10.0 * length as f64, "take a part of it")
+    check_free(&format!("to read {}", path.display()), 10.0 * length as f64, "take a part of it")
 }
 
-fn check(what: &str, need: f64, cure: &str) -> Result<()> {
-    let free = available().unwrap_or(1e13);
+/// Fails if `what` needs more bytes than the system has free. `cure` says what to do about it.
+pub fn check_free(what: &str, need: f64, cure: &str) -> Result<()> {
+    let free = free_memory();
     let (need_gb, free_gb) = (need / 1e9, free / 1e9);
     let problem =
         format!("{what} needs about {need_gb:.1} GB of memory, and {free_gb:.1} GB are free: {cure}");
@@ -73,10 +74,20 @@ fn of_weighting(vocab_size: usize) -> f64 {
     3.0 * 4.0 * (vocab_size as f64).powi(2)
 }
 
-/// The bytes that are free, as Linux says.
-fn available() -> Option<f64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+/// The bytes that are free, as Linux says; elsewhere more than any machine has.
+pub fn free_memory() -> f64 {
+    proc_bytes("/proc/meminfo", "MemAvailable:").unwrap_or(1e13)
+}
+
+/// The most bytes that this program has had in memory at a time, if the system says.
+pub fn peak_memory() -> Option<f64> {
+    proc_bytes("/proc/self/status", "VmHWM:")
+}
+
+/// A line such as `MemAvailable:   20123456 kB`.
+fn proc_bytes(file: &str, name: &str) -> Option<f64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(1024.0 * line.trim().strip_suffix(" kB")?.parse::<f64>().ok()?)
 }
 

@@ -92,12 +92,23 @@ impl FastEngine {
         self.shards.iter().flat_map(|shard| shard.tape.describe()).collect()
     }
 
+    /// How many numbers fit into the buffers that backward has needed so far for the gradients of results. They stay for the
+    /// next step. Those of parameters are not among them.
+    pub fn gradient_buffers(&self) -> usize {
+        self.shards.iter().map(|shard| shard.tape.pool.borrow().numbers()).sum()
+    }
+
+    /// Into how many shards a batch is cut. Each has a gradient of all trainable parameters, beside their sum.
+    pub fn shards(sequences: usize, tokens: usize) -> usize {
+        (tokens / SHARD_TOKENS).clamp(1, SHARDS).min(sequences.max(1))
+    }
+
     /// Cuts a batch. The weights of the tokens become their shares in the mean loss of the whole.
     // ANCHOR: shard
     fn shard(&mut self, batch: &Batch, total_loss_weight: f64) -> &mut [Shard] {
         let share = 1.0 / total_loss_weight;
         let rows = batch.sequences().rows;
-        let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(rows.len().max(1));
+        let count = Self::shards(rows.len(), batch.len());
         if self.shards.len() < count {
             self.shards.resize_with(count, || Shard::new(self.blocks));
         }

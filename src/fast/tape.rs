@@ -220,6 +220,11 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    /// How many numbers fit into the free buffers: after backward, into all.
+    pub(super) fn numbers(&self) -> usize {
+        self.free.iter().flatten().map(Vec::capacity).sum()
+    }
+
     /// A buffer to work in. What it holds is left over from earlier.
     pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
         let class = len.next_power_of_two().trailing_zeros() as usize;

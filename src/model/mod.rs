@@ -14,7 +14,8 @@
 //! - [`Sphere`]: the normalized transformer, another model made of the same parts.
 //! - [`EncoderDecoder`]: a third, which reads one text and writes another; its decoder is made of [`CrossBlock`]s.
 //!
-//! [`DecoderConfig`] says which of their variants a model has; its presets are the models of this crate.
+//! [`DecoderConfig`] says which of their variants a model has; its presets are the models of this crate, and [`Preset`] has
+//! the classic sizes.
 
 mod attention;
 mod block;
@@ -25,6 +26,7 @@ mod feed_forward;
 mod linear;
 mod norm;
 mod position;
+mod presets;
 mod scale;
 mod spec;
 mod sphere;
@@ -38,6 +40,7 @@ pub use feed_forward::{Activation, FeedForward};
 pub use linear::{Linear, LowRank};
 pub use norm::{Norm, NormKind};
 pub use position::{Position, Positions};
+pub use presets::Preset;
 pub use scale::Scale;
 pub use spec::{ModelSpec, SavedModel};
 pub use sphere::{

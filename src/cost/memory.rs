@@ -1,0 +1,163 @@
+//! Memory of a training step on the fast engine: what it keeps of a forward pass is read off its tape.
+
+use crate::counter_rng::CounterRng;
+use crate::data::Batch;
+use crate::engine::{Engine, GradientTo};
+use crate::fast::FastEngine;
+use crate::model::{Mode, Model};
+use crate::params::{Layout, ParamKind};
+use crate::thread_pool::ThreadPool;
+
+/// The bytes of a number of the fast engine.
+const BYTES: f64 = size_of::<f32>() as f64;
+
+/// The longest sequences that are tried. Twice as long as the least from which the memory grows by the same rule.
+const LONGEST: usize = 32;
+
+/// How many numbers a batch of equally long sequences needs: a polynomial of their length.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Amount {
+    /// Whatever the batch.
+    pub fixed: f64,
+    /// For each token.
+    pub per_token: f64,
+    /// For each pair of tokens in the same sequence: of `n` tokens there are `n²`.
+    pub per_pair: f64,
+}
+
+impl Amount {
+    /// That of some sequences of this length.
+    pub fn of(self, sequences: usize, length: usize) -> f64 {
+        let (tokens, length) = (sequences as f64 * length as f64, length as f64);
+        self.fixed + tokens * (self.per_token + self.per_pair * length)
+    }
+
+    /// The polynomial through three measurements: one sequence of the first length, two of them, and one of the second
+    /// length.
+    fn through([first, second]: [usize; 2], [one, two, longer]: [f64; 3]) -> Self {
+        let [first, second] = [first, second].map(|length| length as f64);
+        let fixed = one - (two - one);
+        // What a token needs in a sequence of either length. It grows with the length by what a pair needs.
+        let (short, long) = ((two - one) / first, (longer - fixed) / second);
+        let per_pair = if second > first { (long - short) / (second - first) } else { 0.0 };
+        Amount { fixed, per_token: short - per_pair * first, per_pair }
+    }
+}
+
+/// How many numbers the fast engine keeps of a batch of which it computes the gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Activations {
+    /// Results, and what operations save beside them, until the way back comes by.
+    pub results: Amount,
+    /// The buffers for their gradients. A buffer has room for a power of two, and serves one gradient after another, so this
+    /// is right to about a third.
+    pub gradients: Amount,
+}
+
+impl Activations {
+    /// Measures them: the engine computes the gradient of three small batches, and its tape says what it kept. `batch` makes
+    /// a batch of some sequences of some length. With dropout, if the model drops at all.
+    ///
+    /// All parameters are 0, which changes no size. A model that is frozen as a whole ([`Layout::freeze`]) spares the memory
+    /// of their gradient.
+    pub fn measure<M: Model>(model: &M, batch: impl Fn(usize, usize) -> Batch) -> Self {
+        let params = vec![0.0; model.layout().len()];
+        let mut gradient = vec![0.0; model.layout().trainable_len()];
+        let mode = Mode { dropout: Some(CounterRng::new(0)), smoothing: 0.0 };
+        let mut kept = |sequences, length| {
+            let mut engine = FastEngine::new(ThreadPool::new(1));
+            let (batch, to) = (batch(sequences, length), GradientTo::Write(&mut gradient));
+            engine.accumulate(model, &params, &batch, mode, batch.total_loss_weight(), to);
+            let results: usize = engine.tape().iter().map(|node| node.data + node.saved).sum();
+            (results as f64, engine.gradient_buffers() as f64)
+        };
+        let long = LONGEST.min(model.context());
+        let lengths = [long.div_ceil(2), long];
+        let measured = [kept(1, lengths[0]), kept(2, lengths[0]), kept(1, lengths[1])];
+        Activations {
+            results: Amount::through(lengths, measured.map(|(results, _)| results)),
+            gradients: Amount::through(lengths, measured.map(|(_, gradients)| gradients)),
+        }
+    }
+}
+
+/// How many numbers an optimizer has beside parameters and gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moments {
+    /// What it remembers from step to step.
+    pub kept: usize,
+    /// What it works on within a step, and does not give back.
+    pub work: usize,
+}
+
+impl Moments {
+    /// AdamW: two running means of each trainable number.
+    pub fn adamw(layout: &Layout) -> Self {
+        Moments { kept: 2 * layout.trainable_len(), work: 0 }
+    }
+
+    /// Muon: one running mean of each matrix, and AdamW's two of everything else. It works on a copy of each matrix, another
+    /// one, and two squares of its shorter side.
+    pub fn muon(layout: &Layout) -> Self {
+        let mut moments = Moments { kept: 0, work: 0 };
+        for (spec, range, _) in layout.trainable() {
+            if spec.kind == ParamKind::Matrix {
+                moments.kept += range.len();
+                moments.work += 2 * range.len() + 2 * spec.rows.min(spec.cols).pow(2);
+            } else {
+                moments.kept += 2 * range.len();
+            }
+        }
+        moments
+    }
+}
+
+/// The memory of a training step on the fast engine, in bytes. What holds the text and the program itself comes on top.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingMemory {
+    /// Parameters.
+    pub parameters: f64,
+    /// Their gradient.
+    pub gradient: f64,
+    /// The gradients of the shards ([`FastEngine::shards`]), of which it is the sum.
+    pub shards: f64,
+    /// What the optimizer has.
+    pub moments: f64,
+    /// Results that are kept for the way back.
+    pub results: f64,
+    /// The part of them that grows with the square of a sequence's length.
+    pub squares: f64,
+    /// Gradients of results.
+    pub result_gradients: f64,
+}
+
+impl TrainingMemory {
+    /// That of a step on some sequences of this length.
+    pub fn new(
+        layout: &Layout,
+        moments: Moments,
+        activations: Activations,
+        (sequences, length): (usize, usize),
+    ) -> Self {
+        let trainable = layout.trainable_len() as f64;
+        let shards = FastEngine::shards(sequences, sequences * length) as f64;
+        let Activations { results, gradients } = activations;
+        let squares = Amount { per_pair: results.per_pair, ..Amount::default() };
+        TrainingMemory {
+            parameters: BYTES * layout.len() as f64,
+            gradient: BYTES * trainable,
+            shards: BYTES * trainable * shards,
+            moments: BYTES * (moments.kept as f64 + moments.work as f64),
+            results: BYTES * results.of(sequences, length),
+            squares: BYTES * squares.of(sequences, length),
+            result_gradients: BYTES * gradients.of(sequences, length),
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        let TrainingMemory { parameters, gradient, shards, moments, results, squares: _, result_gradients } =
+            self;
+        parameters + gradient + shards + moments + results + result_gradients
+    }
+}
