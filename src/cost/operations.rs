@@ -6,6 +6,7 @@ use super::{Counter, KeptShapes, Shape};
 use crate::data::{Batch, Sequences};
 use crate::model::{Cache, Mode, Model, Translator};
 use crate::params::BoundParams;
+use crate::tensor::packed;
 
 /// Floating-point operations by kind. A multiplication and an addition are two; a function, such as an exponential, is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
