@@ -8,7 +8,7 @@ mod program;
 mod refusal;
 
 use program::{Output, example, run};
-use refusal::assert_refused;
+use refusal::{assert_refused, content};
 
 const PRESETS: [&str; 8] =
     ["tiny", "small", "medium", "microgpt", "dialog", "translate-classic", "translate-modern", "sphere"];
@@ -16,8 +16,12 @@ const PRESETS: [&str; 8] =
 /// A model that takes no time.
 const TINY: &str = "--preset microgpt --layers 2 --embd 8 --heads 2 --context 8 --vocab-size 11 --threads 1";
 
+/// Runs it in a folder of its own, in which it leaves nothing.
 fn size(options: &str) -> Output {
-    run(Command::new(example("size")).args(options.split_whitespace()))
+    let place = tempfile::tempdir().expect("a folder");
+    let ended = run(Command::new(example("size")).args(options.split_whitespace()).current_dir(place.path()));
+    assert!(content(place.path()).is_empty(), "{options}");
+    ended
 }
 
 fn printed(options: &str) -> String {

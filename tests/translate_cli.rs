@@ -138,6 +138,29 @@ fn where_it_looks_is_drawn() {
     assert_eq!(content(&place.path("model")), before);
 }
 
+/// Out and in again, a model says the same.
+#[test]
+fn folders_of_hugging_face() {
+    let place = Place::new();
+    place.train("--preset classic --steps 6 --save model");
+    let ok = |options: &[&str]| {
+        let ended = place.run(options);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stdout
+    };
+    assert!(ok(&["--export", "marian", "--save", "model"]).contains("MarianMTModel"));
+    assert!(place.path("marian/config.json").exists() && place.path("marian/tokenizer.json").exists());
+    ok(&["--import", "marian", "--save", "back"]);
+    let said =
+        |model: &str| ok(&["--translate", "I am here.", "--save", model, "--beams", "3", "--best", "3"]);
+    assert_eq!(said("back"), said("model"));
+    let over = place.run(&["--import", "marian", "--save", "model"]);
+    assert_refused(&over, 1, &["--overwrite"], &over.stderr);
+    place.train("--steps 2 --save modern");
+    let refused = place.run(&["--export", "other", "--save", "modern"]);
+    assert_refused(&refused, 1, &["MarianMTModel"], &refused.stderr);
+}
+
 #[test]
 fn alternatives_are_compared() {
     let place = Place::new();

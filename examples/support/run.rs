@@ -112,7 +112,7 @@ impl RunArgs {
     }
 
     /// Whether what is in the folder may be replaced.
-    pub(crate) fn overwrites(&self) -> bool {
+    pub fn overwrites(&self) -> bool {
         self.overwrite
     }
 

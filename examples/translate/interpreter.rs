@@ -51,7 +51,8 @@ pub enum Penalty {
 }
 
 impl SearchArgs {
-    fn search(&self, marks: Marks, bos: usize, context: usize) -> BeamSearch {
+    /// A search that ends with EOS and never says one of the other special tokens.
+    fn search(&self, eos: usize, special: Vec<usize>, context: usize) -> BeamSearch {
         let length_penalty = match self.penalty {
             Penalty::Power => LengthPenalty::Power(self.length_penalty),
             Penalty::Gnmt => LengthPenalty::Gnmt(self.length_penalty),
@@ -61,8 +62,8 @@ impl SearchArgs {
             length_penalty,
             hypotheses: self.best.min(self.beams),
             max_tokens: Some(context),
-            end: vec![marks.eos],
-            suppress: if marks.bos == marks.eos { Vec::new() } else { vec![bos] },
+            end: vec![eos],
+            suppress: special,
             ..BeamSearch::default()
         }
     }
@@ -154,7 +155,10 @@ impl<'a> Interpreter<'a> {
         let each = sources.len().div_ceil(self.threads.count()).clamp(1, TOGETHER);
         let mut jobs: Vec<Job<'_>> =
             sources.chunks(each).map(|sources| Job { sources, found: Vec::new() }).collect();
-        let search = args.search(self.marks, self.marks.bos, self.model.context());
+        let eos = self.marks.eos;
+        let special =
+            SPECIAL.iter().filter_map(|name| self.tokenizer.special(name)).filter(|token| *token != eos);
+        let search = args.search(eos, special.collect(), self.model.context());
         self.threads.for_each(&mut jobs, |job| self.work(job, &search));
         let mut all = vec![Vec::new(); sentences.len()];
         jobs.into_iter().flat_map(|job| job.found).for_each(|(at, found)| all[at] = found);

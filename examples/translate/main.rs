@@ -25,17 +25,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use gradus::checkpoint::marian::{self, Marian, MarianTokens};
 use gradus::checkpoint::{self, write_atomically};
-use gradus::data::Pairs;
+use gradus::data::{Marks, Pairs};
 use gradus::model::{EncoderDecoder, Model};
+use gradus::tokenizer::TokenizerSpec;
 use support::{
     Beginning, Given, Interrupt, ModelFolder, Program, Run, RunArgs, Task, Usage, begin_comparison,
     check_output, check_text, is_comparison, load, print, say,
 };
 
-use crate::interpreter::{Interpreter, SearchArgs};
+use crate::interpreter::{Interpreter, SearchArgs, marks_of};
 use crate::lesson::Lesson;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, SPECIAL};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +49,8 @@ Examples:
   cargo run --release --example translate -- --translate                  translate every line that is typed
   cargo run --release --example translate -- --translate 'I am happy.' --heatmap looks.svg
                                                                           draw where it looks for each word
-  cargo run --release --example translate -- --score                      judge it by all held-out sentences";
+  cargo run --release --example translate -- --score                      judge it by all held-out sentences
+  cargo run --release --example translate -- --export marian              write a model of --preset classic for transformers";
 
 /// An encoder-decoder that learns to translate.
 ///
@@ -71,6 +74,12 @@ struct Args {
     /// Write the translations of held-out sentences into this file, a line each
     #[arg(long, value_name = "FILE", requires = "score")]
     hypotheses: Option<PathBuf>,
+    /// Write the saved model into this folder, as transformers and CTranslate2 read a MarianMTModel (of --preset classic)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["translate", "score", "resume", "load"])]
+    export: Option<PathBuf>,
+    /// Save the MarianMTModel in this folder as a model of this program
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["translate", "score", "export", "resume", "load"])]
+    import: Option<PathBuf>,
     #[command(flatten)]
     search: SearchArgs,
     #[command(flatten)]
@@ -93,10 +102,12 @@ impl Program for Args {
     ];
 
     fn run(&self, given: &Given) -> Result<()> {
-        match &self.translate {
-            Some(text) => self.translate(text),
-            None if self.score => self.score(given),
-            None => self.train(given),
+        match (&self.translate, &self.export, &self.import) {
+            (Some(text), ..) => self.translate(text),
+            (_, Some(folder), _) => self.export(folder),
+            (.., Some(folder)) => self.import(folder),
+            _ if self.score => self.score(given),
+            _ => self.train(given),
         }
     }
 }
@@ -182,6 +193,31 @@ impl Args {
             say!("where it looks: {}", path.display());
         }
         Ok(())
+    }
+
+    /// Writes the saved model as a folder of Hugging Face's.
+    fn export(&self, folder: &Path) -> Result<()> {
+        let saved = load::<EncoderDecoder, f32>(&self.run.save, Lesson::PROGRAM)?;
+        let tokenizer = &*saved.tokenizer;
+        let Marks { bos, eos } = marks_of(tokenizer)?;
+        let pad = tokenizer.special(SPECIAL[0]).unwrap_or(bos);
+        marian::export(folder, &saved.model, &saved.params, tokenizer, MarianTokens { bos, eos, pad })?;
+        say!("written to {}: a MarianMTModel", folder.display());
+        Ok(())
+    }
+
+    /// Saves the model in a folder of Hugging Face's as one of this program.
+    fn import(&self, folder: &Path) -> Result<()> {
+        let Marian { model, params, tokens, tokenizer } = marian::import(folder)?;
+        let spec =
+            tokenizer.with_context(|| format!("{} has no tokenizer that can be read", folder.display()))?;
+        let tokenizer = TokenizerSpec::Bpe(spec).build()?;
+        let marks = marks_of(&*tokenizer)?;
+        let problem = "its sentences begin and end with other tokens than those of this program";
+        ensure!(marks == Marks { bos: tokens.bos, eos: tokens.eos }, "{}: {problem}", folder.display());
+        let saved = ModelFolder::lock(&self.run.save)?;
+        saved.check_free(self.run.overwrites())?;
+        saved.save(&model, &*tokenizer, &params)
     }
 
     /// Translates every line of standard input, until it ends. A line that cannot be translated does not end it.
