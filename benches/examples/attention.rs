@@ -120,11 +120,11 @@ impl Contender {
         self.both.push(seconds(|| _ = self.engine.gradient(model, params, batch, Mode::default(), gradient)));
     }
 
-    /// Forward and forward with backward in milliseconds, and saved megabytes. The first measurement fills the buffers.
+    /// Forward and forward with backward in milliseconds, and saved kilobytes. The first measurement fills the buffers.
     fn figures(self) -> [f64; 3] {
         let milliseconds = |times: &[f64]| median(times[1..].to_vec()) * 1e3;
         let saved: usize = self.engine.tape().iter().map(|node| node.saved * size_of::<f32>()).sum();
-        [milliseconds(&self.forward), milliseconds(&self.both), saved as f64 / 1e6]
+        [milliseconds(&self.forward), milliseconds(&self.both), saved as f64 / 1e3]
     }
 }
 
@@ -134,7 +134,7 @@ fn main() -> Result<()> {
     let sizes = [heads, width, queries, keys, runs].into_iter().chain(args.lengths.iter().copied());
     ensure!(sizes.min() > Some(0), "all numbers must be at least 1");
     println!("{heads} heads of width {width}, blocks of {queries} queries and {keys} keys, one thread,");
-    println!("{} ; milliseconds, and megabytes that are saved for backward", gradus::gemm::backend());
+    println!("{}; milliseconds, and kilobytes that are saved for backward", gradus::gemm::backend());
     println!();
     println!("                     forward              with backward            saved");
     println!("tokens  mask       whole    blocks       whole    blocks       whole    blocks");
