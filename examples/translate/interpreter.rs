@@ -61,7 +61,7 @@ impl SearchArgs {
             width: self.beams,
             length_penalty,
             hypotheses: self.best.min(self.beams),
-            max_tokens: Some(context),
+            max_tokens: Some(context - 1), // which BOS is one of, as in transformers
             end: vec![eos],
             suppress: special,
             ..BeamSearch::default()
