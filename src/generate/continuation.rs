@@ -76,7 +76,7 @@ impl Continuation {
     }
 }
 
-/// Continues each text that has not ended by a token: `texts[i]` in sequence `i` of a session, which it begins anew at first.
+/// Continues each text that has not ended by a token: `texts[i]` in sequence `i` of a session, which is emptied for its prompt.
 /// `draw` gets the number of a text, the logits, and its tokens so far, prompt included, and returns the next one; texts may
 /// share a strategy, or have a [`Sampler`](super::Sampler) each. Texts that ended cost nothing. Returns whether there was one
 /// left to continue.

@@ -1,8 +1,8 @@
-"""Beam searches by transformers, for tests/beam.rs to compare ours with.
+"""Beam searches by transformers, for tests/beam_golden.rs to compare ours with.
 
     pip install torch transformers==5.24.0
     python tests/golden/beam.py                          writes tests/golden/beam.json
-    python tests/golden/beam.py --random 2000 FILE       random settings, for BEAMS=FILE cargo test --test beam transformers
+    python tests/golden/beam.py --random 2000 FILE       random settings, for BEAMS=FILE cargo test --test beam_golden
 
 The model is a table: the logits of the next token follow from the last token and its position. The test makes the same table.
 """

@@ -38,7 +38,7 @@ struct Candidate {
 }
 
 impl Group {
-    /// A search that has not begun, for texts of at most so many tokens.
+    /// A search that has not begun, for texts of at most `most` tokens.
     pub fn new(search: &BeamSearch, prompt: &[usize], most: usize) -> Self {
         assert!(!prompt.is_empty(), "BeamSearch: an empty prompt; start with BOS or with some text");
         let mut group = Group {
@@ -128,7 +128,7 @@ impl Group {
         scores: &mut Vec<f64>,
     ) {
         self.candidates.clear();
-        // With so many there are enough for all beams to go on, even if each of them could end in every way.
+        // Enough for all beams to go on, even if each of them could end in every way.
         let most = search.width.saturating_mul((search.end.len() + 1).max(2));
         let forced_end = search.forced_end.filter(|_| self.len + 1 == self.most);
         for ((at, beam), logits) in self.beams.iter().enumerate().zip(rows) {
