@@ -16,8 +16,12 @@ mod dataset;
 mod failures;
 #[path = "exercises/formulas.rs"]
 mod formulas;
+#[path = "exercises/parts.rs"]
+mod parts;
 #[path = "common/program.rs"]
 mod program;
+#[path = "exercises/search.rs"]
+mod search;
 #[path = "exercises/solution_1.rs"]
 mod solution_1;
 #[path = "exercises/solution_3.rs"]
@@ -28,6 +32,8 @@ mod solutions;
 mod tables;
 #[path = "exercises/training.rs"]
 mod training;
+#[path = "exercises/translation.rs"]
+mod translation;
 #[path = "exercises/variants.rs"]
 mod variants;
 
@@ -93,6 +99,9 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
         include_str!("exercises.rs"),
         include_str!("exercises/answers.rs"),
         include_str!("exercises/failures.rs"),
+        include_str!("exercises/parts.rs"),
+        include_str!("exercises/search.rs"),
+        include_str!("exercises/translation.rs"),
     ];
     let tests =
         sources.iter().flat_map(|source| source.lines()).filter_map(|line| line.strip_prefix("fn exercise_"));

@@ -12,6 +12,7 @@ mod scalar;
 mod sphere;
 mod trained;
 mod training;
+mod translation;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,6 +58,10 @@ impl Program for Args {
             ("schedules.svg", training::schedules()),
             ("muon.svg", training::muon()),
             ("sphere.svg", sphere::step()),
+            ("masks.svg", translation::masks()),
+            ("positions.svg", translation::positions()),
+            ("placement.svg", translation::placement()?),
+            ("beam.svg", translation::beam()),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);

@@ -215,6 +215,7 @@ impl BeamSearch {
         };
         let mut groups: Vec<Group> = prompts.iter().enumerate().map(group).collect();
         let (mut parents, mut scores) = (Vec::new(), Vec::new());
+        // ANCHOR: beam
         while groups.iter().any(Group::is_running) {
             let new: SmallVec<[(usize, &[usize]); 16]> = groups
                 .iter()
@@ -234,6 +235,7 @@ impl BeamSearch {
             }
             session.reorder(&parents);
         }
+        // ANCHOR_END: beam
         groups.into_iter().map(|group| group.into_best(self)).collect()
     }
 

@@ -266,12 +266,14 @@ impl CrossBlock {
         sources: Sources<'_, T>,
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
+        // ANCHOR: cross_block
         let attn_out = self.attention.forward(w, self.attention_residual.reads(w, x), here.0, cache);
         let x = self.attention_residual.add(w, x, attn_out, here);
         let found = self.look_across(w, self.cross_residual.reads(w, x), here.0, sources);
         let x = self.cross_residual.add(w, x, found, here);
         let mlp_out = self.feed_forward.forward(w, self.feed_forward_residual.reads(w, x));
         self.feed_forward_residual.add(w, x, mlp_out, here)
+        // ANCHOR_END: cross_block
     }
 
     /// Queries from the target, keys and values from the source.
@@ -282,8 +284,10 @@ impl CrossBlock {
         sequences: Sequences<'_>,
         Sources { keys_values: [k, v], rows }: Sources<'_, T>,
     ) -> T {
+        // ANCHOR: look_across
         let q = self.cross.project_queries(w, x, sequences);
         self.cross.mix(w, [q, k, v], self.cross.scale(), sequences.rows, rows)
+        // ANCHOR_END: look_across
     }
 }
 
@@ -311,6 +315,7 @@ impl Model for EncoderDecoder {
     ) -> State<T> {
         let (source, target) = (batch.source(), batch.sequences());
         assert_eq!(source.rows.len(), target.rows.len(), "an encoder-decoder needs a source for each target");
+        // ANCHOR: losses
         if let Some(block) = self.encoder.get(stage) {
             let x = state.first().copied().unwrap_or_else(|| self.source.forward(w, source, mode));
             let x = block.forward(w, x, source, mode, None); // [source, n_embd]
@@ -327,6 +332,7 @@ impl Model for EncoderDecoder {
             }
             None => smallvec![self.logits(w, x).cross_entropy(batch.targets(), mode.smoothing)],
         }
+        // ANCHOR_END: losses
     }
 
     fn decode<T: Tensor>(
@@ -361,6 +367,7 @@ impl Translator for EncoderDecoder {
         sources: Sequences<'_>,
         (memory, places, capacity): (&mut dyn Memory<T>, &[usize], usize),
     ) -> T {
+        // ANCHOR: read_sources
         let read = self.read(w, sources, Mode::default()); // [n, n_embd]
         for (layer, block) in self.decoder.iter().enumerate() {
             let [k, v] = block.cross.project_kv(w, read, sources);
@@ -368,5 +375,6 @@ impl Translator for EncoderDecoder {
             memory.keep(MemoryId::Source(2 * layer + 1), capacity, places, v);
         }
         read
+        // ANCHOR_END: read_sources
     }
 }

@@ -14,7 +14,8 @@ use crate::answers::{polynomial, rung};
 use crate::training::{default, file, last_hundred};
 use crate::{checks, dataset, program, says, solution_3};
 
-fn rounded(numbers: &[f64], digits: usize) -> String {
+/// Numbers with so many digits, those that are nearly 0 without a sign.
+pub fn rounded(numbers: &[f64], digits: usize) -> String {
     let text = numbers.iter().map(|x| format!("{:.digits$}", if x.abs() < 1e-9 { 0.0 } else { *x }));
     text.collect::<Vec<_>>().join(", ")
 }
