@@ -7,6 +7,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::backward::backward;
+use super::precision::Precision;
 use super::stages::{Stages, Work};
 use super::tape::{NodeInfo, Recording, Tape};
 use crate::data::Batch;
@@ -33,6 +34,9 @@ pub struct FastEngine {
     active: usize,
     losses: Vec<f64>,
     checkpointing: bool,
+    precision: Precision,
+    /// In mixed precision the weights as the model sees them: rounded to 16 bits.
+    rounded: Vec<f32>,
     /// What generation writes on, apart from the shards: it may happen between two steps of training.
     decode_tape: Tape,
 }
@@ -57,6 +61,8 @@ impl FastEngine {
             active: 0,
             losses: Vec::new(),
             checkpointing: false,
+            precision: Precision::F32,
+            rounded: Vec::new(),
             decode_tape: Tape::default(),
         }
     }
@@ -65,6 +71,14 @@ impl FastEngine {
     /// memory, one more forward, the same numbers to the last bit.
     pub fn with_checkpointing(self) -> Self {
         FastEngine { checkpointing: true, ..self }
+    }
+
+    /// The same engine, which stores results in this precision: *mixed precision*, if that is not 32 bits. With 16 bits every
+    /// result on the tape is rounded, and its gradient as well. So are the weights that the model sees, a copy of those
+    /// that the optimizer changes. All is computed in 32 bits, and losses and the gradients of weights stay so. So do all
+    /// numbers of [`Engine::run`], such as in a [`Session`](crate::engine::Session).
+    pub fn with_precision(self, precision: Precision) -> Self {
+        FastEngine { precision, shards: Vec::new(), active: 0, ..self }
     }
 
     /// How many results the tapes hold.
@@ -84,7 +98,7 @@ impl FastEngine {
         let rows = batch.sequences().rows;
         let count = (batch.len() / SHARD_TOKENS).clamp(1, SHARDS).min(rows.len().max(1));
         if self.shards.len() < count {
-            self.shards.resize_with(count, Shard::default);
+            self.shards.resize_with(count, || Shard::new(self.precision));
         }
         let mut first = 0;
         for (at, shard) in self.shards[..count].iter_mut().enumerate() {
@@ -98,15 +112,30 @@ impl FastEngine {
     }
     // ANCHOR_END: shard
 
+    /// The weights as the model sees them.
+    fn weights<'a>(&self, params: &'a [f32], rounded: &'a mut Vec<f32>) -> &'a [f32] {
+        let Some(half) = self.precision.half() else { return params };
+        rounded.resize(params.len(), 0.0);
+        self.threads.for_each_chunk(rounded, BLOCK, |block, to| {
+            to.copy_from_slice(&params[block * BLOCK..][..to.len()]);
+            half.round(to);
+        });
+        rounded
+    }
+
     /// Lets all threads work on the shards of a batch, and collects their losses in order.
     fn each_shard(
         &mut self,
+        params: &[f32],
         batch: &Batch,
         total_loss_weight: f64,
-        work: impl Fn(&mut Shard) + Send + Sync,
+        work: impl Fn(&mut Shard, &[f32]) + Send + Sync,
     ) -> f64 {
         let threads = self.threads.clone();
-        threads.for_each(self.shard(batch, total_loss_weight), work);
+        let mut rounded = std::mem::take(&mut self.rounded);
+        let params = self.weights(params, &mut rounded);
+        threads.for_each(self.shard(batch, total_loss_weight), |shard| work(shard, params));
+        self.rounded = rounded;
         let shards = &self.shards[..self.active];
         self.losses.clear();
         self.losses.extend(shards.iter().flat_map(|shard| &shard.losses));
@@ -115,6 +144,10 @@ impl FastEngine {
 }
 
 impl Shard {
+    fn new(precision: Precision) -> Self {
+        Shard { tape: Tape::new(precision), ..Shard::default() }
+    }
+
     /// The loss of this shard, and on `tape` all that it was made of, or with checkpointing what its last stage has computed.
     fn forward<M: Model>(&mut self, model: &M, params: &[f32], mode: Mode, checkpointing: bool) {
         self.losses.clear();
@@ -172,7 +205,7 @@ impl Engine for FastEngine {
         assert!(!batch.is_empty(), "an empty batch has no loss");
         let len = model.layout().trainable_len();
         let checkpointing = self.checkpointing;
-        let loss = self.each_shard(batch, total_loss_weight, |shard| {
+        let loss = self.each_shard(params, batch, total_loss_weight, |shard, params| {
             shard.forward(model, params, mode, checkpointing);
             let mut own = std::mem::take(&mut shard.gradient);
             own.resize(len, 0.0);
@@ -203,7 +236,9 @@ impl Engine for FastEngine {
     fn loss<M: Model>(&mut self, model: &M, params: &[f32], batch: &Batch) -> f64 {
         let total = batch.total_loss_weight();
         let checkpointing = self.checkpointing;
-        self.each_shard(batch, total, |shard| shard.forward(model, params, Mode::default(), checkpointing))
+        self.each_shard(params, batch, total, |shard, params| {
+            shard.forward(model, params, Mode::default(), checkpointing);
+        })
     }
 
     fn token_losses(&self) -> &[f64] {

@@ -10,9 +10,11 @@ mod engine;
 mod matrix;
 mod memory;
 mod ops;
+mod precision;
 mod simd;
 mod stages;
 mod tape;
 
 pub use engine::FastEngine;
+pub use precision::Precision;
 pub use tape::{Matrix, NodeInfo};
