@@ -167,7 +167,7 @@ impl Task for Dialog<'_> {
         let model = Decoder::new(config).map_err(Usage::of)?;
         let Recipe { train, sizes, .. } = self.recipe;
         let [tokens, step_tokens] = train.tokens(sizes.context);
-        check_memory(model.config(), tokens, step_tokens, train.weighting)?;
+        check_memory(model.config(), tokens, step_tokens, train.weighting, train.precision())?;
         Ok(model)
     }
 

@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use gradus::Engine;
 use gradus::checkpoint::TrainedModel;
 use gradus::data::{self, Batch, Names};
-use gradus::fast::FastEngine;
+use gradus::fast::{FastEngine, Precision};
 use gradus::generate::{Stop, generate_text};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
@@ -159,7 +159,7 @@ impl Args {
                 let config = self.sizes.of(DecoderConfig::microgpt(names.vocab_size()));
                 let model = Decoder::new(config).map_err(Usage::of)?;
                 let tokens = self.batch * self.sizes.context;
-                check_memory(model.config(), tokens, tokens, false)?;
+                check_memory(model.config(), tokens, tokens, false, Precision::F32)?;
                 Trainer::new(model, engine, settings, &mut random)
             }
         };

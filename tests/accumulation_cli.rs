@@ -69,8 +69,9 @@ impl Place {
     }
 }
 
-/// What both options are in the state of a run by default: JSON in a string of JSON.
-const DEFAULTS: [&str; 2] = [r#"\"accumulate\":1,"#, r#"\"schedule\":\"cosine\","#];
+/// What the options that came later are in the state of a run by default: JSON in a string of JSON.
+const DEFAULTS: [&str; 3] =
+    [r#"\"accumulate\":1,"#, r#"\"schedule\":\"cosine\","#, r#"\"precision\":\"f32\","#];
 
 #[test]
 fn micro_batches_are_one_batch() {
@@ -129,7 +130,7 @@ fn runs_from_before_the_options_go_on() {
     place.train("old", &format!("{rest} --steps 10 --minutes 0.000001"));
     place.forget("old", &DEFAULTS);
     // What it was begun with, in words that it did not know.
-    let resumed = place.resume("old", "--accumulate 1 --schedule cosine");
+    let resumed = place.resume("old", "--accumulate 1 --schedule cosine --precision f32");
     assert!(resumed.1.numbers == straight.1.numbers && resumed.0 == straight.0);
 
     place.train("old", &format!("{rest} --steps 10"));
@@ -164,7 +165,9 @@ fn a_comparison() {
     let path = place.0.path().join(file);
     let mut begun: Value = serde_json::from_slice(&fs::read(&path).expect("what is compared")).expect("JSON");
     let recipe = begun["recipe"].as_object_mut().expect("options");
-    assert!(recipe.remove("accumulate").is_some() && recipe.remove("schedule").is_some());
+    for option in ["accumulate", "schedule", "precision"] {
+        assert!(recipe.remove(option).is_some(), "{option}");
+    }
     fs::write(&path, begun.to_string()).expect("a file");
     let printed = place.run("ngpt", "--resume old");
     assert!(!printed.contains("[1/2]") && printed.contains("| ngpt |"), "{printed}");

@@ -190,6 +190,7 @@ fn what_would_change_the_past_is_refused_with_the_reason() {
         ("--batch 5", "4"),
         ("--accumulate 2", "1"),
         ("--schedule linear", "cosine"),
+        ("--precision bf16", "f32"),
         ("--seed 7", "42"),
         ("--optimizer adamw", "muon"),
         ("--momentum plain", "nesterov"),

@@ -139,7 +139,8 @@ impl<M: Family> Task for Arm<'_, M> {
         let model = M::of(&self.recipe.recipe, vocab_size).map_err(Usage::of)?;
         // The arms have the same sizes, so the decoder speaks for both.
         let [tokens, step_tokens] = train.tokens(sizes.context);
-        check_memory(&self.recipe.recipe.decoder(vocab_size), tokens, step_tokens, train.weighting)?;
+        let config = self.recipe.recipe.decoder(vocab_size);
+        check_memory(&config, tokens, step_tokens, train.weighting, train.precision())?;
         Ok(model)
     }
 

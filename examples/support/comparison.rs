@@ -83,7 +83,8 @@ pub trait Contest {
 pub fn estimate<T: Task>(task: &T, params: Vec<f32>, args: &RunArgs) -> Result<f64> {
     let threads = args.thread_pool()?;
     let mut random = Random::new(0);
-    let mut trainer = task.trainer(Some(params), args.engine(&threads), &threads, &mut random)?;
+    let engine = args.engine(&threads, task.train_args().precision());
+    let mut trainer = task.trainer(Some(params), engine, &threads, &mut random)?;
     let mut batches = Vec::new();
     task.fill_step(0, &mut batches, &mut random);
     trainer.step_accumulated(&mut batches); // asks for memory

@@ -47,6 +47,9 @@ pub struct Report {
     pub weight: f64,
     pub tokens_per_second: f64,
     pub seconds: f64,
+    /// How many steps were skipped so far; only where losses are scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<usize>,
     /// Of a model on the sphere alone.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub sphere: Option<OnTheSphere>,
@@ -69,8 +72,11 @@ impl Report {
     pub fn line(&self) -> String {
         let Report { step, train, val, weight, tokens_per_second, .. } = self;
         let speed = tokens_per_second / 1000.0;
-        let line =
+        let mut line =
             format!("Step: {step} | Train: {train:.4} | Val: {val:.4} | W: {weight:.2} | TPS: {speed:.0}K");
+        if let Some(skipped @ 1..) = self.skipped {
+            line += &format!(" | Skipped: {skipped}");
+        }
         let Some(OnTheSphere { angle, .. }) = self.sphere else { return line };
         let far = self.off_the_sphere();
         format!("{line} | Lengths: 1 ± {far:.0e} | Angle: {angle:.4}")

@@ -88,6 +88,17 @@ pub fn check_finite(what: &str, loss: f64, step: usize, smaller: &str) -> Result
     )))
 }
 
+/// Fails if a step was skipped although its loss was not multiplied any more: then all further ones will be.
+pub fn check_scale(done: &Step) -> Result<()> {
+    if done.skipped && done.loss_scale == Some(1.0) {
+        let step = done.number;
+        bail!(RanAway(format!(
+            "the gradient at step {step} does not fit into float16, however small the loss scale: give --precision bf16"
+        )));
+    }
+    Ok(())
+}
+
 /// Fails if the last step made a parameter NaN or infinite, of which no loss has told yet.
 pub fn check_params<R: Real>(params: &[R], steps: usize, learning_rate: f64) -> Result<()> {
     let worst = params.iter().map(|x| x.to_f64()).find(|x| !x.is_finite()).unwrap_or(0.0);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use gradus::fast::Precision;
 use gradus::model::DecoderConfig;
 
 use crate::Usage;
@@ -18,9 +19,10 @@ pub fn check_memory(
     tokens: usize,
     step_tokens: usize,
     weighting: bool,
+    precision: Precision,
 ) -> Result<()> {
     let table = if weighting { of_weighting(config.vocab_size) } else { 0.0 };
-    let (rows, text) = (of_training(config, tokens), of_tokens(step_tokens, weighting));
+    let (rows, text) = (of_training(config, tokens, precision), of_tokens(step_tokens, weighting));
     let cure = if table > text.max(1e9) {
         "leave --weighting out"
     } else if text > rows {
@@ -50,16 +52,19 @@ pub fn check_free(what: &str, need: f64, cure: &str) -> Result<()> {
 }
 
 /// About how many bytes. In floating point, since sizes that make no sense have products that do not fit into an integer.
-fn of_training(config: &DecoderConfig, tokens: usize) -> f64 {
+fn of_training(config: &DecoderConfig, tokens: usize, precision: Precision) -> f64 {
     let size = |x: usize| x as f64;
     let DecoderConfig { n_layer, n_embd, n_ffn, n_head, vocab_size, context, .. } = *config;
     let block = size(n_embd) * (4.0 * size(n_embd) + 3.0 * size(n_ffn));
     let params = size(n_layer) * block + (2.0 * size(vocab_size) + size(context)) * size(n_embd);
-    // A token's rows in each block, with their gradients, and a score for every head and every place it can look at.
-    let row = 10.0 * size(n_embd) + 3.0 * size(n_ffn) + size(n_head) * size(context);
-    let rows = size(tokens) * (size(n_layer) * row + 2.0 * size(vocab_size));
-    // Parameters, gradient, two moments and an average; rows and their gradients; four bytes each.
-    4.0 * (5.0 * params + 2.0 * rows)
+    // A token's results in each block and its logits; and what is saved: a probability for every head and every place it can
+    // look at, and for every next token.
+    let results = size(n_layer) * (10.0 * size(n_embd) + 3.0 * size(n_ffn)) + size(vocab_size);
+    let saved = size(n_layer) * size(n_head) * size(context) + size(vocab_size);
+    // Parameters, gradient, two moments and an average; in mixed precision also a rounded copy, and results of two bytes.
+    // All else has four, also the gradients of rows.
+    let (copies, result) = if precision == Precision::F32 { (5.0, 4.0) } else { (6.0, 2.0) };
+    4.0 * copies * params + size(tokens) * (result * results + 4.0 * saved + 4.0 * (results + saved))
 }
 
 /// The tokens of a step with their positions, targets and weights, eight bytes each, in vectors that may be half empty;
@@ -99,28 +104,30 @@ mod tests {
     #[test]
     fn micro_batches_need_the_memory_of_one() {
         let config = DecoderConfig::dialog(70);
-        let (one, all) = (of_training(&config, 2048), of_training(&config, 64 * 2048));
+        let [one, all] = [2048, 64 * 2048].map(|tokens| of_training(&config, tokens, Precision::F32));
         let accumulated = one + of_tokens(64 * 2048, true);
         assert!(accumulated < 1.2 * one && accumulated < all / 10.0, "{one} {accumulated} {all}");
-        check_memory(&config, 2048, 64 * 2048, true).unwrap();
-        let error = check_memory(&config, 2048, 1 << 50, false).unwrap_err();
+        check_memory(&config, 2048, 64 * 2048, true, Precision::F32).unwrap();
+        let error = check_memory(&config, 2048, 1 << 50, false, Precision::F32).unwrap_err();
         assert!(error.to_string().contains("--accumulate"), "{error}");
     }
 
     /// The dialog model took 192 MB at its peak with 2,048 tokens a step (`/usr/bin/time -v`).
     #[test]
     fn the_estimate_has_the_right_size() {
-        let megabytes = of_training(&DecoderConfig::dialog(70), 2048) / 1e6;
+        let megabytes = of_training(&DecoderConfig::dialog(70), 2048, Precision::F32) / 1e6;
         assert!((95.0..380.0).contains(&megabytes), "{megabytes}");
+        let half = of_training(&DecoderConfig::dialog(70), 2048, Precision::F16) / 1e6;
+        assert!((0.5 * megabytes..megabytes).contains(&half), "{half} with results of 16 bits");
     }
 
     #[test]
     fn what_no_machine_has_is_refused() {
         let huge = DecoderConfig { n_embd: 1 << 20, n_layer: 1 << 20, ..DecoderConfig::dialog(70) };
-        let error = check_memory(&huge, 1, 1, false).unwrap_err();
+        let error = check_memory(&huge, 1, 1, false, Precision::Bf16).unwrap_err();
         assert!(error.is::<Usage>() && error.to_string().contains("GB"), "{error}");
-        check_memory(&DecoderConfig::microgpt(27), 16, 16, true).unwrap();
-        let error = check_memory(&DecoderConfig::dialog(1 << 20), 1, 1, true).unwrap_err();
+        check_memory(&DecoderConfig::microgpt(27), 16, 16, true, Precision::F32).unwrap();
+        let error = check_memory(&DecoderConfig::dialog(1 << 20), 1, 1, true, Precision::F32).unwrap_err();
         assert!(error.to_string().contains("--weighting"), "{error}");
     }
 }

@@ -1,10 +1,11 @@
 //! How a model is trained: optimizer, rates and schedule, as options that are saved with the run.
 
 use clap::ValueEnum;
+use gradus::fast::Precision;
 use gradus::optim::{Adam, AdamSettings, Decay, Momentum, Muon, MuonSettings, Optimizer, Schedule, UnitStep};
 use gradus::params::Layout;
 use gradus::thread_pool::ThreadPool;
-use gradus::train::Settings;
+use gradus::train::{LossScaler, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{MANY, not_negative, positive, seed, share, whole};
@@ -57,6 +58,11 @@ pub struct TrainArgs {
     /// How much of the averaged weights stays from step to step
     #[arg(long, value_name = "D", default_value_t = 0.995, value_parser = share)]
     pub ema: f64,
+    /// What results are stored in: 32 bits, or 16 for less memory, with sums and weights in 32. f16 is finer than bf16, has less
+    /// reach, and scales the loss
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    #[serde(default)] // as above
+    precision: Format,
     /// Weigh characters in the loss by how difficult they still are
     #[arg(long)]
     pub weighting: bool,
@@ -92,6 +98,16 @@ pub enum DecayKind {
     Constant,
 }
 
+/// What results are stored in.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")] // as on the command line
+enum Format {
+    #[default]
+    F32,
+    Bf16,
+    F16,
+}
+
 fn one() -> usize {
     1
 }
@@ -118,7 +134,17 @@ impl TrainArgs {
             ema_decay: Some(self.ema),
             dropout_seed: Some(self.seed),
             weighting: self.weighting,
+            loss_scaler: (self.precision == Format::F16).then(LossScaler::default),
             ..Settings::default()
+        }
+    }
+
+    /// What results are stored in.
+    pub fn precision(&self) -> Precision {
+        match self.precision {
+            Format::F32 => Precision::F32,
+            Format::Bf16 => Precision::Bf16,
+            Format::F16 => Precision::F16,
         }
     }
 

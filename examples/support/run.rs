@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use gradus::checkpoint::{Checkpoint, CheckpointError, TrainedModel};
 use gradus::data::{self, Batch, quoted};
-use gradus::fast::FastEngine;
+use gradus::fast::{FastEngine, Precision};
 use gradus::gemm;
 use gradus::model::{Model, SavedModel};
 use gradus::optim::{MuonSettings, angles, norms};
@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::args::{MANY, positive, whole};
 use crate::history::{History, OnTheSphere, Report, RunState};
 use crate::load::{cannot_learn, or_train};
-use crate::losses::{check_finite, mean};
+use crate::losses::{check_finite, check_scale, mean};
 use crate::{Chart, Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
 
 /// Steps between reports, if nothing else is said.
@@ -131,9 +131,9 @@ impl RunArgs {
         ThreadPool::try_new(self.threads).context("give fewer --threads")
     }
 
-    /// An engine that works with these threads.
-    pub(crate) fn engine(&self, threads: &ThreadPool) -> FastEngine {
-        let engine = FastEngine::new(threads.clone());
+    /// An engine that works with these threads and stores results like this.
+    pub(crate) fn engine(&self, threads: &ThreadPool, precision: Precision) -> FastEngine {
+        let engine = FastEngine::new(threads.clone()).with_precision(precision);
         if self.checkpointing { engine.with_checkpointing() } else { engine }
     }
 
@@ -364,7 +364,8 @@ impl<'a, T: Task> Run<'a, T> {
         let train = task.train_args();
         let threads = args.thread_pool()?;
         let mut random = Random::new(train.seed);
-        let mut trainer = task.trainer(params, args.engine(&threads), &threads, &mut random)?;
+        let mut trainer =
+            task.trainer(params, args.engine(&threads, train.precision()), &threads, &mut random)?;
         let folder = ModelFolder::lock(folder)?;
         let mut history = History::new(train.patience);
         let mut before = None;
@@ -478,6 +479,7 @@ impl<'a, T: Task> Run<'a, T> {
             let before = (due && constrained).then(|| self.trainer.params().to_vec());
             let done = self.trainer.step_accumulated(&mut batches);
             check_finite("loss", done.loss, done.number, &self.task.train_args().rates())?;
+            check_scale(&done)?;
             self.history.losses.push(done.loss);
             tokens += batches.iter().map(Batch::len).sum::<usize>();
             if due {
@@ -530,6 +532,7 @@ impl<'a, T: Task> Run<'a, T> {
             weight: self.trainer.weighting().map_or(1.0, Weighting::mean),
             tokens_per_second,
             seconds: self.history.seconds,
+            skipped: self.trainer.loss_scaler().map(|scaler| scaler.skipped),
             sphere,
         };
         check_finite("validation loss", report.val, report.step, &self.task.train_args().rates())?;

@@ -111,13 +111,9 @@ impl Task for Lesson<'_> {
         let config = model.config();
         let n_layer = config.encoder_layers.saturating_add(config.decoder.n_layer.saturating_mul(2));
         let like = DecoderConfig { n_layer, ..config.decoder.clone() };
-        let tokens = self.recipe.train.batch;
-        check_memory(
-            &like,
-            tokens,
-            tokens.saturating_mul(self.recipe.train.accumulate),
-            self.recipe.train.weighting,
-        )?;
+        let train = &self.recipe.train;
+        let step_tokens = train.batch.saturating_mul(train.accumulate);
+        check_memory(&like, train.batch, step_tokens, train.weighting, train.precision())?;
         Ok(model)
     }
 

@@ -18,8 +18,11 @@ pub(super) fn backward(tape: TapeView<'_>, pool: &mut Pool, gradient: &mut [f32]
 /// The match has no `_` arm: an operation without a gradient does not compile.
 // ANCHOR: backward
 pub(super) fn walk(grads: &mut Gradients, handed_on: &mut [Vec<f32>]) {
+    let mut widened = grads.take_widened();
     for (id, node) in grads.view.nodes.iter().enumerate().rev() {
         let Some(dy) = grads.take(id as u32) else { continue };
+        widened.clear();
+        let grads = &mut grads.of(id as u32, &widened);
         match node.op {
             Op::Param { .. } | Op::Constant | Op::Kept(_) => {}
             Op::HandedOn(at) => handed_on[at as usize].copy_from_slice(&dy),
@@ -48,5 +51,6 @@ pub(super) fn walk(grads: &mut Gradients, handed_on: &mut [Vec<f32>]) {
         }
         grads.give(dy);
     }
+    grads.give_widened(widened);
 }
 // ANCHOR_END: backward

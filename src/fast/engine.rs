@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::attention::AttentionBlocks;
 use super::backward::backward;
+use super::precision::Precision;
 use super::stages::{Stages, Work};
 use super::tape::{NodeInfo, Recording, Tape};
 use crate::data::Batch;
@@ -35,6 +36,9 @@ pub struct FastEngine {
     losses: Vec<f64>,
     checkpointing: bool,
     blocks: AttentionBlocks,
+    precision: Precision,
+    /// In mixed precision the weights as the model sees them: rounded to 16 bits.
+    rounded: Vec<f32>,
     /// What generation writes on, apart from the shards: it may happen between two steps of training.
     decode_tape: Tape,
 }
@@ -60,6 +64,8 @@ impl FastEngine {
             losses: Vec::new(),
             checkpointing: false,
             blocks: AttentionBlocks::default(),
+            precision: Precision::F32,
+            rounded: Vec::new(),
             decode_tape: Tape::default(),
         }
     }
@@ -80,6 +86,14 @@ impl FastEngine {
         self.decode_tape.blocks = blocks;
         self.shards.iter_mut().for_each(|shard| shard.tape.blocks = blocks);
         self
+    }
+
+    /// The same engine, which stores results in this precision: *mixed precision*, if that is not 32 bits. With 16 bits every
+    /// result on the tape is rounded, and its gradient as well. So are the weights that the model sees, a copy of those
+    /// that the optimizer changes. All is computed in 32 bits, and losses and the gradients of weights stay so. So do all
+    /// numbers of [`Engine::run`], such as in a [`Session`](crate::engine::Session).
+    pub fn with_precision(self, precision: Precision) -> Self {
+        FastEngine { precision, shards: Vec::new(), active: 0, ..self }
     }
 
     /// How many results the tapes hold.
@@ -110,7 +124,7 @@ impl FastEngine {
         let rows = batch.sequences().rows;
         let count = Self::shards(rows.len(), batch.len());
         if self.shards.len() < count {
-            self.shards.resize_with(count, || Shard::new(self.blocks));
+            self.shards.resize_with(count, || Shard::new(self.blocks, self.precision));
         }
         let mut first = 0;
         for (at, shard) in self.shards[..count].iter_mut().enumerate() {
@@ -124,15 +138,30 @@ impl FastEngine {
     }
     // ANCHOR_END: shard
 
+    /// The weights as the model sees them.
+    fn weights<'a>(&self, params: &'a [f32], rounded: &'a mut Vec<f32>) -> &'a [f32] {
+        let Some(half) = self.precision.half() else { return params };
+        rounded.resize(params.len(), 0.0);
+        self.threads.for_each_chunk(rounded, BLOCK, |block, to| {
+            to.copy_from_slice(&params[block * BLOCK..][..to.len()]);
+            half.round(to);
+        });
+        rounded
+    }
+
     /// Lets all threads work on the shards of a batch, and collects their losses in order.
     fn each_shard(
         &mut self,
+        params: &[f32],
         batch: &Batch,
         total_loss_weight: f64,
-        work: impl Fn(&mut Shard) + Send + Sync,
+        work: impl Fn(&mut Shard, &[f32]) + Send + Sync,
     ) -> f64 {
         let threads = self.threads.clone();
-        threads.for_each(self.shard(batch, total_loss_weight), work);
+        let mut rounded = std::mem::take(&mut self.rounded);
+        let params = self.weights(params, &mut rounded);
+        threads.for_each(self.shard(batch, total_loss_weight), |shard| work(shard, params));
+        self.rounded = rounded;
         let shards = &self.shards[..self.active];
         self.losses.clear();
         self.losses.extend(shards.iter().flat_map(|shard| &shard.losses));
@@ -141,8 +170,8 @@ impl FastEngine {
 }
 
 impl Shard {
-    fn new(blocks: AttentionBlocks) -> Self {
-        let mut shard = Shard::default();
+    fn new(blocks: AttentionBlocks, precision: Precision) -> Self {
+        let mut shard = Shard { tape: Tape::new(precision), ..Shard::default() };
         shard.tape.blocks = blocks;
         shard
     }
@@ -204,7 +233,7 @@ impl Engine for FastEngine {
         assert!(!batch.is_empty(), "an empty batch has no loss");
         let len = model.layout().trainable_len();
         let checkpointing = self.checkpointing;
-        let loss = self.each_shard(batch, total_loss_weight, |shard| {
+        let loss = self.each_shard(params, batch, total_loss_weight, |shard, params| {
             shard.forward(model, params, mode, checkpointing);
             let mut own = std::mem::take(&mut shard.gradient);
             own.resize(len, 0.0);
@@ -235,7 +264,9 @@ impl Engine for FastEngine {
     fn loss<M: Model>(&mut self, model: &M, params: &[f32], batch: &Batch) -> f64 {
         let total = batch.total_loss_weight();
         let checkpointing = self.checkpointing;
-        self.each_shard(batch, total, |shard| shard.forward(model, params, Mode::default(), checkpointing))
+        self.each_shard(params, batch, total, |shard, params| {
+            shard.forward(model, params, Mode::default(), checkpointing);
+        })
     }
 
     fn token_losses(&self) -> &[f64] {

@@ -10,10 +10,12 @@ mod engine;
 mod matrix;
 mod memory;
 mod ops;
+mod precision;
 mod simd;
 mod stages;
 mod tape;
 
 pub use attention::AttentionBlocks;
 pub use engine::FastEngine;
+pub use precision::Precision;
 pub use tape::{Matrix, NodeInfo};

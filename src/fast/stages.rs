@@ -16,7 +16,7 @@
 use smallvec::SmallVec;
 
 use super::backward::walk;
-use super::tape::{Gradients, Matrix, Recording, Tape};
+use super::tape::{Gradients, HandedOn, Matrix, Recording, Tape};
 use crate::data::Batch;
 use crate::model::{Mode, Model, State};
 use crate::params::BoundParams;
@@ -28,13 +28,6 @@ pub(super) struct Stages {
     /// What was handed to each stage, but for the first.
     states: Vec<SmallVec<[HandedOn; 2]>>,
     gradients: [SmallVec<[Vec<f32>; 2]>; 2],
-}
-
-#[derive(Default)]
-struct HandedOn {
-    rows: usize,
-    cols: usize,
-    data: Vec<f32>,
 }
 
 /// A model at work on a part of a batch.
@@ -56,11 +49,7 @@ impl Stages {
             let state = run(&on, work, stage, before);
             next.resize_with(state.len(), HandedOn::default);
             tape.read(work.params, |view| {
-                for (kept, x) in next.iter_mut().zip(&state) {
-                    (kept.rows, kept.cols) = (x.rows, x.cols);
-                    kept.data.clear();
-                    kept.data.extend_from_slice(view.data(x.id));
-                }
+                next.iter_mut().zip(&state).for_each(|(kept, x)| kept.copy(view, *x));
             });
         }
         let on = Recording { tape, params: work.params };
@@ -84,7 +73,7 @@ impl Stages {
             before.resize_with(before.len().max(handed), Vec::new); // never fewer, so that their memory stays
             for (gradient, handed) in before.iter_mut().zip(&states[stage]) {
                 gradient.clear();
-                gradient.resize(handed.data.len(), 0.0);
+                gradient.resize(handed.len(), 0.0);
             }
             tape.read(work.params, |view| {
                 let grads = &mut match is_last {
@@ -116,10 +105,6 @@ fn run<'t, M: Model>(
 ) -> State<Matrix<'t>> {
     on.tape.rewind();
     let matrices = on.bind(model.layout());
-    let state: State<Matrix<'t>> = handed
-        .iter()
-        .enumerate()
-        .map(|(at, kept)| on.handed_on(at, (kept.rows, kept.cols), &kept.data))
-        .collect();
+    let state: State<Matrix<'t>> = handed.iter().enumerate().map(|(at, x)| on.handed_on(at, x)).collect();
     model.stage(BoundParams::new(&matrices), (batch, *mode), stage, &state)
 }

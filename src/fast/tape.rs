@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::attention::AttentionBlocks;
 use super::ops::{Op, RotaryTable};
+use super::precision::{Half, Precision, Widened};
 use crate::gemm::MatRef;
 use crate::params::Layout;
 use crate::tensor::Memories;
@@ -31,6 +32,8 @@ pub(super) struct Node {
     pub(super) op: Op,
     /// The result, row by row. Empty for weights, which are read where they lie.
     pub(super) data: Vec<f32>,
+    /// The same in mixed precision: one of the two is empty.
+    pub(super) half: Vec<u16>,
     /// What forward keeps for backward.
     pub(super) saved: Vec<f32>,
 }
@@ -45,6 +48,8 @@ pub struct NodeInfo {
     pub shape: (usize, usize),
     /// How many numbers of the result the node holds: none of a parameter's, which is read where it lies.
     pub data: usize,
+    /// How many bytes these take.
+    pub bytes: usize,
     /// How many it keeps for backward.
     pub saved: usize,
 }
@@ -52,6 +57,11 @@ pub struct NodeInfo {
 /// The memory of an engine: nodes, whose buffers are used again in each step.
 #[derive(Default)]
 pub struct Tape {
+    /// In what results are stored that are not stored in 32 bits.
+    half: Option<Half>,
+    /// Where an operation finds its operands in 32 bits, and writes its result before it is rounded.
+    widened: RefCell<Widened>,
+    unrounded: RefCell<Vec<f32>>,
     nodes: RefCell<Vec<Node>>,
     used: Cell<usize>,
     indices: RefCell<Vec<u32>>,
@@ -66,6 +76,33 @@ pub struct Tape {
 pub(super) struct Recording<'t> {
     pub(super) tape: &'t Tape,
     pub(super) params: &'t [f32],
+}
+
+/// A result that one stage hands on to the next, stored as it is on the tape.
+#[derive(Default)]
+pub(super) struct HandedOn {
+    rows: usize,
+    cols: usize,
+    data: Vec<f32>,
+    half: Vec<u16>,
+}
+
+impl HandedOn {
+    /// Copies a result over what is there.
+    pub(super) fn copy(&mut self, view: TapeView<'_>, x: Matrix<'_>) {
+        (self.rows, self.cols) = (x.rows, x.cols);
+        self.data.clear();
+        self.half.clear();
+        match view.half_of(x.id) {
+            Some(_) => self.half.extend_from_slice(&view.nodes[x.id as usize].half),
+            None => self.data.extend_from_slice(view.data(x.id)),
+        }
+    }
+
+    /// How many numbers it has.
+    pub(super) fn len(&self) -> usize {
+        self.rows * self.cols
+    }
 }
 
 /// A matrix of the fast engine: a handle to a node.
@@ -84,6 +121,8 @@ pub(super) struct TapeView<'a> {
     pub(super) params: &'a [f32],
     pub(super) indices: &'a [u32],
     pub(super) kept: &'a Memories<f32>,
+    half: Option<Half>,
+    widened: &'a Widened,
 }
 
 impl<'a> TapeView<'a> {
@@ -93,8 +132,16 @@ impl<'a> TapeView<'a> {
         match node.op {
             Op::Param { offset, .. } => &self.params[offset..offset + node.rows * node.cols],
             Op::Kept(memory) => self.kept.read(memory).0,
-            _ => &node.data,
+            _ => match self.half_of(id) {
+                Some(half) => self.widened.numbers(id, half, &node.half),
+                None => &node.data,
+            },
         }
+    }
+
+    /// The format of a node that is stored in 16 bits.
+    pub(super) fn half_of(self, id: Id) -> Option<Half> {
+        self.half.filter(|_| !self.nodes[id as usize].half.is_empty())
     }
 
     /// The same as a matrix, to be multiplied.
@@ -116,6 +163,11 @@ impl<'a> TapeView<'a> {
 }
 
 impl Tape {
+    /// A tape whose results are stored like this.
+    pub(super) fn new(precision: Precision) -> Self {
+        Tape { half: precision.half(), ..Tape::default() }
+    }
+
     /// Begins at the start again. The buffers stay.
     pub(super) fn rewind(&self) {
         self.used.set(0);
@@ -133,7 +185,8 @@ impl Tape {
         let info = |node: &Node| NodeInfo {
             op: name(node.op),
             shape: (node.rows, node.cols),
-            data: node.data.len(),
+            data: node.data.len() + node.half.len(),
+            bytes: size_of_val(&node.data[..]) + size_of_val(&node.half[..]),
             saved: node.saved.len(),
         };
         self.nodes.borrow()[..self.len()].iter().map(info).collect()
@@ -142,7 +195,16 @@ impl Tape {
     /// Calls `read` with everything on the tape.
     pub(super) fn read<R>(&self, params: &[f32], read: impl FnOnce(TapeView<'_>) -> R) -> R {
         let (nodes, indices, kept) = (self.nodes.borrow(), self.indices.borrow(), self.kept.borrow());
-        read(TapeView { nodes: &nodes[..self.used.get()], params, indices: &indices, kept: &kept })
+        let mut widened = self.widened.borrow_mut();
+        widened.clear();
+        read(TapeView {
+            nodes: &nodes[..self.used.get()],
+            params,
+            indices: &indices,
+            kept: &kept,
+            half: self.half,
+            widened: &widened,
+        })
     }
 }
 
@@ -158,8 +220,11 @@ impl<'t> Recording<'t> {
     }
 
     /// What an earlier stage has handed on, number `at` of it.
-    pub(super) fn handed_on(&'t self, at: usize, shape: (usize, usize), data: &[f32]) -> Matrix<'t> {
-        self.compute(Op::HandedOn(at as u32), shape, |_, y, _| y.copy_from_slice(data))
+    pub(super) fn handed_on(&'t self, at: usize, x: &HandedOn) -> Matrix<'t> {
+        self.push(Op::HandedOn(at as u32), x.rows, x.cols, |_, node| {
+            node.data.clone_from(&x.data);
+            node.half.clone_from(&x.half);
+        })
     }
 
     /// Remembers indices for as long as the step takes.
@@ -191,21 +256,61 @@ impl<'t> Recording<'t> {
         len: usize,
         compute: impl FnOnce(TapeView<'_>, &mut [f32], &mut Vec<f32>),
     ) -> Matrix<'t> {
+        self.push(op, rows, cols, |view, node| {
+            let half = view.half.filter(|_| is_rounded(op, cols));
+            let mut unrounded = self.tape.unrounded.borrow_mut();
+            let y = match half {
+                Some(_) => {
+                    if unrounded.len() < len {
+                        unrounded.resize(len, 0.0);
+                    }
+                    node.data.clear();
+                    &mut unrounded[..len]
+                }
+                None => {
+                    node.half.clear();
+                    node.data.resize(len, 0.0);
+                    &mut node.data[..]
+                }
+            };
+            compute(view, y, &mut node.saved);
+            if let Some(half) = half {
+                half.narrow(y, &mut node.half);
+            }
+        })
+    }
+
+    /// A new node, which is filled with all earlier nodes to read.
+    #[inline]
+    fn push(
+        &'t self,
+        op: Op,
+        rows: usize,
+        cols: usize,
+        fill: impl FnOnce(TapeView<'_>, &mut Node),
+    ) -> Matrix<'t> {
         let id = self.tape.used.get();
         let (mut nodes, indices) = (self.tape.nodes.borrow_mut(), self.tape.indices.borrow());
-        let kept = self.tape.kept.borrow();
+        let (kept, mut widened) = (self.tape.kept.borrow(), self.tape.widened.borrow_mut());
+        widened.clear();
         if id == nodes.len() {
-            nodes.push(Node { rows, cols, op, data: Vec::new(), saved: Vec::new() });
+            nodes.push(Node { rows, cols, op, data: Vec::new(), half: Vec::new(), saved: Vec::new() });
         }
         let (view, later) = nodes.split_at_mut(id);
         let node = &mut later[0];
         (node.rows, node.cols, node.op) = (rows, cols, op);
-        node.data.resize(len, 0.0);
-        let view = TapeView { nodes: view, params: self.params, indices: &indices, kept: &kept };
-        compute(view, &mut node.data, &mut node.saved);
+        let (params, half) = (self.params, self.tape.half);
+        fill(TapeView { nodes: view, params, indices: &indices, kept: &kept, half, widened: &widened }, node);
         self.tape.used.set(id + 1);
         Matrix { recording: self, id: id as Id, rows, cols }
     }
+}
+
+/// Whether mixed precision stores a result in 16 bits. It does not where that would lose much and gain little: columns of single
+/// numbers, one a row, such as losses, their weighted sum, and the sums and maxima within a softmax; and constants, which are
+/// exact. Weights are rounded before, once for all.
+fn is_rounded(op: Op, cols: usize) -> bool {
+    cols > 1 && !matches!(op, Op::Param { .. } | Op::Constant | Op::Kept(_))
 }
 
 /// Buffers to work in, and those for gradients, which come and go while backward walks the tape.
@@ -217,6 +322,8 @@ pub(super) struct Pool {
     slots: Vec<Option<Vec<f32>>>,
     /// Which weights have a gradient already.
     reached: Vec<bool>,
+    /// Where backward finds operands in 32 bits.
+    widened: Widened,
 }
 
 impl Pool {
@@ -251,6 +358,8 @@ pub(super) struct Gradients<'a> {
     pool: &'a mut Pool,
     /// The gradient of the trainable parameters, one after another.
     params: &'a mut [f32],
+    /// The operation that is being passed back.
+    at: Id,
 }
 
 impl<'a> Gradients<'a> {
@@ -266,7 +375,17 @@ impl<'a> Gradients<'a> {
         pool.slots.clear();
         pool.slots.resize_with(count, || None);
         pool.reached.resize(count, false);
-        Gradients { view, pool, params }
+        Gradients { view, pool, params, at: 0 }
+    }
+
+    /// The same for one operation, which finds its operands in `widened`.
+    pub(super) fn of<'b>(&'b mut self, at: Id, widened: &'b Widened) -> Gradients<'b> {
+        Gradients { view: TapeView { widened, ..self.view }, pool: self.pool, params: self.params, at }
+    }
+
+    /// The result of this operation.
+    pub(super) fn result(&self) -> &'a [f32] {
+        self.view.data(self.at)
     }
 
     /// Adds to the gradient of a node. `add` gets the buffer, and whether it is to be added to (`true`) or holds anything
@@ -305,9 +424,25 @@ impl<'a> Gradients<'a> {
         }
     }
 
-    /// Takes out the gradient of a node that backward has reached; `None` if nothing depends on it.
+    /// Takes out the gradient of a node that backward has reached; `None` if nothing depends on it. It is rounded as the node is.
+    /// That of a result which an earlier stage has handed on is not yet: that stage may add to it.
     pub(super) fn take(&mut self, id: Id) -> Option<Vec<f32>> {
-        self.pool.slots[id as usize].take()
+        let mut gradient = self.pool.slots[id as usize].take()?;
+        let handed_on = matches!(self.view.nodes[id as usize].op, Op::HandedOn(_));
+        if let Some(half) = self.view.half_of(id).filter(|_| !handed_on) {
+            half.round(&mut gradient);
+        }
+        Some(gradient)
+    }
+
+    /// Lends the memory in which backward finds operands in 32 bits, until it is given back.
+    pub(super) fn take_widened(&mut self) -> Widened {
+        std::mem::take(&mut self.pool.widened)
+    }
+
+    /// Gives it back.
+    pub(super) fn give_widened(&mut self, widened: Widened) {
+        self.pool.widened = widened;
     }
 
     /// Gives a buffer back.

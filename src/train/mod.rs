@@ -2,6 +2,7 @@
 
 mod early_stopping;
 mod growth;
+mod loss_scaler;
 mod state;
 mod weighting;
 
@@ -9,6 +10,7 @@ use std::borrow::Cow;
 
 pub use early_stopping::EarlyStopping;
 pub use growth::Growth;
+pub use loss_scaler::LossScaler;
 pub use state::{FILE as STATE_FILE, Progress};
 pub use weighting::Weighting;
 
@@ -45,6 +47,8 @@ pub struct Settings {
     pub constrain_every: usize,
     /// What grows by a schedule, in addition to what it learns.
     pub growth: Option<Growth>,
+    /// Multiplies the loss, so that small gradients are not lost in float16. `None`: it stays as it is.
+    pub loss_scaler: Option<LossScaler>,
 }
 
 impl Default for Settings {
@@ -61,6 +65,7 @@ impl Default for Settings {
             weighting: false,
             constrain_every: 1,
             growth: None,
+            loss_scaler: None,
         }
     }
 }
@@ -74,12 +79,20 @@ pub struct Step {
     pub loss: f64,
     /// The learning rate of the update.
     pub learning_rate: f64,
+    /// By what its loss was multiplied for its gradient, if there is a [`LossScaler`].
+    pub loss_scale: Option<f64>,
+    /// Whether there was no update, since the gradient was not finite. Only a [`LossScaler`] skips steps.
+    pub skipped: bool,
 }
 
 /// A model in training: its parameters, the engine that computes their gradient and the optimizer that updates them.
 ///
 /// Constraints of parameters ([`UnitNorm`](crate::params::UnitNorm)) hold from the start and after every step, whatever
 /// the engine and the optimizer, unless [`Settings::constrain_every`] says otherwise. Frozen parameters never change.
+///
+/// A step that a [`LossScaler`] skips changes no parameter, no average and nothing that the optimizer remembers, and counts for
+/// none of them. It is a step of the run all the same: its batch is gone, and learning rate and dropout go on, as they do with
+/// PyTorch's `GradScaler` where the schedule makes a step after every batch. Its losses count for the difficulty of bigrams.
 pub struct Trainer<M: Model, E: Engine> {
     model: M,
     engine: E,
@@ -89,6 +102,7 @@ pub struct Trainer<M: Model, E: Engine> {
     optimizer: Box<dyn Optimizer<E::Real>>,
     ema: Option<Ema<E::Real>>,
     weighting: Option<Weighting>,
+    loss_scaler: Option<LossScaler>,
     /// The micro-batches of a step with the weights of their difficulty.
     weighted: Vec<Batch>,
     done: usize,
@@ -131,6 +145,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
             optimizer,
             ema: settings.ema_decay.map(|_| Ema::new(layout, &params)),
             weighting: settings.weighting.then(|| Weighting::new(model.vocab_size())),
+            loss_scaler: settings.loss_scaler.map(LossScaler::at_start),
             weighted: Vec::new(),
             done: 0,
             model,
@@ -169,44 +184,60 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     }
 
     fn step_on(&mut self, micro_batches: &[Batch]) -> Step {
-        let Settings { clip: max_norm, ema_decay, constrain_every, .. } = self.settings;
+        let Settings { clip: max_norm, .. } = self.settings;
+        let loss_scale = self.loss_scaler.map(|scaler| scaler.scale);
         // ANCHOR: step
-        let loss = self.compute_gradient(micro_batches);
-        if let Some(max_norm) = max_norm {
-            clip(&mut self.gradient, max_norm);
-        }
+        let (loss, finite) = self.compute_gradient(micro_batches);
         let learning_rate =
             self.settings.learning_rate * self.settings.schedule.factor(self.done, self.settings.steps);
-        self.optimizer.update(&mut self.params, &self.gradient, learning_rate);
+        if finite {
+            if let Some(max_norm) = max_norm {
+                clip(&mut self.gradient, max_norm);
+            }
+            self.optimizer.update(&mut self.params, &self.gradient, learning_rate);
+            self.after_update();
+        }
         // ANCHOR_END: step
-        let layout = self.model.layout();
-        if let Some(growth) = self.settings.growth {
-            growth.apply(layout, &mut self.params, self.done);
+        self.done += 1;
+        Step { number: self.done, loss, learning_rate, loss_scale, skipped: !finite }
+    }
+
+    /// What follows an update of the parameters: factors that grow, constraints, the average.
+    fn after_update(&mut self) {
+        let Settings { ema_decay, constrain_every, growth, .. } = self.settings;
+        let (layout, done) = (self.model.layout(), self.updates());
+        if let Some(growth) = growth {
+            growth.apply(layout, &mut self.params, done);
         }
         // ANCHOR: constrain
-        if (self.done + 1).is_multiple_of(constrain_every) {
+        if (done + 1).is_multiple_of(constrain_every) {
             constrain(layout, &mut self.params);
         }
         // ANCHOR_END: constrain
         if let (Some(ema), Some(decay)) = (&mut self.ema, ema_decay) {
             // A smaller decay at first, so that the average soon forgets the random parameters of the start.
-            let warm = (1.0 + self.done as f64) / (10.0 + self.done as f64);
+            let warm = (1.0 + done as f64) / (10.0 + done as f64);
             ema.update(layout, &self.params, decay.min(warm));
         }
-        self.done += 1;
-        Step { number: self.done, loss, learning_rate }
     }
 
-    /// The loss of a step and its gradient, which is added up over the micro-batches.
-    fn compute_gradient(&mut self, micro_batches: &[Batch]) -> f64 {
+    /// How many steps have changed the parameters, without the one that is being made.
+    fn updates(&self) -> usize {
+        self.done - self.loss_scaler.map_or(0, |scaler| scaler.skipped)
+    }
+
+    /// The loss of a step and its gradient, which is added up over the micro-batches; and whether it may be used. Only with a
+    /// loss scaler may it not.
+    fn compute_gradient(&mut self, micro_batches: &[Batch]) -> (f64, bool) {
         let Settings { smoothing, dropout_seed, .. } = self.settings;
         let dropout = dropout_seed.map(|seed| CounterRng::new(seed).fork(self.done as u32));
         let batches = match &self.weighting {
             Some(weighting) => weighting.apply_to_copies(micro_batches, &mut self.weighted),
             None => micro_batches,
         };
+        let scale = self.loss_scaler.map_or(1.0, |scaler| scaler.scale);
         // ANCHOR: accumulate
-        let total = Batch::total_loss_weight_of(batches);
+        let total = Batch::total_loss_weight_of(batches) / scale; // what is divided by less is multiplied
         let (mut loss, mode) = (0.0, Mode { dropout, smoothing });
         for (at, batch) in batches.iter().filter(|batch| !batch.is_empty()).enumerate() {
             let gradient = match at {
@@ -219,7 +250,10 @@ impl<M: Model, E: Engine> Trainer<M, E> {
             }
         }
         // ANCHOR_END: accumulate
-        loss
+        match &mut self.loss_scaler {
+            Some(scaler) => (loss / scale, scaler.unscale(&mut self.gradient)),
+            None => (loss, true),
+        }
     }
 
     /// The mean cross entropy of batches that are not learned from, in nats a token: without dropout, smoothing or
@@ -244,6 +278,11 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     /// How many steps have been made.
     pub fn steps_done(&self) -> usize {
         self.done
+    }
+
+    /// The loss scaler as the last step left it, if there is one.
+    pub fn loss_scaler(&self) -> Option<&LossScaler> {
+        self.loss_scaler.as_ref()
     }
 
     /// The model.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Trainer;
+use super::{LossScaler, Trainer};
 use crate::checkpoint::{CheckpointError, Entry, TensorFile, read, write};
 use crate::engine::Engine;
 use crate::model::Model;
@@ -23,13 +23,16 @@ pub struct Progress<C> {
     /// A fingerprint of the frozen parameters, which the state does not hold. `None` if nothing is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<u64>,
+    /// The loss scaler, if the run has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scaler: Option<LossScaler>,
     /// What the caller needs in order to continue.
     pub caller: C,
 }
 
 impl<M: Model, E: Engine> Trainer<M, E> {
     /// Saves the state of the run into a folder: trainable parameters, averages, what the optimizer remembers, the
-    /// difficulty of bigrams, and what the caller adds. A state that was there before is replaced in one instant.
+    /// difficulty of bigrams, the loss scaler, and what the caller adds. A state that was there before is replaced in one instant.
     ///
     /// Frozen parameters are not saved: they are still where they came from. Only their fingerprint is.
     ///
@@ -37,7 +40,12 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     /// If the system refuses, or a number is NaN or infinite.
     pub fn save_state(&mut self, folder: &Path, caller: impl Serialize) -> Result<(), CheckpointError> {
         let layout = self.model.layout();
-        let progress = Progress { step: self.done, frozen: fingerprint(layout, &self.params), caller };
+        let progress = Progress {
+            step: self.done,
+            frozen: fingerprint(layout, &self.params),
+            loss_scaler: self.loss_scaler,
+            caller,
+        };
         let params = layout.gather_trainable(&self.params);
         let difficulty: Vec<E::Real> = self.difficulty();
         let mut entries: Vec<Entry<'_, E::Real>> = vec![("params", [1, params.len()], &params)];
@@ -105,9 +113,16 @@ impl<M: Model, E: Engine> Trainer<M, E> {
             if contents.len() != known {
                 return Err(format!("it holds {} arrays where this run has {known}", contents.len()));
             }
-            self.done = contents.description.step;
-            self.optimizer.set_steps(self.done);
-            Ok(contents.description.caller)
+            let Progress { step, loss_scaler, caller, .. } = contents.description;
+            self.loss_scaler = match (loss_scaler, self.settings.loss_scaler) {
+                (None, none_or_new) => none_or_new.map(LossScaler::at_start), // it was begun without one
+                (Some(saved), Some(_)) if saved.is_plausible(step) => Some(saved),
+                (Some(saved), Some(_)) => return Err(format!("{saved:?} after {step} steps is impossible")),
+                (Some(_), None) => return Err("it has a loss scaler, and this run has none".to_owned()),
+            };
+            self.done = step;
+            self.optimizer.set_steps(self.updates());
+            Ok(caller)
         })
     }
 

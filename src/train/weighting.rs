@@ -53,10 +53,11 @@ impl Weighting {
         copies
     }
 
-    /// Mixes the losses of a batch into the running means.
+    /// Mixes the losses of a batch into the running means, but for those that are no numbers.
     // ANCHOR: update
     pub fn update(&mut self, batch: &Batch, losses: &[f64]) {
-        for ((&token, &target), &loss) in batch.sequences().tokens.iter().zip(batch.targets()).zip(losses) {
+        let bigrams = batch.sequences().tokens.iter().zip(batch.targets());
+        for ((&token, &target), &loss) in bigrams.zip(losses).filter(|(_, loss)| loss.is_finite()) {
             let at = self.index(token, target);
             let mean = &mut self.difficulty[at];
             let loss = (loss as f32).max(f32::MIN_POSITIVE);

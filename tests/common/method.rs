@@ -32,6 +32,7 @@ pub const SETTINGS: Settings = Settings {
     weighting: true,
     constrain_every: 1,
     growth: None,
+    loss_scaler: None,
 };
 
 impl Method {

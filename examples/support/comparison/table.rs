@@ -130,6 +130,7 @@ mod tests {
                 weight: 1.0,
                 tokens_per_second: 1.0,
                 seconds: step as f64,
+                skipped: None,
                 sphere: None,
             });
         }

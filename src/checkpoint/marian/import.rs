@@ -78,7 +78,7 @@ fn init_std() -> f64 {
     0.02
 }
 
-/// Reads a folder that [`export`] wrote, or `transformers`. Weights of 16 bits are widened.
+/// Reads a folder that [`export`](super::export) wrote, or `transformers`. Weights of 16 bits are widened.
 ///
 /// # Errors
 /// If a file is missing or damaged, if the folder is of another class or has variants that ours has not, or if tensors are

@@ -65,6 +65,7 @@ impl Binary {
     ) {
         let Binary { a, b, op } = self;
         let repeated = grads.view.shape(id) != (node.rows, node.cols);
+        let y = grads.result();
         grads.add(id, |view, grad, accumulate| {
             if repeated && !accumulate {
                 grad.fill(0.0);
@@ -73,7 +74,7 @@ impl Binary {
             let ([a_rows, b_rows], cols) = Repeated::both(view.shape(a), view.shape(b));
             let to = if id == a { a_rows } else { b_rows };
             let (a, b) = (view.data(a), view.data(b));
-            let rows = dy.chunks_exact(cols).zip(node.data.chunks_exact(cols)).enumerate();
+            let rows = dy.chunks_exact(cols).zip(y.chunks_exact(cols)).enumerate();
             specialize!(BinaryOp, op => for (row, (dy, y)) in rows {
                 let (each, to) = (dy.iter().zip(y), &mut grad[to.row(row)]);
                 let term = |dy: &f32, a, b, y: &f32| dy * toward(op.slopes(a, b, *y));

@@ -50,7 +50,8 @@ impl StepToward {
         let cols = node.cols;
         let rows = || node.saved.as_chunks::<2>().0.iter();
         let mut dz = grads.scratch(dy.len());
-        let each = dz.chunks_exact_mut(cols).zip(dy.chunks_exact(cols)).zip(node.data.chunks_exact(cols));
+        let each =
+            dz.chunks_exact_mut(cols).zip(dy.chunks_exact(cols)).zip(grads.result().chunks_exact(cols));
         for (((dz, dy), y), [_, r]) in each.zip(rows()) {
             let along = simd::dot(y, dy);
             dz.iter_mut().zip(dy.iter().zip(y)).for_each(|(dz, (dy, y))| *dz = r * (dy - along * y));

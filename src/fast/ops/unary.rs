@@ -21,10 +21,10 @@ impl Unary {
         })
     }
 
-    pub fn backward(self, grads: &mut Gradients, node: &Node, dy: &[f32]) {
-        let Unary { x, f } = self;
+    pub fn backward(self, grads: &mut Gradients, _: &Node, dy: &[f32]) {
+        let (Unary { x, f }, y) = (self, grads.result());
         grads.add(x, |view, dx, accumulate| {
-            let each = dy.iter().zip(view.data(x)).zip(&node.data);
+            let each = dy.iter().zip(view.data(x)).zip(y);
             specialize!(UnaryOp, f => write_or_add(dx, accumulate, each.map(|((dy, x), y)| dy * f.slope(*x, *y))));
         });
     }
