@@ -113,7 +113,7 @@ fn padding_changes_nothing() {
     }
 }
 
-/// A sequence of a batch is told nothing by its neighbours, and a shard drops what the whole batch does.
+/// A sequence of a batch does not depend on its neighbours, and a shard drops what the whole batch does.
 #[test]
 fn parts_of_a_batch_are_parts_of_its_losses() {
     let config = EncoderDecoderConfig { decoder: DecoderConfig { dropout: 0.3, ..tiny().decoder }, ..tiny() };

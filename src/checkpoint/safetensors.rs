@@ -111,7 +111,7 @@ impl<'a, D: DeserializeOwned> TensorFile<'a, D> {
     }
 }
 
-/// The tensors of a file, whoever wrote it.
+/// The tensors of a file, of any program.
 pub(super) struct Tensors<'a> {
     /// The text of the description, if there is one: the file is ours.
     pub description: Option<String>,

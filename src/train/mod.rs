@@ -171,7 +171,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
     /// less than 1e-12 of their length, on the fast engine by less than 1e-5. There they are the same to the last bit if the
     /// one batch would be cut into the same shards as its micro-batches. The same micro-batches always give the same bits.
     ///
-    /// Micro-batches may be empty, but not all of them. Each is told here how many rows come before its own.
+    /// Micro-batches may be empty, but not all of them. How many rows come before its own is noted in each.
     ///
     /// # Panics
     /// If there is no token, or the loss weights of all do not add up to a positive number.
