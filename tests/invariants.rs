@@ -114,7 +114,7 @@ const HOUSE: [&[&str]; 10] = [
     &["model"],
     &["engine"],
     &["scalar", "fast"],
-    &["optim", "checkpoint"],
+    &["optim", "checkpoint", "cost"],
     &["train", "generate"],
 ];
 
