@@ -8,7 +8,7 @@ mod program;
 mod refusal;
 
 use program::{Output, example, run};
-use refusal::assert_refused;
+use refusal::{assert_refused, content};
 
 const PRESETS: [&str; 8] =
     ["tiny", "small", "medium", "microgpt", "dialog", "translate-classic", "translate-modern", "sphere"];
@@ -16,8 +16,13 @@ const PRESETS: [&str; 8] =
 /// A model that takes no time.
 const TINY: &str = "--preset microgpt --layers 2 --embd 8 --heads 2 --context 8 --vocab-size 11 --threads 1";
 
+/// Runs it in a folder of its own, in which it leaves nothing.
 fn size(options: &str) -> Output {
-    run(Command::new(example("size")).args(options.split_whitespace()))
+    let folder = tempfile::tempdir().expect("a folder");
+    let ended =
+        run(Command::new(example("size")).args(options.split_whitespace()).current_dir(folder.path()));
+    assert!(content(folder.path()).is_empty(), "{options}: it left something");
+    ended
 }
 
 fn printed(options: &str) -> String {

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use gradus::cost::{Activations, Moments, Operations, Part, TrainingMemory, parameters};
-use gradus::model::Model;
+use gradus::counter_rng::CounterRng;
+use gradus::model::{Mode, Model};
 use gradus::random::Random;
 use support::units::{bytes, count, duration, grouped};
 use support::{Given, Usage, check_free, free_memory, say};
@@ -128,7 +129,10 @@ fn activations<M: Model>(subject: &Subject<M>) -> Result<Activations> {
             bytes(free_memory())
         )));
     }
-    Ok(Activations::measure(&subject.frozen, |sequences, length| subject.batch(sequences, length, || 0)))
+    let mode = Mode { dropout: Some(CounterRng::new(0)), ..Mode::default() };
+    Ok(Activations::measure(&subject.frozen, mode, |sequences, length| {
+        subject.batch(sequences, length, || 0)
+    }))
 }
 
 fn of_parameters<M: Model>(subject: &Subject<M>) -> Vec<Row> {
@@ -170,7 +174,7 @@ fn of_training<M: Model>(
         row(
             "AdamW's two moments",
             bytes(memory.moments),
-            format!("Muon: {} with its work", bytes(muon.moments)),
+            format!("Muon has {}, with what it works on", bytes(muon.moments)),
         ),
         row("results, kept for the way back", bytes(memory.results), squares),
         row(

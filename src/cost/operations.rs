@@ -6,6 +6,7 @@ use super::{Counter, KeptShapes, Shape};
 use crate::data::{Batch, Sequences};
 use crate::model::{Cache, Mode, Model, Translator};
 use crate::params::BoundParams;
+use crate::tensor::packed;
 
 /// Floating-point operations by kind. A multiplication and an addition are two; a function, such as an exponential, is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +106,7 @@ impl Generation {
         let w = BoundParams::new(&shapes);
         let mut kept = KeptShapes::default();
         let (tokens, places) = (vec![0; source], (0..source).collect::<Vec<_>>());
-        let rows = &[0..source];
+        let rows = &packed(&[source]);
         let sources = Sequences { tokens: &tokens, positions: &places, rows, rows_before: 0 };
         model.read_sources(w, sources, (&mut kept, &places, source));
         next(model, w, &counter, kept, (read, rows))
@@ -123,8 +124,8 @@ fn next<'c, M: Model>(
     let capacity = model.context();
     assert!(read < capacity, "the token after {read}, but the context is {capacity}");
     counter.reset();
-    let (places, keys) = (&[read], &[0..read + 1]);
-    let sequences = Sequences { tokens: &[0], positions: places, rows: &[0..1], rows_before: 0 };
+    let (places, rows, keys) = (&[read], &packed(&[1]), &packed(&[read + 1]));
+    let sequences = Sequences { tokens: &[0], positions: places, rows, rows_before: 0 };
     let mut cache = Cache { memory: &mut kept, places, keys, sources, capacity };
     model.decode(w, sequences, &mut cache);
     Generation { operations: counter.operations(), kept: kept.numbers() }
