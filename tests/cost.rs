@@ -3,7 +3,8 @@
 
 use gradus::Engine;
 use gradus::cost::{Activations, Counter, Generation, Moments, Operations, Part, TrainingMemory, parameters};
-use gradus::data::Batch;
+use gradus::counter_rng::CounterRng;
+use gradus::data::{Batch, Sequences};
 use gradus::fast::FastEngine;
 use gradus::model::{
     Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, Position, Preset, Sphere,
@@ -28,6 +29,11 @@ use default_bodies::DefaultBodies;
 
 fn decoder(config: DecoderConfig) -> Decoder {
     Decoder::new(config).expect("a variant is right")
+}
+
+/// With dropout, where a model drops.
+fn training() -> Mode {
+    Mode { dropout: Some(CounterRng::new(7)), ..Mode::default() }
 }
 
 fn counts(layout: &Layout) -> [usize; 7] {
@@ -122,7 +128,7 @@ fn assert_parity<M: Model>(name: &str, model: &M, batch: &Batch, mode: Mode, tra
 
 #[test]
 fn shortcuts_count_what_the_default_bodies_do() {
-    let mode = Mode { dropout: Some(gradus::counter_rng::CounterRng::new(7)), smoothing: 0.1 };
+    let mode = training();
     let in_scores = |config: &DecoderConfig, seen: usize| match config.position {
         Position::Relative { .. } => (2 * config.n_head * config.n_layer * seen) as u64,
         _ => 0,
@@ -140,7 +146,7 @@ fn shortcuts_count_what_the_default_bodies_do() {
     }
     for (name, config) in encoder_decoder_variants::variants() {
         let batch = encoder_decoder_variants::batch();
-        let sum = |mask, sequences: gradus::data::Sequences<'_>| -> usize {
+        let sum = |mask, sequences: Sequences<'_>| -> usize {
             sequences.rows.iter().map(|rows| seen(mask, rows.len())).sum()
         };
         let transposed = in_scores(&config.decoder, sum(Mask::Causal, batch.sequences()))
@@ -187,7 +193,7 @@ fn on_tape<M: Model>(model: &M, batch: &Batch) -> (f64, f64) {
     let mut engine = FastEngine::new(ThreadPool::new(1));
     let params = model.layout().initial(&mut Random::new(3));
     let mut gradient = vec![0.0; model.layout().trainable_len()];
-    let mode = Mode { dropout: Some(gradus::counter_rng::CounterRng::new(7)), smoothing: 0.1 };
+    let mode = training();
     engine.gradient(model, &params, batch, mode, &mut gradient);
     let kept: usize = engine.tape().iter().map(|node| node.data + node.saved).sum();
     (kept as f64, engine.gradient_buffers() as f64)
@@ -215,7 +221,7 @@ fn memory_of_a_step_is_what_the_tape_holds() {
         batch: fn(usize, usize) -> Batch,
         shapes: &[(usize, usize)],
     ) {
-        let predicted = Activations::measure(frozen, batch);
+        let predicted = Activations::measure(frozen, training(), batch);
         for &(sequences, length) in shapes {
             let (results, gradients) = on_tape(model, &batch(sequences, length));
             let ours = predicted.results.of(sequences, length);
@@ -270,7 +276,7 @@ fn memory_of_a_step_in_parts() {
         ..Preset::Tiny.config(90)
     };
     let model = decoder(config.clone());
-    let (layout, activations) = (model.layout(), Activations::measure(&model, texts));
+    let (layout, activations) = (model.layout(), Activations::measure(&model, training(), texts));
     let adamw = Moments::adamw(layout);
     let memory = |shape| TrainingMemory::new(layout, adamw, activations, shape);
     let (one, double) = (memory((1, 200)), memory((1, 400)));

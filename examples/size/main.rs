@@ -62,11 +62,6 @@ struct Args {
     /// The model to begin with
     #[arg(long, value_enum, default_value_t = PresetName::Small)]
     preset: PresetName,
-    #[command(flatten)]
-    sizes: SizeArgs,
-    /// How many different tokens there are: at most 16777216 [default: the preset's]
-    #[arg(long, value_name = "N", help_heading = "Model", value_parser = whole(1..=1 << 24))]
-    vocab_size: Option<usize>,
     /// Sequences in a step of training, each as long as the context: at most 4096
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole(1..=4096))]
     batch: usize,
@@ -82,6 +77,11 @@ struct Args {
     /// Print tables of Markdown
     #[arg(long)]
     markdown: bool,
+    #[command(flatten)]
+    sizes: SizeArgs,
+    /// How many different tokens there are: at most 16777216 [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1 << 24))]
+    vocab_size: Option<usize>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 use gradus::cost::{Activations, Moments, Operations, Part, TrainingMemory, parameters};
-use gradus::model::Model;
+use gradus::counter_rng::CounterRng;
+use gradus::model::{Mode, Model};
 use gradus::random::Random;
 use support::units::{bytes, count, duration, grouped};
 use support::{Given, Usage, check_free, free_memory, say};
@@ -13,6 +14,9 @@ use crate::subject::Subject;
 
 /// Tokens a parameter for the least loss that a given number of operations buys (Hoffmann et al. 2022, table 3).
 const CHINCHILLA: f64 = 20.0;
+
+/// How much of the free memory is taken if nobody says how much: other programs run as well.
+const WELL_BELOW: f64 = 0.8;
 
 /// Where figures go.
 pub struct Sheet {
@@ -100,12 +104,17 @@ impl Args {
         Ok(())
     }
 
-    /// The most sequences whose step fits into the memory that is free, at most --batch and at least 1.
+    /// The most sequences whose step fits well into the memory that is free, at most --batch and at least 1.
     fn as_many_as_fit(&self, need: impl Fn(usize) -> f64) -> usize {
         let free = free_memory();
-        let fits = |sequences: &usize| need(*sequences) <= free;
+        let fits = |sequences: &usize| need(*sequences) <= WELL_BELOW * free;
         let halves = std::iter::successors(Some(self.batch), |sequences| Some(sequences / 2));
-        halves.take_while(|sequences| *sequences > 0).find(fits).unwrap_or(1)
+        let most = halves.take_while(|sequences| *sequences > 0).find(fits).unwrap_or(1);
+        if most < self.batch {
+            let (need, free) = (bytes(need(self.batch)), bytes(free));
+            say!("note: {} sequences need {need}, and {free} are free: so {most} instead", self.batch);
+        }
+        most
     }
 }
 
@@ -120,13 +129,17 @@ fn activations<M: Model>(subject: &Subject<M>) -> Result<Activations> {
             bytes(free_memory())
         )));
     }
-    Ok(Activations::measure(&subject.frozen, |sequences, length| subject.batch(sequences, length, || 0)))
+    let mode = Mode { dropout: Some(CounterRng::new(0)), ..Mode::default() };
+    Ok(Activations::measure(&subject.frozen, mode, |sequences, length| {
+        subject.batch(sequences, length, || 0)
+    }))
 }
 
 fn of_parameters<M: Model>(subject: &Subject<M>) -> Vec<Row> {
     let layout = subject.model.layout();
     let all = layout.len();
-    let mut rows = vec![row("all", grouped(all as u64), count(all as f64))];
+    let rounded = if all < 10_000 { String::new() } else { count(all as f64) };
+    let mut rows = vec![row("all", grouped(all as u64), rounded)];
     for (part, params) in parameters(layout) {
         let remark = match part {
             Part::Head if subject.tied => "shares the token table".to_owned(),
@@ -161,10 +174,14 @@ fn of_training<M: Model>(
         row(
             "AdamW's two moments",
             bytes(memory.moments),
-            format!("Muon: {} with its work", bytes(muon.moments)),
+            format!("Muon has {}, with what it works on", bytes(muon.moments)),
         ),
         row("results, kept for the way back", bytes(memory.results), squares),
-        row("gradients of results", bytes(memory.result_gradients), "at most, about"),
+        row(
+            "gradients of results",
+            bytes(memory.result_gradients),
+            "an estimate: a buffer serves many of them",
+        ),
         row("together", bytes(memory.total()), format!("with Muon {}", bytes(muon.total()))),
     ]
 }

@@ -16,10 +16,12 @@ pub fn grouped(n: u64) -> String {
         .collect()
 }
 
-/// How many, in four digits or fewer: `124.4 million`.
+/// How many, in four digits or fewer: `124.4 million`. From a thousand trillion on as a power of ten: `1.99e18`.
 pub fn count(x: f64) -> String {
-    let units = ["", " thousand", " million", " billion", " trillion", "e15", "e18", "e21", "e24"];
-    scaled(x, &units)
+    if x >= 999.95e12 {
+        return format!("{x:.2e}");
+    }
+    scaled(x, &["", " thousand", " million", " billion", " trillion"])
 }
 
 /// Bytes: `497.8 MB`, where a megabyte is a million of them.
@@ -36,7 +38,7 @@ pub fn duration(seconds: f64) -> String {
         x if x < 2.0 * YEAR => (DAY, "days"),
         _ => (YEAR, "years"),
     };
-    format!("{} {name}", scaled(seconds / unit, &["", " thousand", " million", " billion", "e12", "e15"]))
+    format!("{} {name}", count(seconds / unit))
 }
 
 /// A number of at most four digits and the unit that makes it so, each a thousand of the one before.
@@ -70,7 +72,7 @@ mod tests {
 
     #[test]
     fn counts() {
-        let all = [0.0, 12.0, 4192.0, 999_949.0, 999_960.0, 124_439_808.0, 2.5e9, 6e12, 1e18].map(count);
+        let all = [0.0, 12.0, 4192.0, 999_949.0, 999_960.0, 124_439_808.0, 2.5e9, 6e12, 1.3e16].map(count);
         let expected = [
             "0",
             "12",
@@ -80,7 +82,7 @@ mod tests {
             "124.4 million",
             "2.50 billion",
             "6.00 trillion",
-            "1.00e18",
+            "1.30e16",
         ];
         assert_eq!(all, expected);
     }

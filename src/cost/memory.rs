@@ -1,6 +1,5 @@
 //! Memory of a training step on the fast engine: what it keeps of a forward pass is read off its tape.
 
-use crate::counter_rng::CounterRng;
 use crate::data::Batch;
 use crate::engine::{Engine, GradientTo};
 use crate::fast::FastEngine;
@@ -39,7 +38,7 @@ impl Amount {
         let fixed = one - (two - one);
         // What a token needs in a sequence of either length. It grows with the length by what a pair needs.
         let (short, long) = ((two - one) / first, (longer - fixed) / second);
-        let per_pair = if second > first { (long - short) / (second - first) } else { 0.0 };
+        let per_pair = if second > first { (long - short).max(0.0) / (second - first) } else { 0.0 };
         Amount { fixed, per_token: short - per_pair * first, per_pair }
     }
 }
@@ -56,14 +55,13 @@ pub struct Activations {
 
 impl Activations {
     /// Measures them: the engine computes the gradient of three small batches, and its tape says what it kept. `batch` makes
-    /// a batch of some sequences of some length. With dropout, if the model drops at all.
+    /// a batch of some sequences of some length. `mode` is that of the training.
     ///
     /// All parameters are 0, which changes no size. A model that is frozen as a whole ([`Layout::freeze`]) spares the memory
     /// of their gradient.
-    pub fn measure<M: Model>(model: &M, batch: impl Fn(usize, usize) -> Batch) -> Self {
+    pub fn measure<M: Model>(model: &M, mode: Mode, batch: impl Fn(usize, usize) -> Batch) -> Self {
         let params = vec![0.0; model.layout().len()];
         let mut gradient = vec![0.0; model.layout().trainable_len()];
-        let mode = Mode { dropout: Some(CounterRng::new(0)), smoothing: 0.0 };
         let mut kept = |sequences, length| {
             let mut engine = FastEngine::new(ThreadPool::new(1));
             let (batch, to) = (batch(sequences, length), GradientTo::Write(&mut gradient));
