@@ -362,7 +362,7 @@ fn odd_configurations_name_the_key() {
         assert!(error.contains("config.json") && words.iter().all(|w| error.contains(w)), "{shown}: {error}");
     };
     told("model_type", Some(json!("bart")), &["model_type is \"bart\"", "MarianMTModel"]);
-    told("model_type", None, &["model_type is null"]);
+    told("model_type", None, &["model_type is missing"]);
     let sizes = ["vocab_size", "d_model", "encoder_layers", "decoder_layers", "max_position_embeddings"];
     let more = [
         "encoder_attention_heads",
@@ -374,7 +374,7 @@ fn odd_configurations_name_the_key() {
     for key in sizes.into_iter().chain(more) {
         told(key, None, &[key]);
         for value in [json!("4"), json!(-1), json!(1.5), json!([4]), json!(true)] {
-            told(key, Some(value), &["Take a copy"]);
+            told(key, Some(value), &[key, "Take a copy"]);
         }
     }
     for key in [&sizes[..], &more[..2]].concat() {
@@ -407,6 +407,8 @@ fn odd_configurations_name_the_key() {
         ("encoder_attention_heads", json!(3), "does not divide d_model, 8"),
         ("eos_token_id", json!(271), "of 271 tokens"),
         ("dropout", json!(1.0), "dropout"),
+        ("dropout", json!("0.1"), "invalid type"),
+        ("tie_word_embeddings", json!(1), "invalid type"),
         ("init_std", json!(-0.5), "init_std"),
     ] {
         told(key, Some(value), &[key, word]);
