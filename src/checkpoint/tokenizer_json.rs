@@ -23,7 +23,9 @@ pub(super) fn to_json(spec: &BpeSpec, end: Option<usize>) -> Value {
             "normalized": false, "special": true,
         })
     });
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    let byte_level = |use_regex: bool| {
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
+    };
     let pre_tokenizer = match spec.pattern {
         Pattern::Gpt2 => byte_level(true),
         Pattern::Llama3 => {
