@@ -191,6 +191,47 @@ fn a_folder_of_transformers_has_its_logits() {
     check(logits(fast(), &model, &params, &pairs), 1e-5);
 }
 
+/// What import does not read, but `transformers` does.
+#[test]
+fn the_other_files_and_keys_are_there() {
+    let folder = folder();
+    exported(folder.path());
+    let json = |path: &Path| -> Value {
+        serde_json::from_slice(&fs::read(path).expect("a file")).expect("it is JSON")
+    };
+    let ours = json(&folder.path().join("config.json"));
+    let theirs = json(Path::new("tests/golden/marian/config.json"));
+    for key in theirs.as_object().expect("an object").keys() {
+        // Ours has no version of transformers, and only their decoders by themselves have the other.
+        assert!(ours.get(key).is_some() || ["transformers_version", "is_decoder"].contains(&&**key), "{key}");
+    }
+    for (key, value) in [
+        ("architectures", json!(["MarianMTModel"])),
+        ("bos_token_id", json!(1)),
+        ("forced_eos_token_id", json!(2)),
+        ("dtype", json!("float32")),
+        ("torch_dtype", json!("float32")),
+    ] {
+        assert_eq!(ours[key], value, "{key}");
+    }
+    let generation = json(&folder.path().join("generation_config.json"));
+    let expected = json!({
+        "bad_words_ids": [[0], [1]], "bos_token_id": 1, "decoder_start_token_id": 1, "eos_token_id": 2,
+        "forced_eos_token_id": 2, "pad_token_id": 0, "max_length": 12, "num_beams": 4,
+    });
+    assert_eq!(generation, expected);
+    let tokenizer = json(&folder.path().join("tokenizer_config.json"));
+    let names = ["bos_token", "eos_token", "pad_token"].map(|key| tokenizer[key].clone());
+    assert_eq!(names, ["<s>", "</s>", "<pad>"]);
+    let tokenizer = json(&folder.path().join("tokenizer.json"));
+    let end = &tokenizer["post_processor"]["special_tokens"]["</s>"];
+    assert_eq!(end["ids"], json!([2]));
+    let weights = fs::read(folder.path().join("model.safetensors")).expect("a file");
+    let (_, header) = safetensors::SafeTensors::read_metadata(&weights).expect("a header");
+    let metadata = header.metadata().as_ref().expect("metadata");
+    assert_eq!(metadata.iter().collect::<Vec<_>>(), [(&"format".to_owned(), &"pt".to_owned())]);
+}
+
 #[test]
 fn models_that_are_no_marian_are_refused_by_field() {
     let folder = folder();
@@ -362,7 +403,7 @@ fn odd_configurations_name_the_key() {
         assert!(error.contains("config.json") && words.iter().all(|w| error.contains(w)), "{shown}: {error}");
     };
     told("model_type", Some(json!("bart")), &["model_type is \"bart\"", "MarianMTModel"]);
-    told("model_type", None, &["model_type is null"]);
+    told("model_type", None, &["model_type is missing"]);
     let sizes = ["vocab_size", "d_model", "encoder_layers", "decoder_layers", "max_position_embeddings"];
     let more = [
         "encoder_attention_heads",
@@ -374,7 +415,7 @@ fn odd_configurations_name_the_key() {
     for key in sizes.into_iter().chain(more) {
         told(key, None, &[key]);
         for value in [json!("4"), json!(-1), json!(1.5), json!([4]), json!(true)] {
-            told(key, Some(value), &["Take a copy"]);
+            told(key, Some(value), &[key, "Take a copy"]);
         }
     }
     for key in [&sizes[..], &more[..2]].concat() {
@@ -407,6 +448,8 @@ fn odd_configurations_name_the_key() {
         ("encoder_attention_heads", json!(3), "does not divide d_model, 8"),
         ("eos_token_id", json!(271), "of 271 tokens"),
         ("dropout", json!(1.0), "dropout"),
+        ("dropout", json!("0.1"), "invalid type"),
+        ("tie_word_embeddings", json!(1), "invalid type"),
         ("init_std", json!(-0.5), "init_std"),
     ] {
         told(key, Some(value), &[key, word]);

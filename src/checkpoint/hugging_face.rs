@@ -1,6 +1,7 @@
 //! What the model folders of Hugging Face have in common, whatever the architecture: `config.json` and other JSON, and
 //! `model.safetensors`, which holds the weights in `f32` under the names that they have in `transformers`.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,15 +74,58 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, FolderError> {
     fs::read(path).map_err(|source| io(source).into())
 }
 
-/// Reads a JSON file.
-pub(super) fn read_json(path: &Path) -> Result<Value, FolderError> {
-    let parsed = serde_json::from_slice(&read_bytes(path)?);
-    parsed.map_err(|error| wrong(path, format!("it is not JSON: {error}"), TAKE_A_COPY))
+/// A JSON file that is being read, key by key. Errors name the file and the key.
+pub(super) struct JsonFile {
+    path: PathBuf,
+    pub value: Value,
 }
 
-/// What a JSON file describes. The error names the key.
-pub(super) fn describe<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T, FolderError> {
-    serde_json::from_value(value).map_err(|error| wrong(path, error.to_string(), TAKE_A_COPY))
+impl JsonFile {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, FolderError> {
+        match serde_json::from_slice(&read_bytes(path)?) {
+            Ok(value) => Ok(JsonFile { path: path.to_owned(), value }),
+            Err(error) => Err(wrong(path, format!("it is not JSON: {error}"), TAKE_A_COPY)),
+        }
+    }
+
+    /// What stands under a key.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T, FolderError> {
+        let value =
+            self.value.get(key).ok_or_else(|| self.wrong(format!("{key} is missing"), TAKE_A_COPY))?;
+        T::deserialize(value).map_err(|error| self.wrong(format!("{key}: {error}"), TAKE_A_COPY))
+    }
+
+    /// The same, or a default where it is missing or null.
+    pub fn get_or<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, FolderError> {
+        match self.value.get(key) {
+            None | Some(Value::Null) => Ok(default),
+            Some(_) => self.get(key),
+        }
+    }
+
+    /// A key that may have one value only, and may be missing if there is a default.
+    pub fn expect<T>(&self, key: &str, needed: T, default: Option<T>) -> Result<(), FolderError>
+    where
+        T: DeserializeOwned + PartialEq + Display,
+    {
+        let found = match default {
+            Some(default) => self.get_or(key, default)?,
+            None => self.get(key)?,
+        };
+        if found == needed { Ok(()) } else { Err(self.variant(key, &found, &needed)) }
+    }
+
+    /// The error of a key with a value that our model has no place for.
+    pub fn variant(&self, key: &str, found: &dyn Display, needed: &dyn Display) -> FolderError {
+        let problem = format!("{key} is {found}, where gradus has {needed} in such a model");
+        self.wrong(problem, "Take another model, or make such a model possible in src/model")
+    }
+
+    /// The error of a problem, and its cure.
+    pub fn wrong(&self, problem: impl Into<String>, cure: impl Into<String>) -> FolderError {
+        wrong(&self.path, problem, cure)
+    }
 }
 
 /// Writes a JSON file, in lines that people can read.

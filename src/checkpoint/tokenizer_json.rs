@@ -23,7 +23,6 @@ pub(super) fn to_json(spec: &BpeSpec, end: Option<usize>) -> Value {
             "normalized": false, "special": true,
         })
     });
-    let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let pre_tokenizer = match spec.pattern {
         Pattern::Gpt2 => byte_level(true),
         Pattern::Llama3 => {
@@ -49,6 +48,11 @@ pub(super) fn to_json(spec: &BpeSpec, end: Option<usize>) -> Value {
             "ignore_merges": spec.ignore_merges, "vocab": vocab, "merges": merges,
         },
     })
+}
+
+/// Bytes as characters of GPT-2's alphabet; with its regular expression, the text is cut as well.
+fn byte_level(use_regex: bool) -> Value {
+    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
 }
 
 /// The post-processor that appends a special token to a text, and to each of two.

@@ -83,7 +83,7 @@ def write_golden():
     folder = HERE / "marian"
     model.save_pretrained(folder)
     rows = logits(model.double(), pairs)
-    (folder / "logits.json").write_text(json.dumps({"pairs": pairs, "logits": rows.flatten().tolist()}) + "\n")
+    (folder / "logits.json").write_text(json.dumps({"pairs": pairs, "logits": [round(x, 10) for x in rows.flatten().tolist()]}) + "\n")
 
 
 class Heard(logging.Handler):

@@ -3,14 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::{ACTIVATIONS, BIAS, EPS, Marian, MarianTokens, name, shape};
 use crate::checkpoint::FILE;
-use crate::checkpoint::hugging_face::{
-    CONFIG, FolderError, TAKE_A_COPY, describe, read_json, read_weights, wrong,
-};
+use crate::checkpoint::hugging_face::{CONFIG, FolderError, JsonFile, TAKE_A_COPY, read_weights, wrong};
 use crate::checkpoint::safetensors::Tensors;
 use crate::checkpoint::tokenizer_json::{self, OtherTokenizer};
 use crate::model::{
@@ -28,72 +23,13 @@ const TABLES: [&str; 4] = [
     "lm_head.weight",
 ];
 
-/// What is read of `config.json`. Where `transformers` has a default, so does this.
-#[derive(Deserialize)]
-struct Config {
-    vocab_size: usize,
-    #[serde(default)]
-    decoder_vocab_size: Option<usize>,
-    d_model: usize,
-    encoder_layers: usize,
-    decoder_layers: usize,
-    encoder_attention_heads: usize,
-    decoder_attention_heads: usize,
-    encoder_ffn_dim: usize,
-    decoder_ffn_dim: usize,
-    activation_function: String,
-    max_position_embeddings: usize,
-    #[serde(default)]
-    scale_embedding: bool,
-    #[serde(default = "yes")]
-    share_encoder_decoder_embeddings: bool,
-    #[serde(default = "yes")]
-    tie_word_embeddings: bool,
-    #[serde(default = "yes")]
-    static_position_embeddings: bool,
-    #[serde(default)]
-    normalize_before: bool,
-    #[serde(default)]
-    normalize_embedding: bool,
-    #[serde(default)]
-    add_final_layer_norm: bool,
-    #[serde(default = "dropout")]
-    dropout: f64,
-    #[serde(default = "init_std")]
-    init_std: f64,
-    decoder_start_token_id: usize,
-    eos_token_id: usize,
-    pad_token_id: usize,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn dropout() -> f64 {
-    0.1
-}
-
-fn init_std() -> f64 {
-    0.02
-}
-
 /// Reads a folder that [`export`](super::export) wrote, or `transformers`. Weights of 16 bits are widened.
 ///
 /// # Errors
 /// If a file is missing or damaged, if the folder is of another class or has variants that ours has not, or if tensors are
 /// missing, have another shape, or are too many. The error names the file, the key and what to do.
 pub fn import(folder: &Path) -> Result<Marian, FolderError> {
-    let path = &folder.join(CONFIG);
-    let value = read_json(path)?;
-    if value["model_type"] != "marian" {
-        let problem = format!("model_type is {}, not \"marian\"", value["model_type"]);
-        return Err(wrong(path, problem, "Take the folder of a MarianMTModel"));
-    }
-    let read: Config = describe(path, value)?;
-    let tokens =
-        MarianTokens { bos: read.decoder_start_token_id, eos: read.eos_token_id, pad: read.pad_token_id };
-    let config = read.ours(path)?;
+    let (config, tokens) = configuration(&JsonFile::read(&folder.join(CONFIG))?)?;
     let bytes = read_weights(folder)?;
     let path = &folder.join(FILE);
     let damaged = |problem: String| wrong(path, problem, TAKE_A_COPY);
@@ -103,104 +39,84 @@ pub fn import(folder: &Path) -> Result<Marian, FolderError> {
     Ok(Marian { model, params, tokens, tokenizer })
 }
 
-impl Config {
-    /// Our configuration, still without a bias of the logits.
-    fn ours(&self, path: &Path) -> Result<EncoderDecoderConfig, FolderError> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("d_model", self.d_model),
-            ("encoder_layers", self.encoder_layers),
-            ("decoder_layers", self.decoder_layers),
-            ("encoder_attention_heads", self.encoder_attention_heads),
-            ("encoder_ffn_dim", self.encoder_ffn_dim),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(wrong(path, format!("{key} is 0"), TAKE_A_COPY));
-        }
-        let heads = self.encoder_attention_heads;
-        if !self.d_model.is_multiple_of(heads) {
-            let problem = format!(
-                "encoder_attention_heads is {heads}, which does not divide d_model, {}",
-                self.d_model
-            );
-            return Err(wrong(path, problem, TAKE_A_COPY));
-        }
-        let variant = |key: &str, found: &dyn std::fmt::Display, needed: &dyn std::fmt::Display| {
-            let problem = format!("{key} is {found}, where gradus has {needed} in such a model");
-            Err(wrong(path, problem, "Take another model, or make such a model possible in src/model"))
-        };
-        let same = [
-            ("decoder_vocab_size", self.decoder_vocab_size.unwrap_or(self.vocab_size), self.vocab_size),
-            ("decoder_attention_heads", self.decoder_attention_heads, heads),
-            ("decoder_ffn_dim", self.decoder_ffn_dim, self.encoder_ffn_dim),
-        ];
-        if let Some((key, found, needed)) = same.iter().find(|(_, found, needed)| found != needed) {
-            return variant(key, found, needed);
-        }
-        let flags = [
-            ("share_encoder_decoder_embeddings", self.share_encoder_decoder_embeddings, true),
-            ("tie_word_embeddings", self.tie_word_embeddings, true),
-            ("static_position_embeddings", self.static_position_embeddings, true),
-            ("normalize_before", self.normalize_before, false),
-            ("normalize_embedding", self.normalize_embedding, false),
-            ("add_final_layer_norm", self.add_final_layer_norm, false),
-        ];
-        if let Some((key, found, needed)) = flags.iter().find(|(_, found, needed)| found != needed) {
-            return variant(key, found, needed);
-        }
-        let named = ACTIVATIONS.iter().find(|(_, names)| names.contains(&self.activation_function.as_str()));
-        let Some((activation, _)) = named else {
-            let known = ACTIVATIONS.map(|(_, names)| names[0]).join(", ");
-            return variant("activation_function", &self.activation_function, &known);
-        };
-        let tokens = [
-            ("decoder_start_token_id", self.decoder_start_token_id),
-            ("eos_token_id", self.eos_token_id),
-            ("pad_token_id", self.pad_token_id),
-        ];
-        if let Some((key, token)) = tokens.iter().find(|(_, token)| *token >= self.vocab_size) {
-            return Err(wrong(path, format!("{key} is {token}, of {} tokens", self.vocab_size), TAKE_A_COPY));
-        }
-        let classic = EncoderDecoderConfig::classic(self.vocab_size);
-        let decoder = DecoderConfig {
-            context: self.max_position_embeddings,
-            n_layer: self.decoder_layers,
-            n_embd: self.d_model,
-            n_head: heads,
-            n_kv_head: heads,
-            n_ffn: self.encoder_ffn_dim,
-            activation: *activation,
-            ffn_bias: true,
-            position: Position::Sinusoidal,
-            mask: Mask::Causal,
-            head_dim: None,
-            attention_bias: AttentionBias::All,
-            norm: NormKind::Layer,
-            placement: Placement::Post,
-            norm_eps: EPS,
-            norm_gain: true,
-            embedding_norm: false,
-            final_norm: false,
-            qk_norm: false,
-            dropout: self.dropout,
-            init_std: self.init_std,
-            tied_embeddings: TiedEmbeddings::None,
-            embedding_scale: match self.scale_embedding {
-                true => EmbeddingScale::RootWidth,
-                false => EmbeddingScale::One,
-            },
-            ..classic.decoder
-        };
-        let config = EncoderDecoderConfig {
-            encoder_layers: self.encoder_layers,
-            shared_embeddings: SharedEmbeddings::All,
-            head_bias: false,
-            decoder,
-        };
-        config.check().map_err(|ConfigError(problem)| wrong(path, problem, TAKE_A_COPY))?;
-        Ok(config)
+/// Our configuration, still without a bias of the logits, and the special tokens. What `transformers` has a default for may be
+/// missing.
+fn configuration(file: &JsonFile) -> Result<(EncoderDecoderConfig, MarianTokens), FolderError> {
+    let kind: String = file.get("model_type")?;
+    if kind != "marian" {
+        let problem = format!("model_type is {kind:?}, not \"marian\"");
+        return Err(file.wrong(problem, "Take the folder of a MarianMTModel"));
     }
+    let size = |key: &str| match file.get::<usize>(key)? {
+        0 => Err(file.wrong(format!("{key} is 0"), TAKE_A_COPY)),
+        size => Ok(size),
+    };
+    let (vocab_size, n_embd, n_head, n_ffn) =
+        (size("vocab_size")?, size("d_model")?, size("encoder_attention_heads")?, size("encoder_ffn_dim")?);
+    if !n_embd.is_multiple_of(n_head) {
+        let problem = format!("encoder_attention_heads is {n_head}, which does not divide d_model, {n_embd}");
+        return Err(file.wrong(problem, TAKE_A_COPY));
+    }
+    file.expect("decoder_vocab_size", vocab_size, Some(vocab_size))?;
+    file.expect("decoder_attention_heads", n_head, None)?;
+    file.expect("decoder_ffn_dim", n_ffn, None)?;
+    for key in ["share_encoder_decoder_embeddings", "tie_word_embeddings", "static_position_embeddings"] {
+        file.expect(key, true, Some(true))?;
+    }
+    for key in ["normalize_before", "normalize_embedding", "add_final_layer_norm"] {
+        file.expect(key, false, Some(false))?;
+    }
+    let activation: String = file.get("activation_function")?;
+    let named = ACTIVATIONS.iter().find(|(_, names)| names.contains(&activation.as_str()));
+    let Some(&(activation, _)) = named else {
+        let known = ACTIVATIONS.map(|(_, names)| names[0]).join(", ");
+        return Err(file.variant("activation_function", &activation, &known));
+    };
+    let token = |key: &str| match file.get::<usize>(key)? {
+        token if token >= vocab_size => {
+            Err(file.wrong(format!("{key} is {token}, of {vocab_size} tokens"), TAKE_A_COPY))
+        }
+        token => Ok(token),
+    };
+    let tokens = MarianTokens {
+        bos: token("decoder_start_token_id")?,
+        eos: token("eos_token_id")?,
+        pad: token("pad_token_id")?,
+    };
+    let decoder = DecoderConfig {
+        context: size("max_position_embeddings")?,
+        n_layer: size("decoder_layers")?,
+        n_embd,
+        n_head,
+        n_kv_head: n_head,
+        n_ffn,
+        activation,
+        ffn_bias: true,
+        position: Position::Sinusoidal,
+        mask: Mask::Causal,
+        head_dim: None,
+        attention_bias: AttentionBias::All,
+        norm: NormKind::Layer,
+        placement: Placement::Post,
+        norm_eps: EPS,
+        norm_gain: true,
+        embedding_norm: false,
+        final_norm: false,
+        qk_norm: false,
+        dropout: file.get_or("dropout", 0.1)?,
+        init_std: file.get_or("init_std", 0.02)?,
+        tied_embeddings: TiedEmbeddings::None,
+        embedding_scale: match file.get_or("scale_embedding", false)? {
+            true => EmbeddingScale::RootWidth,
+            false => EmbeddingScale::One,
+        },
+        ..EncoderDecoderConfig::classic(vocab_size).decoder
+    };
+    let encoder_layers = size("encoder_layers")?;
+    let shared_embeddings = SharedEmbeddings::All;
+    let config = EncoderDecoderConfig { encoder_layers, shared_embeddings, head_bias: false, decoder };
+    config.check().map_err(|ConfigError(problem)| file.wrong(problem, TAKE_A_COPY))?;
+    Ok((config, tokens))
 }
 
 /// The model of a configuration that has been checked, and its weights.
@@ -275,14 +191,14 @@ fn tokenizer(folder: &Path, vocab_size: usize) -> Result<Result<BpeSpec, OtherTo
     let path = folder.join("tokenizer.json");
     let other = |problem| Ok(Err(OtherTokenizer(problem)));
     if !path.exists() {
-        let config = read_json(&folder.join("tokenizer_config.json"));
-        let class = match config.as_ref().map(|config| &config["tokenizer_class"]) {
-            Ok(Value::String(class)) => format!("tokenizer_config.json names {class}"),
-            _ => "no file says which tokenizer it needs".to_owned(),
+        let config = JsonFile::read(&folder.join("tokenizer_config.json"));
+        let class = match config.and_then(|config| config.get::<String>("tokenizer_class")) {
+            Ok(class) => format!("tokenizer_config.json names {class}"),
+            Err(_) => "no file says which tokenizer it needs".to_owned(),
         };
         return other(format!("there is no tokenizer.json, and {class}"));
     }
-    let read = tokenizer_json::from_json(read_json(&path)?);
+    let read = tokenizer_json::from_json(JsonFile::read(&path)?.value);
     match read.map_err(|problem| wrong(&path, problem, TAKE_A_COPY))? {
         Ok(spec) if spec.tokens.len() != vocab_size => other(format!(
             "tokenizer.json has {} tokens, where the model has a vocabulary of {vocab_size}",
