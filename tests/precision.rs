@@ -7,7 +7,7 @@ use std::fs;
 use gradus::Engine;
 use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
-use gradus::engine::GradientTo;
+use gradus::engine::{GradientTo, Session};
 use gradus::fast::{FastEngine, Precision};
 use gradus::model::{
     Activation, Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, SphereConfig,
@@ -187,6 +187,23 @@ fn threads_and_earlier_precisions_change_nothing() {
         let full = learn(&mut engine(Precision::F32), &model, &params, &batch, 64.0);
         assert!(learn(&mut back, &model, &params, &batch, 64.0) == full && full != one);
     }
+}
+
+/// The model sees weights that are rounded; a session, which computes no gradient, sees them as they are.
+#[test]
+fn weights_are_rounded_for_training_alone() {
+    let (model, batch) = small();
+    let params = params(&model);
+    let to_even = |x: &f32| f32::from_bits((x.to_bits() + 0x7fff + (x.to_bits() >> 16 & 1)) & 0xffff_0000);
+    let rounded: Vec<f32> = params.iter().map(to_even).collect();
+    let learned = |precision, params: &[f32]| learn(&mut engine(precision), &model, params, &batch, 1.0);
+    assert!(learned(Precision::Bf16, &params) == learned(Precision::Bf16, &rounded));
+    assert!(learned(Precision::F32, &params) != learned(Precision::F32, &rounded));
+    let logits = |precision| {
+        let mut engine = engine(precision);
+        Session::single(&mut engine, &model, &params).feed(0, &[1, 5, 2]).to_vec()
+    };
+    assert!(HALVES.iter().all(|(precision, _)| logits(*precision) == logits(Precision::F32)));
 }
 
 /// What is not rounded: columns of single numbers, and constants. Everything else takes half.
