@@ -50,7 +50,7 @@ pub struct RunArgs {
     /// Threads: at most 1024 [default: all that the machine has]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true, value_parser = whole(0..=1024))]
     threads: usize,
-    /// Forget what a block has computed, and compute it again for the gradient: less memory, and about a third more time
+    /// Forget what a block has computed, and compute it again for the gradient: less memory, and up to a third more time
     #[arg(long)]
     checkpointing: bool,
     /// Validate, report and save after every N steps: at most 1000000000 [default: 250, or as before]
