@@ -34,6 +34,9 @@ impl Tokenizer for Pieces {
     fn special(&self, _: &str) -> Option<usize> {
         None
     }
+    fn special_tokens(&self) -> Vec<(String, usize)> {
+        Vec::new()
+    }
     fn spec(&self) -> TokenizerSpec {
         TokenizerSpec::Characters { characters: String::new() }
     }

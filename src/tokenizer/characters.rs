@@ -75,6 +75,10 @@ impl Tokenizer for CharTokenizer {
         (name == Self::BOS).then(|| self.bos())
     }
 
+    fn special_tokens(&self) -> Vec<(String, usize)> {
+        vec![(Self::BOS.to_owned(), self.bos())]
+    }
+
     fn spec(&self) -> TokenizerSpec {
         TokenizerSpec::Characters { characters: self.chars.iter().collect() }
     }

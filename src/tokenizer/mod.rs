@@ -11,6 +11,8 @@ mod bpe;
 mod characters;
 mod spec;
 mod stream;
+#[cfg(feature = "chat")]
+pub mod template;
 
 pub use bpe::{BpeSpec, BpeTokenizer, BpeTrainer, Pattern, TrainError, TrainProgress};
 pub use characters::CharTokenizer;
@@ -43,6 +45,9 @@ pub trait Tokenizer: Send + Sync {
 
     /// The special token of this name, for example [`CharTokenizer::BOS`], if there is one.
     fn special(&self, name: &str) -> Option<usize>;
+
+    /// All special tokens and their names, in the order of the tokens.
+    fn special_tokens(&self) -> Vec<(String, usize)>;
 
     /// What a checkpoint keeps of it.
     fn spec(&self) -> TokenizerSpec;

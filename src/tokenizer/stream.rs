@@ -58,6 +58,9 @@ mod tests {
         fn special(&self, _: &str) -> Option<usize> {
             None
         }
+        fn special_tokens(&self) -> Vec<(String, usize)> {
+            Vec::new()
+        }
         fn spec(&self) -> TokenizerSpec {
             TokenizerSpec::Characters { characters: String::new() }
         }

@@ -110,6 +110,13 @@ impl Tokenizer for BpeTokenizer {
         self.vocabulary.special.get(name).map(|&token| token as usize)
     }
 
+    fn special_tokens(&self) -> Vec<(String, usize)> {
+        let mut special: Vec<(String, usize)> =
+            self.vocabulary.special.iter().map(|(name, &token)| (name.to_string(), token as usize)).collect();
+        special.sort_unstable_by_key(|&(_, token)| token);
+        special
+    }
+
     fn spec(&self) -> TokenizerSpec {
         TokenizerSpec::Bpe(self.vocabulary.spec(self.pattern))
     }
