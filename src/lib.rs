@@ -61,7 +61,7 @@ pub mod thread_pool;
 pub mod tokenizer;
 pub mod train;
 
-pub use engine::Engine;
+pub use engine::{Engine, Reader};
 pub use function::{BinaryOp, UnaryOp};
 pub use model::Model;
 pub use tensor::Tensor;

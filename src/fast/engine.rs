@@ -12,7 +12,7 @@ use super::precision::Precision;
 use super::stages::{Stages, Work};
 use super::tape::{NodeInfo, Recording, Tape};
 use crate::data::Batch;
-use crate::engine::{Engine, GradientTo, Pass};
+use crate::engine::{Engine, GradientTo, Pass, Reader};
 use crate::model::{Mode, Model};
 use crate::params::{BoundParams, Layout};
 use crate::tensor::Tensor;
@@ -272,6 +272,10 @@ impl Engine for FastEngine {
     fn token_losses(&self) -> &[f64] {
         &self.losses
     }
+}
+
+impl Reader for FastEngine {
+    type Params = [f32];
 
     fn run(&mut self, layout: &Layout, params: &[f32], pass: impl Pass, out: &mut Vec<f64>) {
         let tape = &self.decode_tape;
