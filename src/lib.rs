@@ -43,6 +43,7 @@
 pub mod checkpoint;
 pub mod cost;
 pub mod counter_rng;
+pub mod crew;
 pub mod data;
 pub mod engine;
 pub mod fast;
