@@ -16,8 +16,8 @@ use super::precision::{Half, Precision, Widened};
 use super::weights::{Store, Weights};
 use crate::crew::Crew;
 use crate::gemm::MatRef;
-use crate::params::{Layout, ParamSpec};
 use crate::gemm::StoredMatrix;
+use crate::params::{Layout, ParamSpec};
 use crate::tensor::Memories;
 
 /// A place on the tape.

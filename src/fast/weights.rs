@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 
 use crate::crew::Crew;
-use crate::params::{Layout, ParamKind, ParamSpec};
 use crate::gemm::{Dtype, StoredMatrix};
+use crate::params::{Layout, ParamKind, ParamSpec};
 
 /// The parameters of a model, stored to be read: matrices and tables of embeddings in the precision and the order that products
 /// like best, everything else (gains, biases, scales) as it is. A model may be too large for training and yet be read.
