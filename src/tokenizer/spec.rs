@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BpeSpec, BpeTokenizer, CharTokenizer, Pattern, Tokenizer};
+use super::{BpeSpec, BpeTokenizer, CharTokenizer, Pattern, PieceKind, PieceSpec, PieceTokenizer, Tokenizer};
 
 /// Which tokenizer: all that is needed to build it, a variant for each kind. In JSON the field `type` tells them
 /// apart: `{"type": "characters", "characters": "abc"}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TokenizerSpec {
     /// A [`CharTokenizer`].
@@ -18,6 +18,8 @@ pub enum TokenizerSpec {
     },
     /// A [`BpeTokenizer`].
     Bpe(BpeSpec),
+    /// A [`PieceTokenizer`].
+    Pieces(PieceSpec),
 }
 
 /// In words, for messages.
@@ -38,6 +40,12 @@ impl fmt::Display for TokenizerSpec {
                     "{tokens} tokens of byte-level BPE, {special} of them special, in the pieces of {pattern}"
                 )
             }
+            TokenizerSpec::Pieces(PieceSpec { pieces, .. }) => {
+                let stands_for_none =
+                    |kind| matches!(kind, PieceKind::Unknown | PieceKind::Control | PieceKind::Unused);
+                let special = pieces.iter().filter(|piece| stands_for_none(piece.kind)).count();
+                write!(f, "{} pieces with scores, {special} of them special", pieces.len())
+            }
         }
     }
 }
@@ -55,7 +63,7 @@ impl TokenizerSpec {
     pub fn characters(&self) -> Result<CharTokenizer, SpecError> {
         match self {
             TokenizerSpec::Characters { characters } => Ok(CharTokenizer::of(characters.chars())),
-            TokenizerSpec::Bpe(_) => Err(SpecError(format!(
+            TokenizerSpec::Bpe(_) | TokenizerSpec::Pieces(_) => Err(SpecError(format!(
                 "its text is cut into {self}, where a model of single characters is needed"
             ))),
         }
@@ -75,6 +83,7 @@ impl TokenizerSpec {
                 Ok(Box::new(tokenizer))
             }
             TokenizerSpec::Bpe(spec) => Ok(Box::new(BpeTokenizer::from_spec(spec)?)),
+            TokenizerSpec::Pieces(spec) => Ok(Box::new(PieceTokenizer::from_spec(spec)?)),
         }
     }
 }

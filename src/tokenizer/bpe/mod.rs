@@ -15,7 +15,7 @@ pub(crate) mod alphabet;
 mod cache;
 mod count;
 mod encode;
-mod hash;
+pub(super) mod hash;
 mod row;
 mod scanner;
 mod train;
