@@ -85,6 +85,21 @@ impl BpeTokenizer {
         tokens
     }
 
+    /// Whether merging the bytes of each token leads to that token, so that it makes no difference if a piece that is a token
+    /// becomes it without merges.
+    pub(crate) fn merges_make_all(&self) -> bool {
+        let mut scratch = self.lock().pop().unwrap_or_default();
+        let mut made = Vec::new();
+        let all = self.vocabulary.tokens.iter().enumerate().all(|(id, token)| {
+            let Token::Bytes(bytes) = token else { return true };
+            made.clear();
+            self.vocabulary.encode_piece(bytes, &mut scratch, &mut made);
+            made == [id]
+        });
+        self.lock().push(scratch);
+        all
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {
         // Nothing is half done while the lock is held, whatever another thread panicked of.
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
