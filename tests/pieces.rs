@@ -152,7 +152,8 @@ fn a_stream_after_a_prompt_keeps_its_blanks() {
     let ids = encode(&tokenizer, "the dog");
     let (prompt, rest) = ids.split_at(1);
     assert_eq!(tokenizer.decode(prompt), "the");
-    let show = |mut stream: TextStream| rest.iter().map(|&id| stream.push(&tokenizer, id)).collect::<String>();
+    let show =
+        |mut stream: TextStream| rest.iter().map(|&id| stream.push(&tokenizer, id)).collect::<String>();
     assert_eq!(show(TextStream::after(&tokenizer, prompt)), " dog");
     assert_eq!(show(TextStream::after(&tokenizer, &[1])), "dog");
     assert_eq!(show(TextStream::default()), "dog");

@@ -14,7 +14,8 @@ mod pieces;
 mod spec;
 mod stream;
 
-pub use bpe::{BpeSpec, BpeTokenizer, BpeTrainer, Pattern, TrainError, TrainProgress};
+pub(crate) use bpe::alphabet;
+pub use bpe::{BpeSpec, BpeTokenizer, BpeTrainer, Normalizer, Pattern, TrainError, TrainProgress};
 pub use characters::CharTokenizer;
 pub use pieces::{Piece, PieceKind, PieceSpec, PieceTokenizer};
 pub use spec::{SpecError, TokenizerSpec};

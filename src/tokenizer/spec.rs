@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BpeSpec, BpeTokenizer, CharTokenizer, Pattern, PieceKind, PieceSpec, PieceTokenizer, Tokenizer};
+use super::{BpeSpec, BpeTokenizer, CharTokenizer, Pattern, PieceSpec, PieceTokenizer, Tokenizer};
 
 /// Which tokenizer: all that is needed to build it, a variant for each kind. In JSON the field `type` tells them
 /// apart: `{"type": "characters", "characters": "abc"}`.
@@ -33,6 +33,7 @@ impl fmt::Display for TokenizerSpec {
                 let pattern = match pattern {
                     Pattern::Gpt2 => "GPT-2",
                     Pattern::Llama3 => "Llama 3",
+                    Pattern::Qwen2 => "Qwen 2",
                 };
                 let (tokens, special) = (tokens.len(), special.len());
                 write!(
@@ -41,9 +42,7 @@ impl fmt::Display for TokenizerSpec {
                 )
             }
             TokenizerSpec::Pieces(PieceSpec { pieces, .. }) => {
-                let stands_for_none =
-                    |kind| matches!(kind, PieceKind::Unknown | PieceKind::Control | PieceKind::Unused);
-                let special = pieces.iter().filter(|piece| stands_for_none(piece.kind)).count();
+                let special = pieces.iter().filter(|piece| piece.kind.is_special()).count();
                 write!(f, "{} pieces with scores, {special} of them special", pieces.len())
             }
         }
@@ -56,6 +55,38 @@ impl fmt::Display for TokenizerSpec {
 pub struct SpecError(pub(crate) String);
 
 impl TokenizerSpec {
+    /// How many tokens it has.
+    pub fn token_count(&self) -> usize {
+        match self {
+            TokenizerSpec::Characters { characters } => characters.chars().count() + 1,
+            TokenizerSpec::Bpe(spec) => spec.tokens.len(),
+            TokenizerSpec::Pieces(spec) => spec.pieces.len(),
+        }
+    }
+
+    /// The text of a token as it is written in the spec; of a special token, its name. A character has none there.
+    pub fn token_text(&self, token: usize) -> Option<&str> {
+        match self {
+            TokenizerSpec::Characters { characters } => {
+                (token == characters.chars().count()).then_some(CharTokenizer::BOS)
+            }
+            TokenizerSpec::Bpe(spec) => spec.tokens.get(token).map(String::as_str),
+            TokenizerSpec::Pieces(spec) => spec.pieces.get(token).map(|piece| piece.text.as_str()),
+        }
+    }
+
+    /// The special token of a name.
+    pub fn special(&self, name: &str) -> Option<usize> {
+        let named = |token: &usize| self.token_text(*token) == Some(name);
+        match self {
+            TokenizerSpec::Characters { characters } => Some(characters.chars().count()).filter(named),
+            TokenizerSpec::Bpe(spec) => spec.special.iter().copied().find(named),
+            TokenizerSpec::Pieces(spec) => {
+                (0..spec.pieces.len()).find(|token| spec.pieces[*token].kind.is_special() && named(token))
+            }
+        }
+    }
+
     /// A tokenizer with exactly these characters, for data that is cut into characters.
     ///
     /// # Errors

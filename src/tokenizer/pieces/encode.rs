@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::vocab::{Vocabulary, key};
+use crate::tokenizer::bpe::added::Stretch;
 
 /// A character that no piece stands for. It is never merged.
 const UNKNOWN: u32 = u32::MAX;
@@ -50,36 +51,20 @@ impl Vocabulary {
             false => text,
         };
         let mut scratch = Scratch::default();
-        let mut start = 0;
-        while start < text.len() {
-            let (end, defined) = self.next_defined(text, start);
-            let mut rest = &text[start..end];
+        for stretch in self.defined.stretches(text) {
+            let mut rest = match stretch {
+                Stretch::Text(text) => text,
+                Stretch::Added(token) => {
+                    out.push(token as usize);
+                    continue;
+                }
+            };
             while !rest.is_empty() {
                 let (word, others) = rest.split_at(if self.words { word_end(rest) } else { rest.len() });
                 self.encode_word(word, &mut scratch, out);
                 rest = others;
             }
-            start = end;
-            if let Some(token) = defined {
-                out.push(token as usize);
-                start += self.pieces[token as usize].text.len();
-            }
         }
-    }
-
-    /// Where the next user-defined piece is, the longest one that starts there, or the end of the text.
-    fn next_defined(&self, text: &str, start: usize) -> (usize, Option<u32>) {
-        if self.defined.is_empty() {
-            return (text.len(), None);
-        }
-        for (at, _) in text[start..].char_indices() {
-            let rest = &text[start + at..];
-            let there = |&length: &usize| self.defined.get(rest.get(..length)?).copied();
-            if let Some(token) = self.defined_lengths.iter().find_map(there) {
-                return (start + at, Some(token));
-            }
-        }
-        (text.len(), None)
     }
 
     /// Appends the tokens of a text within which everything may be merged.

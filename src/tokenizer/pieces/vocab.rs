@@ -1,10 +1,11 @@
 //! The pieces of a vocabulary and the pairs that make them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::tokenizer::SpecError;
+use crate::tokenizer::bpe::added::AddedTokens;
 use crate::tokenizer::bpe::hash::FastMap;
 
 /// More bytes than a piece has. SentencePiece's own trainer makes pieces of at most 16 characters.
@@ -56,6 +57,16 @@ pub enum PieceKind {
     Byte,
 }
 
+impl PieceKind {
+    /// Whether it stands for no text: the piece is a special token.
+    pub fn is_special(self) -> bool {
+        match self {
+            PieceKind::Unknown | PieceKind::Control | PieceKind::Unused => true,
+            PieceKind::Normal | PieceKind::UserDefined | PieceKind::Byte => false,
+        }
+    }
+}
+
 /// Pieces, checked, in the form that encoding needs.
 #[derive(Clone, Debug)]
 pub(super) struct Vocabulary {
@@ -71,9 +82,8 @@ pub(super) struct Vocabulary {
     pub pairs: FastMap<u64, u32>,
     /// When each piece is merged: those of a higher score have a lower number, and those of equal scores the same.
     pub ranks: Vec<u32>,
-    /// User-defined pieces by their text, and the lengths that occur, the longest first.
-    pub defined: HashMap<String, u32>,
-    pub defined_lengths: Vec<usize>,
+    /// User-defined pieces.
+    pub defined: AddedTokens,
     /// Whether no piece goes on after the end of a word: a blank is always its beginning, or follows one.
     pub words: bool,
 }
@@ -92,7 +102,8 @@ impl Vocabulary {
         }
         let mut bytes = [None; 256];
         let mut normal: HashMap<&str, u32> = HashMap::with_capacity(pieces.len());
-        let (mut special, mut defined) = (HashMap::new(), HashMap::new());
+        let (mut special, mut defined) = (HashMap::new(), AddedTokens::default());
+        let mut defined_texts = HashSet::new();
         for (id, piece) in (0_u32..).zip(pieces) {
             let text = piece.text.as_str();
             let wrong = |problem: String| Err(SpecError(format!("piece {id}, {text:?}, {problem}")));
@@ -100,14 +111,20 @@ impl Vocabulary {
                 return Err(SpecError(format!("piece {id} has no text")));
             }
             if text.len() > PIECE_LIMIT {
-                return Err(SpecError(format!("piece {id} has {} bytes, more than {PIECE_LIMIT}", text.len())));
+                return Err(SpecError(format!(
+                    "piece {id} has {} bytes, more than {PIECE_LIMIT}",
+                    text.len()
+                )));
             }
             if !piece.score.is_finite() {
                 return wrong(format!("has the score {}", piece.score));
             }
             let twice = match piece.kind {
                 PieceKind::Normal => normal.insert(text, id).is_some(),
-                PieceKind::UserDefined => defined.insert(text.to_owned(), id).is_some(),
+                PieceKind::UserDefined => {
+                    defined.insert(text, id);
+                    !defined_texts.insert(text)
+                }
                 PieceKind::Unknown | PieceKind::Control | PieceKind::Unused => {
                     special.insert(text.to_owned(), id as usize).is_some()
                 }
@@ -128,9 +145,6 @@ impl Vocabulary {
                 ))
             })?;
         }
-        let mut lengths: Vec<usize> = defined.keys().map(String::len).collect();
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        lengths.dedup();
         Ok(Vocabulary {
             space_prefix: *space_prefix,
             bytes: known,
@@ -140,7 +154,6 @@ impl Vocabulary {
             ranks: ranks(pieces),
             words: normal.keys().all(|text| !text.trim_start_matches(' ').contains(' ')),
             defined,
-            defined_lengths: lengths,
             pieces: pieces.clone(),
         })
     }
