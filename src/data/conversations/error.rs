@@ -171,11 +171,6 @@ impl Reason {
             Reason::Utterance(_) => "not a dialogue",
         }
     }
-
-    /// Whether nothing after such a record can be read.
-    pub(super) fn is_last(&self) -> bool {
-        matches!(self, Reason::CutOff | Reason::AfterArray | Reason::Io(_))
-    }
 }
 
 /// Malformed records that were skipped, counted by the kind of their error. As text, the first few of them are shown.

@@ -135,7 +135,7 @@ fn conversation(
     start: Place,
     format: &mut Option<Format>,
 ) -> Result<Conversation, (Reason, Place)> {
-    let record = Json::from_slice(bytes).map_err(|error| {
+    let record = Json::from_slice(bytes.trim_ascii_end()).map_err(|error| {
         // In the first line of the record, columns go on from its beginning.
         let before = if error.line() <= 1 { start.column - 1 } else { 0 };
         let line = start.line + error.line().max(1) - 1;

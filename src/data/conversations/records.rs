@@ -57,7 +57,8 @@ impl<R: BufRead> Records<R> {
         Records { reader, shape, place, record, start: place, too_long: false, progress }
     }
 
-    /// The next record and its place; `None` at the end. After an error that [is the last](Reason::is_last), nothing follows.
+    /// The next record and its place; `None` at the end. After an error other than
+    /// [`Reason::TooLong`], nothing follows.
     pub fn next(&mut self) -> Option<Result<(&[u8], Place), (Reason, Place)>> {
         if self.progress == Progress::Done {
             return None;
@@ -95,11 +96,14 @@ impl<R: BufRead> Records<R> {
 
     /// Reads the next lines that are not blank.
     fn paragraph(&mut self) -> Result<bool, Reason> {
-        let mut have = self.line()?;
-        let found = have;
-        while have {
-            let before = self.record.len();
-            have = self.take_line()? && !self.record[before..].trim_ascii().is_empty();
+        let found = self.line()?;
+        let mut length = self.record.len();
+        while found && self.take_line()? {
+            if self.record[length..].trim_ascii().is_empty() {
+                self.record.truncate(length);
+                break;
+            }
+            length = self.record.len();
         }
         Ok(found)
     }
