@@ -1,6 +1,7 @@
-//! Training data: text files, sentence pairs, and batches of their tokens.
+//! Training data: text files, sentence pairs, conversations, and batches of their tokens.
 
 mod batch;
+mod conversations;
 mod dialog;
 #[cfg(feature = "fetch")]
 pub mod fetch;
@@ -10,6 +11,11 @@ mod recognize;
 mod text;
 
 pub use batch::{Batch, Sequences};
+pub use conversations::{
+    ArithmeticError, Conversation, Conversations, ConversationsError, Format, Json, LONGEST_RECORD,
+    MalformedRecord, Message, OnMalformed, PatternError, Reason, Role, SchemaError, SkippedRecords, Split,
+    Tool, ToolCall, ToolPatterns, check_arguments, check_schema, evaluate, parse_tools, read_conversations,
+};
 pub use dialog::Dialogs;
 pub use names::Names;
 pub use pairs::{

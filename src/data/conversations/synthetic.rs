@@ -1,0 +1,286 @@
+//! Conversations with tools, made by sentence patterns: any number of them, from a seed.
+//!
+//! A file of tools says what can be called, a file of patterns how people ask for it. `{"patterns": […], "plain": […], "system":
+//! […]}` has in `plain` questions with answers that need no tool, and in `system` system prompts. A pattern is an object:
+//!
+//! | key | what it is |
+//! |---|---|
+//! | `tool` | the name of the tool |
+//! | `slots` | a list of values to draw, see [`Slot`] |
+//! | `ask` | sentences of the user, with slots in braces |
+//! | `arguments`, `result` | JSON; a string that is only a slot, `"{city}"`, becomes the slot's value |
+//! | `answer` | sentences of the assistant |
+//! | `failure` | another `result` and its `answer`, for a tool that fails; may be missing |
+
+use super::messages::tools;
+use super::schema::{SchemaError, check_arguments, check_schema};
+use super::{Conversation, Json, Message, Reason, Role, Tool, ToolCall};
+use crate::data::text::fingerprint;
+use crate::random::Random;
+use slots::{Filled, Slot, fill_json, fill_text};
+
+mod slots;
+
+/// One question in ten is held out.
+const HELD_OUT: u64 = 10;
+
+/// After so many questions of the other side, there are none of the one that is wanted.
+const TRIES: usize = 1000;
+
+/// Which questions may be asked. Whether one is held out depends on its text alone, so whatever the seeds, no question that is
+/// held out is ever trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Nine in ten: to train on.
+    Train,
+    /// One in ten: to judge a model by.
+    HeldOut,
+}
+
+impl Split {
+    /// The side of a question: held out if the upper 32 bits of its FNV-1a hash are a multiple of 10.
+    pub fn of(question: &str) -> Self {
+        let held_out = (fingerprint(question.bytes()) >> 32).is_multiple_of(HELD_OUT);
+        if held_out { Split::HeldOut } else { Split::Train }
+    }
+}
+
+/// What is wrong with tools or their patterns.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternError {
+    /// A file that is not JSON.
+    #[error("{file}: {source}")]
+    Json {
+        /// Which of the two.
+        file: &'static str,
+        /// The place and the error.
+        source: serde_json::Error,
+    },
+    /// Tools that are not written as tools are.
+    #[error("the tools: {0}")]
+    Tools(Reason),
+    /// A schema that says more than is checked.
+    #[error("the schema of {tool}: {source}")]
+    Schema {
+        /// The tool.
+        tool: String,
+        /// The place in its schema.
+        source: SchemaError,
+    },
+    /// A pattern that cannot be used.
+    #[error("{pattern}: {problem}")]
+    Pattern {
+        /// The pattern, by the name of its tool.
+        pattern: String,
+        /// What is wrong, and what it should be.
+        problem: String,
+    },
+    /// No question of this side.
+    #[error("none of {TRIES} questions was on the side {0:?}: the patterns need more of them")]
+    NoQuestion(Split),
+}
+
+/// Tools, and how people ask for them.
+///
+/// ```
+/// use gradus::data::{Split, ToolPatterns, find, read_text};
+/// use gradus::random::Random;
+/// let text = |name| read_text(&find(name)?);
+/// let patterns = ToolPatterns::new(&text("tools.json")?, &text("tool_patterns.json")?)?;
+/// let conversation = patterns.conversation(&mut Random::new(7), Split::Train)?;
+/// assert!(!conversation.tools.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ToolPatterns {
+    tools: Vec<Tool>,
+    patterns: Vec<Pattern>,
+    plain: Vec<(String, String)>,
+    system: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Pattern {
+    /// The place of its tool.
+    tool: usize,
+    slots: Vec<Slot>,
+    ask: Vec<String>,
+    arguments: Json,
+    outcomes: Vec<Outcome>,
+}
+
+/// What a tool returns, and what the assistant says then. The first one is a success, the second a failure.
+#[derive(Clone, Debug)]
+struct Outcome {
+    result: Json,
+    answer: Vec<String>,
+}
+
+impl ToolPatterns {
+    /// From the texts of two files. Each pattern is tried once, so that it can be filled and fits to the schema of its tool.
+    ///
+    /// # Errors
+    /// What is wrong in which tool or pattern.
+    pub fn new(tools_text: &str, patterns_text: &str) -> Result<Self, PatternError> {
+        let parse = |file, text: &str| text.parse().map_err(|source| PatternError::Json { file, source });
+        let (tools_json, json): (Json, Json) =
+            (parse("the tools", tools_text)?, parse("the patterns", patterns_text)?);
+        let tools = tools(&tools_json).map_err(PatternError::Tools)?;
+        for tool in &tools {
+            let schema = |source| PatternError::Schema { tool: tool.name.clone(), source };
+            check_schema(&tool.parameters).map_err(schema)?;
+        }
+        let refuse = |problem: &str| PatternError::Pattern {
+            pattern: "the patterns".to_owned(),
+            problem: problem.to_owned(),
+        };
+        let list = |key: &str| json.get(key).and_then(Json::as_array).unwrap_or(&[]);
+        let patterns: Vec<_> =
+            list("patterns").iter().map(|json| Pattern::new(json, &tools)).collect::<Result<_, _>>()?;
+        let pair = |json: &Json| match json.as_array()? {
+            [question, answer] => Some((question.as_str()?.to_owned(), answer.as_str()?.to_owned())),
+            _ => None,
+        };
+        let plain: Option<Vec<_>> = list("plain").iter().map(pair).collect();
+        let plain = plain.ok_or_else(|| refuse("`plain` is a list of pairs, a question and its answer"))?;
+        let system = strings(list("system")).ok_or_else(|| refuse("`system` is a list of strings"))?;
+        if patterns.is_empty() {
+            return Err(refuse("there is no pattern in `patterns`"));
+        }
+        let all = ToolPatterns { tools, patterns, plain, system };
+        let mut random = Random::new(0);
+        for pattern in &all.patterns {
+            for outcome in 0..pattern.outcomes.len() {
+                all.turn(pattern, outcome, &mut random)?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The tools.
+    pub fn tools(&self) -> &[Tool] {
+        &self.tools
+    }
+
+    /// The names of the tools that a pattern asks for, each once.
+    pub fn covered(&self) -> impl Iterator<Item = &str> {
+        let asked = |at: &usize| self.patterns.iter().any(|pattern| pattern.tool == *at);
+        (0..self.tools.len()).filter(asked).map(|at| self.tools[at].name.as_str())
+    }
+
+    /// A conversation of one or two questions. Of ten questions, about one needs no tool, and where a tool can fail, about one call
+    /// in eight fails. Offered are the tools that are needed and up to four others, in any order.
+    ///
+    /// # Errors
+    /// If the arguments of a call do not fit to the schema of the tool, or if no question is of this side.
+    pub fn conversation(&self, random: &mut Random, split: Split) -> Result<Conversation, PatternError> {
+        let mut messages = Vec::new();
+        if !self.system.is_empty() && random.below(3) == 0 {
+            messages.push(Message::new(Role::System, pick(&self.system, random).as_str()));
+        }
+        let mut offered = Vec::new();
+        for _ in 0..if random.below(4) == 0 { 2 } else { 1 } {
+            let (tool, turn) = self.turn_of(split, random)?;
+            offered.extend(tool);
+            messages.extend(turn);
+        }
+        for _ in 0..=random.below(4) {
+            offered.push(random.below(self.tools.len()));
+        }
+        offered.sort_unstable();
+        offered.dedup();
+        random.shuffle(&mut offered);
+        let tools = offered.into_iter().map(|at| self.tools[at].clone()).collect();
+        Ok(Conversation { messages, tools })
+    }
+
+    /// A question of this side, all that follows until its answer, and the tool that it needs.
+    fn turn_of(
+        &self,
+        split: Split,
+        random: &mut Random,
+    ) -> Result<(Option<usize>, Vec<Message>), PatternError> {
+        for _ in 0..TRIES {
+            let (tool, turn) = if !self.plain.is_empty() && random.below(10) == 0 {
+                let (question, answer) = pick(&self.plain, random);
+                (None, Conversation::of(question.as_str(), answer.as_str()).messages)
+            } else {
+                let pattern = pick(&self.patterns, random);
+                let fails = pattern.outcomes.len() > 1 && random.below(8) == 0;
+                (Some(pattern.tool), self.turn(pattern, usize::from(fails), random)?)
+            };
+            if Split::of(&turn[0].content) == split {
+                return Ok((tool, turn));
+            }
+        }
+        Err(PatternError::NoQuestion(split))
+    }
+
+    /// A question, a call, its result and the answer.
+    fn turn(
+        &self,
+        pattern: &Pattern,
+        outcome: usize,
+        random: &mut Random,
+    ) -> Result<Vec<Message>, PatternError> {
+        let Tool { name, parameters, .. } = &self.tools[pattern.tool];
+        let refuse = |problem| PatternError::Pattern { pattern: name.clone(), problem };
+        let mut values = Filled::new();
+        for slot in &pattern.slots {
+            slot.draw(&mut values, random).map_err(refuse)?;
+        }
+        let Outcome { result, answer } = &pattern.outcomes[outcome];
+        let text = |text: &str| fill_text(text, &values).map_err(refuse);
+        let (ask, answer) =
+            (text(pick::<String>(&pattern.ask, random))?, text(pick::<String>(answer, random))?);
+        let arguments = fill_json(&pattern.arguments, &values).map_err(refuse)?;
+        check_arguments(parameters, &arguments)
+            .map_err(|error| refuse(format!("the arguments {arguments}: {error}")))?;
+        let result = fill_json(result, &values).map_err(refuse)?;
+        let mut call = Message::new(Role::Assistant, "");
+        call.tool_calls = vec![ToolCall { id: None, name: name.clone(), arguments }];
+        let mut returned = Message::new(Role::Tool, result.to_string());
+        returned.name = Some(name.clone());
+        Ok(vec![Message::new(Role::User, ask), call, returned, Message::new(Role::Assistant, answer)])
+    }
+}
+
+impl Pattern {
+    fn new(json: &Json, tools: &[Tool]) -> Result<Self, PatternError> {
+        let name = json.get("tool").and_then(Json::as_str).unwrap_or("a pattern without `tool`");
+        let refuse = |problem: String| PatternError::Pattern { pattern: name.to_owned(), problem };
+        let tool = tools.iter().position(|tool| tool.name == name);
+        let tool = tool.ok_or_else(|| refuse("there is no such tool".to_owned()))?;
+        let sentences = |json: &Json, key: &str| {
+            let list = json.get(key).and_then(Json::as_array).and_then(strings);
+            list.filter(|list| !list.is_empty())
+                .ok_or_else(|| refuse(format!("`{key}` is a list of sentences, and needs one at least")))
+        };
+        let value = |json: &Json, key: &str| {
+            json.get(key).cloned().ok_or_else(|| refuse(format!("`{key}` is missing")))
+        };
+        let outcome =
+            |json: &Json| Ok(Outcome { result: value(json, "result")?, answer: sentences(json, "answer")? });
+        let mut outcomes = vec![outcome(json)?];
+        if let Some(failure) = json.get("failure") {
+            outcomes.push(outcome(failure)?);
+        }
+        let slots = json.get("slots").and_then(Json::as_array).unwrap_or(&[]);
+        let slots = slots.iter().map(Slot::new).collect::<Result<_, _>>().map_err(refuse)?;
+        Ok(Pattern {
+            tool,
+            slots,
+            ask: sentences(json, "ask")?,
+            arguments: value(json, "arguments")?,
+            outcomes,
+        })
+    }
+}
+
+fn pick<'a, T>(from: &'a [T], random: &mut Random) -> &'a T {
+    &from[random.below(from.len())]
+}
+
+fn strings(list: &[Json]) -> Option<Vec<String>> {
+    list.iter().map(|json| json.as_str().map(str::to_owned)).collect()
+}
