@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gradus::Engine;
 use gradus::data::{Batch, Sequences};
-use gradus::engine::{Pass, Room, Session};
+use gradus::engine::{Pass, Reader, Room, Session};
 use gradus::fast::FastEngine;
 use gradus::model::{
     Activation, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, Placement, Position,

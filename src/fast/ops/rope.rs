@@ -102,15 +102,10 @@ const POSITIONS: usize = 4096;
 
 impl RotaryTable {
     /// Makes sure that the first `positions` are there.
-<<<<<<< HEAD
-    fn prepare(&mut self, half: usize, base: f64, positions: usize) {
-        if (self.half, self.base) != (half, base) {
-            *self = RotaryTable { half, base, table: Vec::with_capacity(2 * half * POSITIONS) };
-=======
     fn prepare(&mut self, half: usize, rotation: Rotation, positions: usize) {
         if (self.half, self.rotation) != (half, Some(rotation)) {
-            *self = RotaryTable { half, rotation: Some(rotation), table: Vec::new() };
->>>>>>> w15-folders
+            let table = Vec::with_capacity(2 * half * POSITIONS);
+            *self = RotaryTable { half, rotation: Some(rotation), table };
         }
         for position in self.table.len() / (2 * half)..positions {
             let angle = |i: usize| position as f64 * rotation.frequency(i, half);

@@ -76,6 +76,13 @@ impl Tokenizer for PieceTokenizer {
         self.vocabulary.special.get(name).copied()
     }
 
+    fn special_tokens(&self) -> Vec<(String, usize)> {
+        let special = self.vocabulary.special.iter().map(|(name, &token)| (name.clone(), token));
+        let mut special: Vec<(String, usize)> = special.collect();
+        special.sort_unstable_by_key(|&(_, token)| token);
+        special
+    }
+
     fn spec(&self) -> TokenizerSpec {
         TokenizerSpec::Pieces(self.vocabulary.spec())
     }
