@@ -20,7 +20,7 @@ fn llama() -> Decoder {
         n_head: 4,
         n_kv_head: 2,
         n_ffn: 96,
-        position: Position::Rope { base: 10_000.0 },
+        position: Position::rope(10_000.0),
         ..DecoderConfig::dialog(300)
     };
     Decoder::new(config).expect("a valid configuration")
