@@ -2,12 +2,14 @@
 
 mod beam;
 mod continuation;
+mod guide;
 mod sampling;
 mod stop;
 pub mod strategy;
 
 pub use beam::{BeamSearch, Hypothesis, LengthPenalty, Stopping};
 pub use continuation::{Continuation, advance};
+pub use guide::Guide;
 pub use sampling::{Sampler, Sampling};
 pub use stop::{Finish, Stop, StopStrings};
 
