@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::super::vector::Vector;
 use super::super::x86::Avx2;
 use super::blocks::BLOCK;
+use super::few::{AHEAD, prefetch};
 use super::int8::{Few, Tile, Widen};
 
 /// The instruction multiplies bytes without a sign by bytes with one, and adds two neighbouring products in 16 bits. So
@@ -25,7 +26,9 @@ pub(super) unsafe fn few_avx2<const ROWS: usize>(f: &Few) {
             let numbers = (&raw const (*block).numbers).cast::<__m256i>();
             let x = f.x.add(b * BLOCK);
             let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+            let ahead = block.cast::<u8>().wrapping_add(AHEAD);
             for quad in 0..BLOCK / 4 {
+                prefetch(ahead.wrapping_add(64 * quad));
                 for half in 0..2 {
                     let weights = _mm256_loadu_si256(numbers.add(2 * quad + half));
                     let sizes = _mm256_abs_epi8(weights);
