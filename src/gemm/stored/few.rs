@@ -4,8 +4,8 @@
 use super::super::blocked::{DEPTH, count, split};
 use super::super::vector::Vector;
 
-/// The most rows for which the weights go straight from memory to the multiply-adds.
-pub(super) const FEW: usize = 4;
+/// The most rows that one loop multiplies.
+pub(super) const TALLEST: usize = 4;
 
 /// How many bytes ahead of the multiply-adds weights are asked for. The processor does so by itself, but not across the
 /// borders of the pages of the memory, 4 KiB each.
@@ -160,7 +160,9 @@ pub(super) unsafe fn widen<S: Vector>(w: &Widen) {
     for p in 0..w.pairs {
         // SAFETY: every access stays within what the caller vouches for.
         unsafe {
-            let pair: [S; 2] = Bf16::load(w.from.add(p * <Bf16 as Numbers<S>>::PAIR));
+            let from = w.from.add(p * <Bf16 as Numbers<S>>::PAIR);
+            prefetch(from.wrapping_add(AHEAD));
+            let pair: [S; 2] = Bf16::load(from);
             pair[0].store(w.to.add(2 * p * S::LANES));
             pair[1].store(w.to.add((2 * p + 1) * S::LANES));
         }

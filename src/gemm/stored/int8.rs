@@ -13,7 +13,7 @@ pub(super) const TALLEST: usize = 6;
 /// The loops for one instruction set.
 pub(super) struct Int8 {
     /// `few[rows - 1]` multiplies the weights as they are stored.
-    pub few: [Loop<Few>; super::few::FEW],
+    pub few: [Loop<Few>; super::few::TALLEST],
     pub widen: Loop<Widen>,
     /// `tiles[rows - 1]` multiplies widened weights.
     pub tiles: [Loop<Tile>; TALLEST],

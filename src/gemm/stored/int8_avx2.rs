@@ -144,9 +144,11 @@ pub(super) unsafe fn widen_avx2(w: &Widen) {
             for half in 0..2 {
                 _mm256_store_ps(to_scales.add(8 * half), _mm256_cvtph_ps(_mm_loadu_si128(scales.add(half))));
             }
+            let ahead = from.cast::<u8>().wrapping_add(AHEAD);
             let numbers = (&raw const (*from).numbers).cast::<__m256i>();
             let to = (&raw mut (*to).numbers).cast::<__m256i>();
             for quad in 0..BLOCK / 4 {
+                prefetch(ahead.wrapping_add(64 * quad));
                 for half in 0..2 {
                     let four = _mm256_shuffle_epi8(_mm256_loadu_si256(numbers.add(2 * quad + half)), order);
                     let four = _mm256_permute4x64_epi64::<0b11_01_10_00>(four);

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::super::blocked::{DEPTH, count, split, with_scratch};
 use super::super::tile::{FOURTHS, Tile};
 use super::blocks::{BLOCK, PANEL, PanelBlock};
-use super::few::{FEW, Few, Widen};
+use super::few::{self, Few, Widen};
 use super::int8::{self, Inputs, TALLEST, WideBlock};
 use super::{Dtype, StoredMatrix};
 use crate::crew::Crew;
@@ -16,6 +16,13 @@ use crate::crew::Crew;
 /// How many rows of `x` meet a panel before the next one comes: with a depth of 256, they are a quarter of a usual second
 /// cache. Tiles with 2, 3, 4, 6 or 12 rows leave no rest.
 const ROWS: usize = 96;
+
+/// The most rows for which weights are multiplied as they are stored: four at a time, which is slower than a tile, but the
+/// weights need not be widened and wait for the memory only once. With AVX2 and 64 rows it comes to the same.
+const FEW: usize = 32;
+
+/// The same in 8 bits, where a tile does half as many instructions.
+const FEW_INT8: usize = 8;
 
 /// Parts of a job for each thread. A thread that was interrupted does fewer.
 const PARTS: usize = 4;
@@ -104,7 +111,7 @@ impl Job<'_> {
                     match (product.matrix.dtype, self.n) {
                         (Dtype::F32 | Dtype::Bf16, ..=FEW) => self.few(product, panels),
                         (Dtype::F32 | Dtype::Bf16, _) => self.tiles(product, panels),
-                        (Dtype::Int8, ..=FEW) => self.few_int8(product, panels),
+                        (Dtype::Int8, ..=FEW_INT8) => self.few_int8(product, panels),
                         (Dtype::Int8, _) => self.tiles_int8(product, panels),
                     }
                 }
@@ -118,23 +125,28 @@ impl Job<'_> {
     unsafe fn few(&self, product: &Product, panels: Range<usize>) {
         let matrix = product.matrix;
         let floats = matrix.kernels.floats;
-        let loops = if matrix.dtype == Dtype::F32 { floats.f32 } else { floats.bf16 }[self.n - 1];
+        let loops = if matrix.dtype == Dtype::F32 { floats.f32 } else { floats.bf16 };
         let (width, bytes) = (matrix.panel_width(), matrix.panel_bytes());
+        let groups = count(self.n, few::TALLEST);
         let mut panel = panels.start;
         while panel < panels.end {
-            let size = (panels.len().min(panels.end - panel).ilog2() as usize).min(loops.len() - 1);
-            let few = Few {
-                depth: matrix.cols,
-                x: self.x,
-                x_row: matrix.cols,
-                panel: matrix.lines.as_ptr().cast::<u8>().wrapping_add(panel * bytes),
-                panel_bytes: bytes,
-                c: product.out.wrapping_add(panel * width),
-                c_row: matrix.rows,
-                cols: matrix.rows - panel * width,
-            };
-            // SAFETY: the processor can run the matrix's kernels, and the panels and their outputs exist.
-            unsafe { loops[size](&few) }
+            let most = if groups == 1 { loops[self.n - 1].len() - 1 } else { 0 };
+            let size = ((panels.end - panel).ilog2() as usize).min(most);
+            for (row, rows) in split(self.n, groups) {
+                let few = Few {
+                    depth: matrix.cols,
+                    x: self.x.wrapping_add(row * matrix.cols),
+                    x_row: matrix.cols,
+                    panel: matrix.lines.as_ptr().cast::<u8>().wrapping_add(panel * bytes),
+                    panel_bytes: bytes,
+                    c: product.out.wrapping_add(row * matrix.rows + panel * width),
+                    c_row: matrix.rows,
+                    cols: matrix.rows - panel * width,
+                };
+                // SAFETY: the processor can run the matrix's kernels, the rows are rows of `x` and of the result, and
+                // the panels and their outputs exist.
+                unsafe { loops[rows - 1][size](&few) }
+            }
             panel += 1 << size;
         }
     }
@@ -198,17 +210,19 @@ impl Job<'_> {
         let (matrix, Some(rounded)) = (product.matrix, self.rounded) else { return };
         let blocks = matrix.cols.div_ceil(BLOCK);
         for panel in panels {
-            let few = int8::Few {
-                blocks,
-                x: rounded.narrow,
-                x_scales: rounded.scales,
-                panel: matrix.lines.as_ptr().cast::<PanelBlock>().wrapping_add(panel * blocks),
-                c: product.out.wrapping_add(panel * PANEL),
-                c_row: matrix.rows,
-                cols: matrix.rows - panel * PANEL,
-            };
-            // SAFETY: as in `few`; and for so few rows, `narrow` has the inputs.
-            unsafe { matrix.kernels.int8.few[self.n - 1](&few) }
+            for (row, rows) in split(self.n, count(self.n, few::TALLEST)) {
+                let few = int8::Few {
+                    blocks,
+                    x: rounded.narrow.wrapping_add(row * blocks * BLOCK),
+                    x_scales: rounded.scales.wrapping_add(row * blocks),
+                    panel: matrix.lines.as_ptr().cast::<PanelBlock>().wrapping_add(panel * blocks),
+                    c: product.out.wrapping_add(row * matrix.rows + panel * PANEL),
+                    c_row: matrix.rows,
+                    cols: matrix.rows - panel * PANEL,
+                };
+                // SAFETY: as in `few`; and for so few rows, `narrow` has the inputs.
+                unsafe { matrix.kernels.int8.few[rows - 1](&few) }
+            }
         }
     }
 
@@ -264,7 +278,7 @@ impl Buffers {
         let blocks = cols.div_ceil(BLOCK);
         grow(&mut self.scales, n * blocks);
         let scales = Pointer(self.scales.as_mut_ptr());
-        if n <= FEW {
+        if n <= FEW_INT8 {
             grow(&mut self.narrow, n * blocks * BLOCK);
             let to = self.narrow.as_mut_ptr();
             // SAFETY: the processor can run the kernel, and both buffers have room.
