@@ -50,6 +50,7 @@ pub mod fast;
 pub mod function;
 pub mod gemm;
 pub mod generate;
+mod half;
 pub mod model;
 pub mod optim;
 pub mod params;
