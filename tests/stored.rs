@@ -4,7 +4,7 @@
 //! How near that is: a product with rounded weights is off by a relative error that is about their unit of rounding, `u`. The
 //! errors of several products in sequence are independent, and add up like the sides of a right angle: with `p` products in
 //! sequence the logits are off by about `u·√p`. Attention and normalisation of so few columns enlarge or dampen it, for which
-//! there is a factor of 4.
+//! there is a factor of 2.
 
 use gradus::data::Batch;
 use gradus::engine::{Reader, Room, Session};
@@ -129,7 +129,7 @@ fn check(name: &str, read: &impl Read, params: &[f32], products: usize, failures
     for dtype in DTYPES {
         let stored = StoredParams::new(layout, params, dtype);
         let ours = read.logits(&mut InferenceEngine::new(2), &stored);
-        let root = 4.0 * (products as f64).sqrt();
+        let root = 2.0 * (products as f64).sqrt();
         let far = distance(&ours, &right) / (root * unit(dtype));
         // Given the stored weights, a product in 32 bits is as good as any. That of 8 bits rounds what it reads as well.
         let rest = if dtype == Dtype::Int8 { unit(dtype) } else { unit(Dtype::F32) };
