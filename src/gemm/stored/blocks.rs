@@ -30,18 +30,18 @@ pub(super) fn place(output: usize, input: usize) -> usize {
 /// A block of numbers below 1e-36 becomes zeros. If a number is not finite, the scale is NaN, and so all products with the
 /// block will be.
 #[inline(always)]
-pub(super) fn quantize<T: From<i8>>(x: &[f32; BLOCK], to: &mut [T; BLOCK]) -> f32 {
+pub(super) fn quantize(x: &[f32; BLOCK], to: &mut [i8; BLOCK]) -> f32 {
     // The bits of numbers without a sign are ordered as the numbers are, with infinity and NaN above all others.
     let largest = x.iter().fold(0, |most: i32, x| most.max((x.to_bits() & 0x7fff_ffff) as i32));
     let largest = f32::from_bits(largest as u32);
     let scale = largest / 127.0;
     if !largest.is_finite() || scale < f32::MIN_POSITIVE {
-        to.fill_with(|| T::from(0));
+        *to = [0; BLOCK];
         return if largest.is_finite() { 0.0 } else { f32::NAN };
     }
     let inverse = scale.recip();
     for (to, x) in to.iter_mut().zip(x) {
-        *to = T::from(round(x * inverse));
+        *to = round(x * inverse);
     }
     scale
 }

@@ -4,8 +4,24 @@
 use super::super::blocked::{DEPTH, count, split};
 use super::super::vector::Vector;
 
-/// The most rows for which the weights go straight from memory to the multiply-adds.
-pub(super) const FEW: usize = 4;
+/// The most rows that one loop multiplies.
+pub(super) const TALLEST: usize = 4;
+
+/// How many bytes ahead of the multiply-adds weights are asked for. The processor does so by itself, but not across the
+/// borders of the pages of the memory, 4 KiB each.
+pub(super) const AHEAD: usize = 4096;
+
+/// Asks for a line of the caches. Any address will do: one without memory behind it is left alone.
+#[inline(always)]
+pub(super) fn prefetch(at: *const u8) {
+    // SAFETY: every x86-64 processor has the instruction, and it changes nothing but the caches.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast())
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
 
 /// What a few rows of some outputs are computed from. Rows are counted in numbers, panels in bytes.
 pub(super) struct Few {
@@ -74,13 +90,23 @@ pub(super) unsafe fn few<S: Vector, N: Numbers<S>, const ROWS: usize, const PANE
         let zero = S::splat(0.0);
         let mut totals = [[[zero; 2]; PANELS]; ROWS];
         let (mut x, mut panel) = (f.x, f.panel);
+        // Behind the end of these panels the next ones follow.
+        let lead = (AHEAD / (PANELS * N::PAIR)).min(f.depth);
+        let (mut ahead, mut left) = (panel.wrapping_add(lead * N::PAIR), f.depth - lead);
         for (first, depth) in split(f.depth, count(f.depth, DEPTH)) {
             let mut sums = [[[zero; 2]; PANELS]; ROWS];
             for _ in 0..depth {
+                if left == 0 {
+                    ahead = ahead.wrapping_add((PANELS - 1) * f.panel_bytes);
+                    left = f.depth;
+                }
+                left -= 1;
                 let mut weights = [[zero; 2]; PANELS];
                 for (i, weights) in weights.iter_mut().enumerate() {
+                    prefetch(ahead.wrapping_add(i * f.panel_bytes));
                     *weights = N::load(panel.add(i * f.panel_bytes));
                 }
+                ahead = ahead.wrapping_add(N::PAIR);
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let x = S::splat(*x.add(r * f.x_row));
                     for (sums, weights) in sums.iter_mut().zip(weights) {
@@ -134,7 +160,9 @@ pub(super) unsafe fn widen<S: Vector>(w: &Widen) {
     for p in 0..w.pairs {
         // SAFETY: every access stays within what the caller vouches for.
         unsafe {
-            let pair: [S; 2] = Bf16::load(w.from.add(p * <Bf16 as Numbers<S>>::PAIR));
+            let from = w.from.add(p * <Bf16 as Numbers<S>>::PAIR);
+            prefetch(from.wrapping_add(AHEAD));
+            let pair: [S; 2] = Bf16::load(from);
             pair[0].store(w.to.add(2 * p * S::LANES));
             pair[1].store(w.to.add((2 * p + 1) * S::LANES));
         }

@@ -6,7 +6,7 @@ use super::super::portable::{self, Plain};
 use super::super::vector::{Kernel, Loop};
 #[cfg(target_arch = "x86_64")]
 use super::super::x86::{self, Avx2, Avx512};
-use super::few::{Bf16, F32, FEW, Few, Widen, few, widen};
+use super::few::{Bf16, F32, Few, TALLEST, Widen, few, widen};
 use super::int8::{self, Int8};
 
 /// What one processor multiplies stored weights with.
@@ -27,8 +27,8 @@ impl Kernels {
 pub(super) struct Floats {
     pub tiles: &'static Kernel,
     /// `few[rows - 1][i]` multiplies `rows` rows by `1 << i` panels.
-    pub f32: [&'static [Loop<Few>]; FEW],
-    pub bf16: [&'static [Loop<Few>]; FEW],
+    pub f32: [&'static [Loop<Few>]; TALLEST],
+    pub bf16: [&'static [Loop<Few>]; TALLEST],
     pub widen: Loop<Widen>,
 }
 

@@ -6,15 +6,17 @@
 //! outputs as two vectors have lanes, each with one input after the other; in whole numbers of 8 bits, with one block of 32
 //! inputs after the other (`blocks.rs`).
 //!
-//! - Few rows (`few.rs`, `int8.rs`): weights go from the memory to the registers, and are widened there.
-//! - Many rows, as a prompt has: a panel that fits in the first cache is widened there, for all rows. The products of numbers
-//!   of 32 and 16 bits then run on the tiles of [`gemm`](super::gemm), those of 8 bits on tiles of their own.
+//! - In 8 bits (`int8.rs`), and for not too many rows in 32 and 16 bits (`few.rs`), weights go from the memory to the
+//!   registers and are widened there, for up to four rows of `x` at once.
+//! - For many rows, as a prompt has, panels of 32 and 16 bits run on the tiles of [`gemm`](super::gemm). Those of 16 bits are
+//!   widened for them, a block of a panel that fits in the first cache at a time (`product.rs`).
 //!
 //! **Which bits come out.** An output depends on its row of `x`, its row of weights and the instruction set, and on nothing
 //! else: not on how many rows there are, nor on threads, nor on which matrices share a call. In 8 bits it does not even
 //! depend on the instruction set.
 //!
-//! With AVX-512, numbers of 8 bits run on the loops for AVX2.
+//! Numbers of 8 bits have loops for AVX2, which run on processors with AVX-512 too, and plain ones for all others: the
+//! instructions for such products that newer processors have, x86's VNNI and ARM's dot products, are not used.
 
 mod blocks;
 mod few;

@@ -8,14 +8,19 @@ use smallvec::SmallVec;
 use super::super::blocked::{DEPTH, count, split, with_scratch};
 use super::super::tile::{FOURTHS, Tile};
 use super::blocks::{BLOCK, PANEL, PanelBlock};
-use super::few::{FEW, Few, Widen};
-use super::int8::{self, Inputs, TALLEST, WideBlock};
+use super::few::{self, Few, Widen};
+use super::int8::{self, Inputs};
 use super::{Dtype, StoredMatrix};
 use crate::crew::Crew;
 
 /// How many rows of `x` meet a panel before the next one comes: with a depth of 256, they are a quarter of a usual second
 /// cache. Tiles with 2, 3, 4, 6 or 12 rows leave no rest.
 const ROWS: usize = 96;
+
+/// The most rows that are multiplied by weights of 32 and 16 bits as they are stored, four rows at a time. A tile has more
+/// rows, but it does not ask for weights ahead, and those of 16 bits must be widened for it. With AVX2 and 64 rows, weights of
+/// 32 bits take as long either way, and those of 16 bits a tenth less so.
+const FEW: usize = 64;
 
 /// Parts of a job for each thread. A thread that was interrupted does fewer.
 const PARTS: usize = 4;
@@ -79,11 +84,10 @@ struct Product<'a> {
     first_byte: usize,
 }
 
-/// Inputs in 8 bits, or the same numbers in 16, `[n, blocks * BLOCK]`, and their scales, `[n, blocks]`.
+/// Inputs in 8 bits, `[n, blocks * BLOCK]`, and their scales, `[n, blocks]`.
 #[derive(Clone, Copy)]
 struct Rounded {
-    narrow: *const i8,
-    wide: *const i16,
+    numbers: *const i8,
     scales: *const f32,
 }
 
@@ -104,8 +108,7 @@ impl Job<'_> {
                     match (product.matrix.dtype, self.n) {
                         (Dtype::F32 | Dtype::Bf16, ..=FEW) => self.few(product, panels),
                         (Dtype::F32 | Dtype::Bf16, _) => self.tiles(product, panels),
-                        (Dtype::Int8, ..=FEW) => self.few_int8(product, panels),
-                        (Dtype::Int8, _) => self.tiles_int8(product, panels),
+                        (Dtype::Int8, _) => self.int8(product, panels),
                     }
                 }
             }
@@ -118,23 +121,28 @@ impl Job<'_> {
     unsafe fn few(&self, product: &Product, panels: Range<usize>) {
         let matrix = product.matrix;
         let floats = matrix.kernels.floats;
-        let loops = if matrix.dtype == Dtype::F32 { floats.f32 } else { floats.bf16 }[self.n - 1];
+        let loops = if matrix.dtype == Dtype::F32 { floats.f32 } else { floats.bf16 };
         let (width, bytes) = (matrix.panel_width(), matrix.panel_bytes());
+        let groups = count(self.n, few::TALLEST);
         let mut panel = panels.start;
         while panel < panels.end {
-            let size = (panels.len().min(panels.end - panel).ilog2() as usize).min(loops.len() - 1);
-            let few = Few {
-                depth: matrix.cols,
-                x: self.x,
-                x_row: matrix.cols,
-                panel: matrix.lines.as_ptr().cast::<u8>().wrapping_add(panel * bytes),
-                panel_bytes: bytes,
-                c: product.out.wrapping_add(panel * width),
-                c_row: matrix.rows,
-                cols: matrix.rows - panel * width,
-            };
-            // SAFETY: the processor can run the matrix's kernels, and the panels and their outputs exist.
-            unsafe { loops[size](&few) }
+            let most = if groups == 1 { loops[self.n - 1].len() - 1 } else { 0 };
+            let size = ((panels.end - panel).ilog2() as usize).min(most);
+            for (row, rows) in split(self.n, groups) {
+                let few = Few {
+                    depth: matrix.cols,
+                    x: self.x.wrapping_add(row * matrix.cols),
+                    x_row: matrix.cols,
+                    panel: matrix.lines.as_ptr().cast::<u8>().wrapping_add(panel * bytes),
+                    panel_bytes: bytes,
+                    c: product.out.wrapping_add(row * matrix.rows + panel * width),
+                    c_row: matrix.rows,
+                    cols: matrix.rows - panel * width,
+                };
+                // SAFETY: the processor can run the matrix's kernels, the rows are rows of `x` and of the result, and
+                // the panels and their outputs exist.
+                unsafe { loops[rows - 1][size](&few) }
+            }
             panel += 1 << size;
         }
     }
@@ -194,54 +202,27 @@ impl Job<'_> {
     /// # Safety
     ///
     /// As for [`few`](Self::few).
-    unsafe fn few_int8(&self, product: &Product, panels: Range<usize>) {
+    unsafe fn int8(&self, product: &Product, panels: Range<usize>) {
         let (matrix, Some(rounded)) = (product.matrix, self.rounded) else { return };
         let blocks = matrix.cols.div_ceil(BLOCK);
-        for panel in panels {
-            let few = int8::Few {
-                blocks,
-                x: rounded.narrow,
-                x_scales: rounded.scales,
-                panel: matrix.lines.as_ptr().cast::<PanelBlock>().wrapping_add(panel * blocks),
-                c: product.out.wrapping_add(panel * PANEL),
-                c_row: matrix.rows,
-                cols: matrix.rows - panel * PANEL,
-            };
-            // SAFETY: as in `few`; and for so few rows, `narrow` has the inputs.
-            unsafe { matrix.kernels.int8.few[self.n - 1](&few) }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`few`](Self::few).
-    unsafe fn tiles_int8(&self, product: &Product, panels: Range<usize>) {
-        let (matrix, Some(rounded)) = (product.matrix, self.rounded) else { return };
-        let (kernel, blocks) = (matrix.kernels.int8, matrix.cols.div_ceil(BLOCK));
-        with_scratch(blocks * size_of::<WideBlock>() / size_of::<f32>(), |wide| {
-            let wide = wide.cast::<WideBlock>();
-            for (top, height) in split(self.n, count(self.n, ROWS)) {
-                for panel in panels.clone() {
-                    let from = matrix.lines.as_ptr().cast::<PanelBlock>().wrapping_add(panel * blocks);
-                    // SAFETY: the panel has so many blocks, and the scratch room for them. It begins with a line.
-                    unsafe { (kernel.widen)(&int8::Widen { blocks, from, to: wide }) }
-                    for (row, rows) in split(height, count(height, TALLEST)) {
-                        let row = top + row;
-                        let tile = int8::Tile {
-                            blocks,
-                            x: rounded.wide.wrapping_add(row * blocks * BLOCK),
-                            x_scales: rounded.scales.wrapping_add(row * blocks),
-                            panel: wide,
-                            c: product.out.wrapping_add(row * matrix.rows + panel * PANEL),
-                            c_row: matrix.rows,
-                            cols: matrix.rows - panel * PANEL,
-                        };
-                        // SAFETY: as in `tiles`; and for so many rows, `wide` has the inputs.
-                        unsafe { kernel.tiles[rows - 1](&tile) }
-                    }
+        for (top, height) in split(self.n, count(self.n, ROWS)) {
+            for panel in panels.clone() {
+                for (row, rows) in split(height, count(height, few::TALLEST)) {
+                    let row = top + row;
+                    let few = int8::Few {
+                        blocks,
+                        x: rounded.numbers.wrapping_add(row * blocks * BLOCK),
+                        x_scales: rounded.scales.wrapping_add(row * blocks),
+                        panel: matrix.lines.as_ptr().cast::<PanelBlock>().wrapping_add(panel * blocks),
+                        c: product.out.wrapping_add(row * matrix.rows + panel * PANEL),
+                        c_row: matrix.rows,
+                        cols: matrix.rows - panel * PANEL,
+                    };
+                    // SAFETY: as in `few`.
+                    unsafe { matrix.kernels.int8.few[rows - 1](&few) }
                 }
             }
-        });
+        }
     }
 }
 
@@ -252,40 +233,27 @@ thread_local! {
 
 #[derive(Default)]
 struct Buffers {
-    narrow: Vec<i8>,
-    wide: Vec<i16>,
+    numbers: Vec<i8>,
     scales: Vec<f32>,
 }
 
 impl Buffers {
-    /// Rounds `n` rows of `x`, in the width that so many rows are read in.
+    /// Rounds `n` rows of `x`.
     fn round(&mut self, crew: &Crew, kernel: &int8::Int8, x: &[f32], n: usize) -> Rounded {
         let cols = x.len() / n;
         let blocks = cols.div_ceil(BLOCK);
+        grow(&mut self.numbers, n * blocks * BLOCK);
         grow(&mut self.scales, n * blocks);
-        let scales = Pointer(self.scales.as_mut_ptr());
-        if n <= FEW {
-            grow(&mut self.narrow, n * blocks * BLOCK);
-            let to = self.narrow.as_mut_ptr();
-            // SAFETY: the processor can run the kernel, and both buffers have room.
-            unsafe {
-                (kernel.narrow_inputs)(&Inputs { rows: n, cols, x: x.as_ptr(), to, scales: scales.at(0) })
-            }
-        } else {
-            grow(&mut self.wide, n * blocks * BLOCK);
-            let to = Pointer(self.wide.as_mut_ptr());
-            let parts = count(n, ROWS / PARTS);
-            crew.each(parts, |part| {
-                let (row, end) = (n * part / parts, n * (part + 1) / parts);
-                let (to, scales) = (to.at(row * blocks * BLOCK), scales.at(row * blocks));
-                // SAFETY: as above, and no other part has these rows.
-                unsafe {
-                    let x = x.as_ptr().add(row * cols);
-                    (kernel.wide_inputs)(&Inputs { rows: end - row, cols, x, to, scales })
-                }
-            });
-        }
-        Rounded { narrow: self.narrow.as_ptr(), wide: self.wide.as_ptr(), scales: self.scales.as_ptr() }
+        let (numbers, scales) = (Pointer(self.numbers.as_mut_ptr()), Pointer(self.scales.as_mut_ptr()));
+        let parts = count(n, ROWS / PARTS);
+        crew.each(parts, |part| {
+            let (row, end) = (n * part / parts, n * (part + 1) / parts);
+            let (to, scales) = (numbers.at(row * blocks * BLOCK), scales.at(row * blocks));
+            let x = x[row * cols..end * cols].as_ptr();
+            // SAFETY: the processor can run the kernel, both buffers have room, and no other part has these rows.
+            unsafe { (kernel.inputs)(&Inputs { rows: end - row, cols, x, to, scales }) }
+        });
+        Rounded { numbers: numbers.0, scales: scales.0 }
     }
 }
 

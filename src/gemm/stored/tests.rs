@@ -237,7 +237,7 @@ fn a_block_in_8_bits() {
         assert_eq!(numbers, [0; BLOCK], "{size}");
     }
     // Inputs have scales of 32 bits.
-    let mut inputs = [0_i16; BLOCK];
+    let mut inputs = [0; BLOCK];
     for size in [f32::MAX, 1.0, 3e-6, 2e-36] {
         let scale = quantize(&[size; BLOCK], &mut inputs);
         assert_eq!((scale, inputs), (size / 127.0, [127; BLOCK]));
