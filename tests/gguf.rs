@@ -207,9 +207,9 @@ fn keep(path: &Path, model: &LanguageModel) {
             .iter()
             .map(|prompt| logits(&read, prompt).split_off((prompt.len() - 1) * read.model.vocab_size()))
             .collect();
-        ours.insert(kind.to_string(), json!(last));
+        ours.insert(kind.to_string(), json!({"logits": last}));
     }
-    let all = json!({"prompts": prompts, "logits": Json::Object(ours), "lines": lines, "ids": ids});
+    let all = json!({"prompts": prompts, "ours": Json::Object(ours), "lines": lines, "ids": ids});
     fs::write(path.with_file_name("ours.json"), all.to_string()).expect("it can be written");
 }
 

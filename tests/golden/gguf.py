@@ -163,7 +163,8 @@ def furthest(model, prompts, ours):
 def check(folder):
     for file in sorted(folder.glob("*/ours.json")):
         ours = json.loads(file.read_text())
-        for kind, expected in ours["logits"].items():
+        for kind, of_kind in ours["ours"].items():
+            expected = of_kind["logits"]
             model = llama(file.with_name(f"{kind}.gguf"))
             worst = furthest(model, ours["prompts"], [np.array(x) for x in expected])
             print(f"{file.parent.name:12} {kind:5} logits of {len(expected)} prompts: furthest {worst:.1e} of the largest")
@@ -171,7 +172,7 @@ def check(folder):
                 tokenize = lambda text: model.tokenize(text.encode(), add_bos=False, special=False)
                 wrong = [(text, ids, tokenize(text)) for text, ids in zip(ours["lines"], ours["ids"]) if tokenize(text) != ids]
                 print(f"{file.parent.name:12}       {len(ours['lines'])} lines: {len(wrong)} with other tokens {wrong[:3]}")
-            if "greedy" in ours:
+            if "greedy" in of_kind:
                 bos = model.token_bos()
                 model.reset()
                 ids = []
@@ -180,7 +181,7 @@ def check(folder):
                         break
                     ids.append(token)
                 text = model.detokenize(ids, prev_tokens=[bos]).decode()
-                same = text.lstrip(" ") == ours["greedy"]
+                same = text.lstrip(" ") == of_kind["greedy"]
                 print(f"{file.parent.name:12} {kind:5} greedy text of 200 tokens: {'the same' if same else repr(text)}")
 
 
