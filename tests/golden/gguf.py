@@ -145,7 +145,7 @@ def llama(path):
     import llama_cpp
 
     # Keys and values in f32, as ours has them.
-    settings = {"n_ctx": 512, "logits_all": True, "n_threads": 1, "type_k": 0, "type_v": 0, "flash_attn": False}
+    settings = {"n_ctx": 0, "logits_all": True, "n_threads": 1, "type_k": 0, "type_v": 0, "flash_attn": False}
     model = llama_cpp.Llama(str(path), verbose=False, **settings)
     return model
 
