@@ -189,6 +189,7 @@ impl TokenizerJson {
                 return Err(format!("added_tokens: {:?} has another id in the vocabulary", token.content));
             }
         }
+        let tokens = in_order(&ids)?;
         if let Some(byte) = (0..=255).find(|&byte| !ids.contains_key(&alphabet::to_text(&[byte]))) {
             let problem = format!("it has no token for the byte {byte:#04x}, which gradus's tokenizer needs");
             return Ok(Err(OtherTokenizer(problem)));
@@ -205,7 +206,7 @@ impl TokenizerJson {
             special: all(true).collect(),
             added: all(false).collect(),
             merges,
-            tokens: in_order(ids)?,
+            tokens,
             ignore_merges: bpe.ignore_merges,
             normalizer,
         };
@@ -215,12 +216,12 @@ impl TokenizerJson {
 }
 
 /// The texts of tokens, in the order of their numbers.
-fn in_order(ids: HashMap<String, usize>) -> Result<Vec<String>, String> {
+fn in_order(ids: &HashMap<String, usize>) -> Result<Vec<String>, String> {
     let count = ids.len();
     let mut tokens = vec![None; count];
-    for (text, id) in ids {
+    for (text, &id) in ids {
         match tokens.get_mut(id) {
-            Some(place @ None) => *place = Some(text),
+            Some(place @ None) => *place = Some(text.clone()),
             _ => {
                 return Err(format!(
                     "vocab: {text:?} has the id {id}, but {count} tokens have those below {count}"
@@ -241,6 +242,9 @@ fn check_plain(added: &[Added], merges: &[Merge], normalizer: Normalizer) -> Res
             return Err(format!(
                 "its token {content:?} is added with {key}, which gradus's tokenizer has not"
             ));
+        }
+        if content.chars().count() == 1 && alphabet::to_bytes(content).is_ok() {
+            return Err(format!("its token {content:?} is added, but is a single byte as well"));
         }
         if token.normalized && normalizer != Normalizer::None {
             let problem = "is looked for in the normalised text, where gradus looks in the text as it was";
