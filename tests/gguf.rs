@@ -18,13 +18,27 @@ use gradus::params::ParamKind;
 use gradus::random::Random;
 use gradus::tensor::{Mask, RopeScaling};
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::{CharTokenizer, Pattern, Tokenizer, TokenizerSpec};
+use gradus::tokenizer::{BpeTrainer, CharTokenizer, Normalizer, Pattern, Tokenizer, TokenizerSpec};
 use serde_json::{Value as Json, json};
 
 #[path = "common/gguf_models.rs"]
 mod gguf_models;
 
-use gguf_models::{LINES, bpe, config, pieces, random_model};
+use gguf_models::{config, pieces, random_model};
+
+const LINES: &str = include_str!("../datasets/dialog.txt");
+const SPECIAL: [&str; 6] = ["<unk>", "<s>", "</s>", "<pad>", "<user>", "</user>"];
+fn bpe(pattern: Pattern, vocab_size: usize) -> TokenizerSpec {
+    let special_tokens = SPECIAL.map(str::to_owned).to_vec();
+    let trainer = BpeTrainer { vocab_size, min_frequency: 2, special_tokens, pattern };
+    let mut spec = trainer.train(&[LINES]).expect("BPE").spec();
+    if let TokenizerSpec::Bpe(spec) = &mut spec
+        && pattern == Pattern::Qwen2
+    {
+        spec.normalizer = Normalizer::Nfc;
+    }
+    spec
+}
 
 const TEMPLATE: &str =
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}<assistant>";

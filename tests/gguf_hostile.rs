@@ -8,14 +8,13 @@ use gradus::checkpoint::gguf::{self, GgufFile, TensorType};
 use gradus::checkpoint::{FolderError, LanguageModel, OtherTokenizer};
 use gradus::model::{DecoderConfig, Model};
 use gradus::random::Random;
-use gradus::tokenizer::Pattern;
 
 #[path = "common/allocator.rs"]
 mod allocator;
 #[path = "common/gguf_models.rs"]
 mod gguf_models;
 
-use gguf_models::{bpe, config, pieces, random_model};
+use gguf_models::{config, pieces, random_model};
 
 /// Reads a file of these bytes. Errors name the file and what to do, and memory is asked for in proportion to the file.
 fn read(folder: &Path, bytes: &[u8]) -> Result<LanguageModel, String> {

@@ -4,23 +4,7 @@ use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::params::{Init, ParamKind};
 use gradus::random::Random;
-use gradus::tokenizer::{
-    BpeTrainer, Normalizer, Pattern, Piece, PieceKind, PieceSpec, Tokenizer, TokenizerSpec,
-};
-
-pub const LINES: &str = include_str!("../../datasets/dialog.txt");
-const SPECIAL: [&str; 6] = ["<unk>", "<s>", "</s>", "<pad>", "<user>", "</user>"];
-pub fn bpe(pattern: Pattern, vocab_size: usize) -> TokenizerSpec {
-    let special_tokens = SPECIAL.map(str::to_owned).to_vec();
-    let trainer = BpeTrainer { vocab_size, min_frequency: 2, special_tokens, pattern };
-    let mut spec = trainer.train(&[LINES]).expect("BPE").spec();
-    if let TokenizerSpec::Bpe(spec) = &mut spec
-        && pattern == Pattern::Qwen2
-    {
-        spec.normalizer = Normalizer::Nfc;
-    }
-    spec
-}
+use gradus::tokenizer::{Piece, PieceKind, PieceSpec, TokenizerSpec};
 
 /// A small vocabulary of pieces.
 pub fn pieces() -> TokenizerSpec {
