@@ -64,9 +64,9 @@ fn check_tokens(class: Class, model: &LanguageModel) -> Result<&TokenizerSpec, F
         needed,
     };
     let spec = match &model.tokenizer {
-        Ok(TokenizerSpec::Characters { .. }) => {
+        Ok(other @ TokenizerSpec::Characters { .. }) => {
             let needed = "byte-level BPE, or pieces with scores".to_owned();
-            return Err(unfit("tokenizer", "one of characters".to_owned(), needed));
+            return Err(unfit("tokenizer", other.to_string(), needed));
         }
         Ok(spec) => spec,
         Err(other) => return Err(unfit("tokenizer", other.to_string(), "one that is known here".to_owned())),
