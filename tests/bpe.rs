@@ -11,8 +11,8 @@ use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::{
-    BpeSpec, BpeTokenizer, BpeTrainer, CharTokenizer, Pattern, TextStream, Tokenizer, TokenizerSpec,
-    TrainError, TrainProgress,
+    BpeSpec, BpeTokenizer, BpeTrainer, CharTokenizer, Normalizer, Pattern, TextStream, Tokenizer,
+    TokenizerSpec, TrainError, TrainProgress,
 };
 use serde::Deserialize;
 
@@ -206,7 +206,7 @@ fn trained(vocab_size: usize, special_tokens: &[&str], pattern: Pattern) -> BpeT
 #[test]
 fn any_bytes_come_back() {
     let mut random = Random::new(3);
-    for pattern in [Pattern::Gpt2, Pattern::Llama3] {
+    for pattern in Pattern::ALL {
         let tokenizer = trained(700, &["<s>"], pattern);
         let text = golden().corpora["all"].concat();
         for round in 0..300 {
@@ -261,7 +261,7 @@ fn a_stream_never_gives_half_a_character() {
 fn special_tokens_never_come_from_a_text() {
     // Names that other tokens could have, too: pairs of bytes that occur often, and what they would be part of.
     let names = ["<s>", "</s>", "he", "Ġt", "강", "in", "<user>", "e\n"];
-    for pattern in [Pattern::Gpt2, Pattern::Llama3] {
+    for pattern in Pattern::ALL {
         let tokenizer = trained(500, &names, pattern);
         let spec = bpe_spec(&tokenizer);
         assert_eq!(tokenizer.vocab_size(), 500);
@@ -314,7 +314,7 @@ fn a_megabyte_may_be_one_word() {
     let mut random = Random::new(5);
     let same = "a".repeat(LEN);
     let letters: String = (0..LEN).map(|_| (b'a' + random.below(4) as u8) as char).collect();
-    for pattern in [Pattern::Gpt2, Pattern::Llama3] {
+    for pattern in Pattern::ALL {
         let trainer = BpeTrainer { vocab_size: 256 + 2000, pattern, ..BpeTrainer::default() };
         let tokenizer = trainer.train(&[&same]).expect("a vocabulary");
         // Twice as long each time, and then none occurs twice.
@@ -421,6 +421,34 @@ fn merges_can_be_ignored_for_whole_pieces() {
     }
 }
 
+/// An added token is found wherever its text stands, is decoded to it, and what is around it is cut as if the text ended there.
+#[test]
+fn added_tokens_stand_for_their_text() {
+    let mut spec = bpe_spec(&trained(300, &["<s>"], Pattern::Qwen2));
+    let plain = BpeTokenizer::from_spec(&spec).expect("a tokenizer");
+    spec.added = vec![300, 301];
+    spec.tokens.extend(["<think>", "né 가"].map(str::to_owned));
+    spec.normalizer = Normalizer::Nfc;
+    let tokenizer = BpeTokenizer::from_spec(&spec).expect("a tokenizer");
+    let text = "the<think> heron<think><think>né 가 stood <thin";
+    let tokens = encode(&tokenizer, text);
+    let parts = [&encode(&plain, "the")[..], &[300], &encode(&plain, " heron"), &[300, 300, 301]];
+    assert_eq!(tokens, [&parts.concat()[..], &encode(&plain, " stood <thin")].concat());
+    assert_eq!(tokenizer.decode(&tokens), text);
+    // What is added is looked for in the text as it was, and the rest is composed.
+    assert_eq!(encode(&tokenizer, "ne\u{301} 가"), encode(&plain, "né 가"));
+    let bytes = [&b"\xff<think>"[..], b"\xff"].concat();
+    let edge = plain.encode_bytes(b"\xff");
+    assert_eq!(tokenizer.encode_bytes(&bytes), [&edge[..], &[300], &edge].concat());
+    assert_eq!((tokenizer.special("<think>"), tokenizer.special("<s>")), (None, Some(0)));
+    // A checkpoint keeps all of it, and older ones have none of it.
+    let json = serde_json::to_string(&spec).expect("JSON");
+    assert_eq!(serde_json::from_str::<BpeSpec>(&json).expect("the same"), spec);
+    let older = serde_json::to_string(&bpe_spec(&plain)).expect("JSON");
+    assert!(!older.contains("added") && !older.contains("normalizer"), "{older}");
+    assert_eq!(serde_json::from_str::<BpeSpec>(&older).expect("the same"), bpe_spec(&plain));
+}
+
 #[test]
 fn specs_that_lie_are_errors() {
     let good = bpe_spec(&trained(300, &["<s>", "</s>"], Pattern::Gpt2));
@@ -452,6 +480,15 @@ fn specs_that_lie_are_errors() {
     assert_says("token 300 is to be special", &|spec| spec.special.push(300));
     assert_says("token 1 is listed twice", &|spec| spec.special.push(1));
     assert_says("no token is the single byte 0x21", &|spec| spec.special.push(2));
+    assert_says("token 300 is to be added", &|spec| spec.added.push(300));
+    assert_says("token 299 is listed twice as added", &|spec| spec.added = vec![299, 299]);
+    assert_says("token 1 is to be special and added", &|spec| spec.added.push(1));
+    assert_says("no token is the single byte 0x21", &|spec| spec.added.push(2));
+    assert_says("has the added token \"<a>\"", &|spec| {
+        spec.added.push(300);
+        spec.tokens.push("<a>".to_owned());
+        spec.merges[3][0] = 300;
+    });
     assert_says("merge 3", &|spec| spec.merges[3][1] = usize::MAX);
     assert_says("has a token that is not one of the 300", &|spec| spec.merges[3][0] = 300);
     assert_says("has the special token \"</s>\"", &|spec| spec.merges[3][0] = 1);

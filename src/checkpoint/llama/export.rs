@@ -19,6 +19,9 @@ use crate::tokenizer::TokenizerSpec;
 /// The class follows from the configuration: Qwen 3 if queries and keys are normalised, Qwen 2 if they and values have biases,
 /// Mistral if there is a window, else Llama.
 ///
+/// (Of the tokenizer of a Qwen 2, `transformers` 5 takes the vocabulary and the merges alone, and cuts texts as Qwen does
+/// whatever the folder says. Version 4 and all others read `tokenizer.json` as it is.)
+///
 /// # Errors
 /// If no class has such a model, if its tokens do not belong to its tokenizer or that is one of characters, if a number is
 /// NaN or infinite or too large for 16 bits, if there is a checkpoint of ours in the folder, or if the system refuses.
@@ -61,9 +64,9 @@ fn check_tokens(class: Class, model: &LanguageModel) -> Result<&TokenizerSpec, F
         needed,
     };
     let spec = match &model.tokenizer {
-        Ok(TokenizerSpec::Characters { .. }) => {
+        Ok(other @ TokenizerSpec::Characters { .. }) => {
             let needed = "byte-level BPE, or pieces with scores".to_owned();
-            return Err(unfit("tokenizer", "one of characters".to_owned(), needed));
+            return Err(unfit("tokenizer", other.to_string(), needed));
         }
         Ok(spec) => spec,
         Err(other) => return Err(unfit("tokenizer", other.to_string(), "one that is known here".to_owned())),
