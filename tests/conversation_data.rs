@@ -22,7 +22,7 @@ fn opening(conversation: &Conversation) -> &str {
     &user.expect("a conversation with a user").content
 }
 
-fn messages<'a>(all: &'a [Conversation], role: Role) -> impl Iterator<Item = &'a Message> {
+fn messages(all: &[Conversation], role: Role) -> impl Iterator<Item = &Message> {
     all.iter().flat_map(|conversation| &conversation.messages).filter(move |message| message.role == role)
 }
 
@@ -49,8 +49,7 @@ fn as_many_as_the_readme_says() {
 #[test]
 fn every_conversation_is_its_own_and_in_order() {
     let all = conversations("conversations.jsonl");
-    let file = Conversations::open(&path("conversations.jsonl")).expect("the file");
-    let mut file = file;
+    let mut file = Conversations::open(&path("conversations.jsonl")).expect("the file");
     assert!(file.next().is_some_and(|first| first.is_ok()) && file.format() == Some(Format::Messages));
     let mut openings = BTreeSet::new();
     for conversation in &all {
