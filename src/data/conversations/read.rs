@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::formats::dialogue;
 use super::messages::problem;
-use super::records::{Place, Records, Shape};
+use super::records::{Misplaced, Place, Records, Shape};
 use super::{Conversation, ConversationsError, Format, Json, MalformedRecord, Reason, SkippedRecords};
 use crate::data::recognize::recognize;
 use crate::data::{DataError, STDIN};
@@ -130,11 +130,7 @@ impl<R: Read> Iterator for Conversations<R> {
 }
 
 /// The conversation in the JSON of a record. If none was read before, its keys say the format.
-fn conversation(
-    bytes: &[u8],
-    start: Place,
-    format: &mut Option<Format>,
-) -> Result<Conversation, (Reason, Place)> {
+fn conversation(bytes: &[u8], start: Place, format: &mut Option<Format>) -> Result<Conversation, Misplaced> {
     let record = Json::from_slice(bytes.trim_ascii_end()).map_err(|error| {
         // In the first line of the record, columns go on from its beginning.
         let before = if error.line() <= 1 { start.column - 1 } else { 0 };

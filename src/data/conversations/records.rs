@@ -25,6 +25,9 @@ pub(super) struct Place {
     pub column: usize,
 }
 
+/// What is wrong, and where.
+pub(super) type Misplaced = (Reason, Place);
+
 /// The records of a file, one after the other.
 pub(super) struct Records<R> {
     reader: R,
@@ -59,7 +62,7 @@ impl<R: BufRead> Records<R> {
 
     /// The next record and its place; `None` at the end. After an error other than
     /// [`Reason::TooLong`], nothing follows.
-    pub fn next(&mut self) -> Option<Result<(&[u8], Place), (Reason, Place)>> {
+    pub fn next(&mut self) -> Option<Result<(&[u8], Place), Misplaced>> {
         if self.progress == Progress::Done {
             return None;
         }

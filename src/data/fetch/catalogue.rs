@@ -99,6 +99,13 @@ pub static CATALOGUE: &[Dataset<'static>] = &[
         files: &[],
     },
     Dataset {
+        name: "conversations",
+        description: "650 conversations with an assistant, and 137 in which it is offered tools",
+        licence: "MIT OR Apache-2.0",
+        note: "the project's own: they ship with the source as datasets/conversations.jsonl and tool_dialogues.jsonl",
+        files: &[],
+    },
+    Dataset {
         name: "dailydialog",
         description: "13,118 everyday dialogues between A and B",
         licence: "CC BY-NC-SA 4.0",

@@ -1,0 +1,361 @@
+//! The tools that come with the project, the dialogues in which they are called, and the conversations that are made by sentence
+//! patterns: every call fits to the schema of its tool, every result is used, and a seed fixes everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use gradus::data::{
+    ArithmeticError, Conversation, Json, OnMalformed, Role, Split, Tool, ToolPatterns, check_arguments,
+    check_schema, evaluate, parse_tools, read_conversations, read_text,
+};
+use gradus::random::Random;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets").join(name)
+}
+
+fn text(name: &str) -> String {
+    read_text(&path(name)).expect("a text that ships")
+}
+
+fn json(text: &str) -> Json {
+    text.parse().unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn tools() -> Vec<Tool> {
+    parse_tools(&json(&text("tools.json"))).expect("tools")
+}
+
+fn dialogues() -> Vec<Conversation> {
+    read_conversations(&path("tool_dialogues.jsonl"), None, OnMalformed::Refuse).expect("dialogues").0
+}
+
+fn patterns() -> ToolPatterns {
+    ToolPatterns::new(&text("tools.json"), &text("tool_patterns.json"))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Every call is of a tool that is offered, its arguments fit, and it has one result under its name.
+fn assert_calls_fit(conversation: &Conversation) {
+    conversation.check().expect("messages in order");
+    let mut messages = conversation.messages.iter().peekable();
+    while let Some(message) = messages.next() {
+        for call in &message.tool_calls {
+            let tool =
+                conversation.tool(&call.name).unwrap_or_else(|| panic!("{} is not offered", call.name));
+            check_arguments(&tool.parameters, &call.arguments)
+                .unwrap_or_else(|error| panic!("{} {}: {error}", call.name, call.arguments));
+        }
+        for call in &message.tool_calls {
+            let result = messages.next().expect("a result");
+            assert_eq!((result.role, result.name.as_deref()), (Role::Tool, Some(call.name.as_str())));
+            assert!(matches!(json(&result.content), Json::Object(_)), "{}", result.content);
+        }
+    }
+    assert_eq!(conversation.messages.last().map(|last| last.role), Some(Role::Assistant));
+}
+
+#[test]
+fn at_least_forty_tools_with_schemas_that_are_checked() {
+    let tools = tools();
+    let names: BTreeSet<_> = tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert!(tools.len() >= 40 && names.len() == tools.len());
+    for tool in &tools {
+        check_schema(&tool.parameters).unwrap_or_else(|error| panic!("{}: {error}", tool.name));
+        assert!(tool.description.ends_with('.'), "{}", tool.name);
+        assert_eq!(tool.parameters.get("additionalProperties"), Some(&Json::Bool(false)), "{}", tool.name);
+        for (name, schema) in tool.parameters.get("properties").map_or(&[][..], Json::entries) {
+            assert!(schema.get("description").is_some(), "{}.{name}", tool.name);
+        }
+    }
+}
+
+#[test]
+fn the_dialogues_are_what_the_readme_says() {
+    let (all, tools) = (dialogues(), tools());
+    let (mut used, mut silent, mut failures, mut turns) = (BTreeSet::new(), 0, 0, 0);
+    let mut openings = BTreeSet::new();
+    for conversation in &all {
+        assert_calls_fit(conversation);
+        assert!(!conversation.tools.is_empty());
+        for offered in &conversation.tools {
+            assert!(tools.contains(offered), "{} is another than in tools.json", offered.name);
+        }
+        let user = conversation.messages.iter().filter(|message| message.role == Role::User);
+        turns += usize::from(user.clone().count() > 1);
+        assert!(openings.insert(user.map(|message| &message.content).next()), "twice");
+        used.extend(conversation.tool_calls().map(|call| call.name.clone()));
+        silent += usize::from(conversation.tool_calls().next().is_none());
+        let fails = |message: &&gradus::data::Message| {
+            message.role == Role::Tool && message.content.contains("\"error\"")
+        };
+        failures += usize::from(conversation.messages.iter().any(|message| fails(&message)));
+    }
+    assert_eq!(used.len(), tools.len(), "every tool is called somewhere");
+    let readme = text("README.md");
+    let line =
+        |name: &str| readme.lines().find(|line| line.starts_with(&format!("| `{name}`"))).expect("an entry");
+    let figures = |name| -> Vec<usize> {
+        line(name).split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+    };
+    assert_eq!(figures("tool_dialogues.jsonl")[..5], [all.len(), silent, failures, turns, all.len()]);
+    assert_eq!(figures("tools.json")[0], tools.len());
+    assert!(all.len() >= 120 && silent >= 25 && failures >= 20 && turns >= 30);
+}
+
+/// Numbers of a result come again in the answer, or the answer says that something did not work.
+#[test]
+fn results_are_used_in_the_answer() {
+    let (mut used, mut all) = (0, 0);
+    for conversation in dialogues() {
+        for pair in conversation.messages.windows(2) {
+            if pair[0].role == Role::Tool && pair[1].role == Role::Assistant && pair[1].tool_calls.is_empty()
+            {
+                let result = json(&pair[0].content);
+                let answer = pair[1].content.to_lowercase().replace(',', "");
+                let mut said = false;
+                walk(&result, &mut |value| said |= mentions(&answer, value));
+                all += 1;
+                used += usize::from(said);
+            }
+        }
+    }
+    // The others are results such as `{"status": "set"}` and errors, which are put into words.
+    assert!(all > 120 && used * 2 > all, "{used} of {all}");
+}
+
+fn walk(json: &Json, visit: &mut impl FnMut(&Json)) {
+    visit(json);
+    json.entries().iter().for_each(|(_, value)| walk(value, visit));
+    json.as_array().unwrap_or(&[]).iter().for_each(|value| walk(value, visit));
+}
+
+fn mentions(answer: &str, value: &Json) -> bool {
+    match value {
+        Json::String(text) => {
+            let text = text.to_lowercase().replace(',', "");
+            answer.contains(text.trim_start_matches('0').trim_end_matches('.'))
+        }
+        Json::Number(number) => {
+            let number = number.to_string();
+            answer.contains(number.trim_start_matches('-').trim_end_matches(".0"))
+        }
+        _ => false,
+    }
+}
+
+/// All tools come up, most questions need one, and every call fits to its schema.
+#[test]
+fn synthetic_conversations_are_sound() {
+    let patterns = patterns();
+    let covered: BTreeSet<_> = patterns.covered().collect();
+    assert_eq!(covered.len(), patterns.tools().len(), "every tool has a pattern");
+    let mut random = Random::new(1);
+    let (mut called, mut silent, mut two, mut failed) = (BTreeMap::new(), 0, 0, 0);
+    let all: Vec<_> = (0..3000)
+        .map(|_| patterns.conversation(&mut random, Split::Train).expect("a conversation"))
+        .collect();
+    for conversation in &all {
+        assert_calls_fit(conversation);
+        assert!((1..=6).contains(&conversation.tools.len()));
+        let names: BTreeSet<_> = conversation.tools.iter().map(|tool| &tool.name).collect();
+        assert_eq!(names.len(), conversation.tools.len(), "a tool is offered twice");
+        conversation.tool_calls().for_each(|call| *called.entry(call.name.clone()).or_insert(0) += 1);
+        silent += usize::from(conversation.tool_calls().next().is_none());
+        let said = |role| conversation.messages.iter().filter(move |message| message.role == role);
+        two += usize::from(said(Role::User).count() == 2);
+        failed += usize::from(said(Role::Tool).any(|result| result.content.contains("\"error\"")));
+        for message in &conversation.messages {
+            assert!(!message.content.contains("{}") && !message.content.contains("{\"}"));
+            if message.role != Role::Tool {
+                assert!(!message.content.contains(['{', '}']), "a slot is left: {}", message.content);
+            }
+        }
+    }
+    assert_eq!(called.len(), patterns.tools().len());
+    let shares = [silent, two, failed].map(|count| count as f64 / all.len() as f64);
+    for (share, (least, most)) in shares.iter().zip([(0.04, 0.12), (0.2, 0.3), (0.02, 0.12)]) {
+        assert!((least..most).contains(share), "{shares:?}");
+    }
+}
+
+/// What the assistant says about a sum is right in every synthetic conversation with the calculator.
+#[test]
+fn synthetic_results_are_computed() {
+    let (patterns, mut random, mut seen) = (patterns(), Random::new(2), 0);
+    while seen < 200 {
+        let conversation = patterns.conversation(&mut random, Split::Train).expect("a conversation");
+        for group in conversation.messages.windows(3) {
+            let Some(call) = group[0].tool_calls.first().filter(|call| call.name == "calculator") else {
+                continue;
+            };
+            let expression = call.arguments.get("expression").and_then(Json::as_str).expect("an expression");
+            let result = json(&group[1].content).get("result").and_then(Json::as_f64).expect("a result");
+            let computed = evaluate(expression).expect("a number");
+            assert!((computed - result).abs() <= 0.0051, "{expression} = {computed}, not {result}");
+            assert!(group[2].content.contains(&result.to_string()), "{}", group[2].content);
+            seen += 1;
+        }
+    }
+}
+
+#[test]
+fn a_seed_fixes_the_conversations_and_held_out_questions_stay_held_out() {
+    let patterns = patterns();
+    let make = |seed, split| -> Vec<_> {
+        let mut random = Random::new(seed);
+        (0..300).map(|_| patterns.conversation(&mut random, split).expect("a conversation")).collect()
+    };
+    assert_eq!(make(7, Split::Train), make(7, Split::Train));
+    assert_ne!(make(7, Split::Train), make(8, Split::Train));
+    let questions = |all: &[Conversation]| -> BTreeSet<String> {
+        let messages = all.iter().flat_map(|conversation| &conversation.messages);
+        messages.filter(|message| message.role == Role::User).map(|message| message.content.clone()).collect()
+    };
+    let train: BTreeSet<_> = (0..8).flat_map(|seed| questions(&make(seed, Split::Train))).collect();
+    let held_out = questions(&make(7, Split::HeldOut));
+    assert!(train.is_disjoint(&held_out) && held_out.len() > 200, "{}", held_out.len());
+    assert!(held_out.iter().all(|question| Split::of(question) == Split::HeldOut));
+    let tools: BTreeSet<_> = make(7, Split::HeldOut)
+        .iter()
+        .flat_map(|one| one.tool_calls().map(|call| call.name.clone()).collect::<Vec<_>>())
+        .collect();
+    assert!(tools.len() > 30, "{} tools are asked for in what is held out", tools.len());
+}
+
+#[test]
+fn patterns_that_cannot_be_used_say_why() {
+    let tools = r#"[{"name": "dice", "parameters": {"type": "object", "properties": {"sides": {"type": "integer", "minimum": 2}}}}]"#;
+    let good = r#"{"patterns": [{"tool": "dice", "slots": [{"name": "n", "from": 2, "to": 6}], "ask": ["Roll {n}."],
+        "arguments": {"sides": "{n}"}, "result": {"sum": "{n}"}, "answer": ["{n}!"]}]}"#;
+    let refused = |tools: &str, patterns: &str| match ToolPatterns::new(tools, patterns) {
+        Ok(_) => panic!("{patterns} can be used"),
+        Err(error) => error.to_string(),
+    };
+    assert!(ToolPatterns::new(tools, good).is_ok());
+    for (from, to, problem) in [
+        ("\"tool\": \"dice\"", "\"tool\": \"clock\"", "clock: there is no such tool"),
+        ("\"ask\": [\"Roll {n}.\"]", "\"ask\": []", "`ask` is a list of sentences"),
+        ("Roll {n}.", "Roll {m}.", "there is no slot \"m\""),
+        ("Roll {n}.", "Roll {n.", "a brace is not closed"),
+        ("\"from\": 2, \"to\": 6", "\"from\": 6, \"to\": 2", "is no range"),
+        ("\"from\": 2, \"to\": 6", "\"from\": -9223372036854775808, \"to\": 6", "is no range"),
+        ("\"from\": 2, \"to\": 6", "\"from\": 0, \"to\": 0", "0 is less than 2"),
+        ("\"from\": 2, \"to\": 6", "\"one_of\": []", "is a list of values"),
+        ("\"from\": 2, \"to\": 6", "\"compute\": \"1 / 0\"", "not a finite number"),
+        ("\"from\": 2, \"to\": 6", "\"compute\": \"2 +\"", "cannot be computed"),
+        ("\"from\": 2, \"to\": 6", "\"x\": 1", "has neither"),
+        ("\"name\": \"n\", \"from\": 2, \"to\": 6", "\"names\": [\"n\"], \"rows\": [[1, 2]]", "every row"),
+        ("\"result\"", "\"outcome\"", "`result` is missing"),
+        ("\"sides\": \"{n}\"", "\"sides\": \"{n} dice\"", "an integer is needed, not a string"),
+        ("{\"patterns\"", "{\"others\"", "there is no pattern"),
+        ("{\"patterns\"", "{\"plain\": [[\"a\"]], \"patterns\"", "a list of pairs"),
+        ("{\"patterns\"", "{\"system\": [1], \"patterns\"", "a list of strings"),
+        ("{\"patterns\"", "{\"patterns\" ", "the patterns: "),
+    ] {
+        let patterns =
+            if problem == "the patterns: " { "{\"patterns\"".to_owned() } else { good.replacen(from, to, 1) };
+        let message = refused(tools, &patterns);
+        assert!(message.contains(problem), "{message}, expected {problem}");
+    }
+    assert!(refused("[]", good).contains("no such tool"));
+    assert!(refused("{}", good).contains("`tools` is an object"));
+    assert!(refused(&tools.replace("minimum", "pattern"), good).contains("`pattern` is none of the keys"));
+}
+
+#[test]
+fn what_a_schema_refuses() {
+    let schema = json(
+        r#"{"type": "object", "additionalProperties": false, "required": ["unit"], "properties": {
+            "unit": {"type": "string", "enum": ["km", "m"]}, "count": {"type": "integer", "minimum": 1, "maximum": 3},
+            "share": {"type": "number"}, "open": {"type": "boolean"}, "note": {"type": ["string", "null"]},
+            "items": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
+            "minItems": 1, "maxItems": 2}}}"#,
+    );
+    check_schema(&schema).expect("a schema of what is checked");
+    for fits in [
+        r#"{"unit": "km"}"#,
+        r#"{"unit": "m", "count": 3, "share": 0.5, "open": true, "note": null, "items": [{"n": 1}, {"n": 2}]}"#,
+        r#"{"unit": "m", "count": 2.0, "share": 1}"#,
+    ] {
+        assert_eq!(check_arguments(&schema, &json(fits)), Ok(()), "{fits}");
+    }
+    for (value, place, problem) in [
+        ("[]", "", "an object is needed, not an array"),
+        ("{}", "", "`unit` is missing"),
+        (r#"{"unit": "mile"}"#, ".unit", "\"mile\" is none of \"km\", \"m\""),
+        (r#"{"unit": 3}"#, ".unit", "a string is needed, not a number"),
+        (r#"{"unit": "m", "count": 0}"#, ".count", "0 is less than 1"),
+        (r#"{"unit": "m", "count": 4}"#, ".count", "4 is more than 3"),
+        (r#"{"unit": "m", "count": 1.5}"#, ".count", "an integer is needed, not a number"),
+        (r#"{"unit": "m", "share": "1"}"#, ".share", "a number is needed, not a string"),
+        (r#"{"unit": "m", "open": "yes"}"#, ".open", "a boolean is needed, not a string"),
+        (r#"{"unit": "m", "note": 1}"#, ".note", "string or null is needed, not a number"),
+        (r#"{"unit": "m", "items": []}"#, ".items", "0 items, but at least 1 are needed"),
+        (
+            r#"{"unit": "m", "items": [{"n": 1}, {"n": 1}, {"n": 1}]}"#,
+            ".items",
+            "3 items, but at most 2 are allowed",
+        ),
+        (r#"{"unit": "m", "items": [{"n": 1}, {}]}"#, ".items[1]", "`n` is missing"),
+        (r#"{"unit": "m", "items": [{"n": "1"}]}"#, ".items[0].n", "an integer is needed, not a string"),
+        (r#"{"unit": "m", "size": 1}"#, "", "there is no `size`, only unit, count, share, open, note, items"),
+    ] {
+        let error = check_arguments(&schema, &json(value)).expect_err(value);
+        assert_eq!((error.place.as_str(), error.problem.as_str()), (place, problem), "{value}");
+    }
+    for (schema, problem) in [
+        ("[]", "a schema is an object"),
+        (r#"{"type": "text"}"#, "`type` cannot be"),
+        (r#"{"type": []}"#, "`type` cannot be"),
+        (r#"{"enum": []}"#, "`enum` cannot be"),
+        (r#"{"minimum": "1"}"#, "`minimum` cannot be"),
+        (r#"{"minItems": -1}"#, "`minItems` cannot be"),
+        (r#"{"properties": 1}"#, "`properties` cannot be"),
+        (r#"{"properties": {"a": {"oneOf": []}}}"#, ".a: `oneOf` is none"),
+        (r#"{"items": {"format": "date"}}"#, "[]: `format` is none"),
+        (r#"{"required": ["a"], "properties": {}}"#, "`a` is required, but no property"),
+    ] {
+        let error = check_schema(&json(schema)).expect_err(schema).to_string();
+        assert!(error.contains(problem), "{error}, expected {problem}");
+    }
+}
+
+#[test]
+fn a_pocket_calculator() {
+    for (expression, result) in [
+        ("1 + 2 * 3", 7.0),
+        ("(1 + 2) * 3", 9.0),
+        ("8 - 3 - 2", 3.0),
+        ("16 / 4 / 2", 2.0),
+        ("17 % 5", 2.0),
+        ("2 ^ 3 ^ 2", 512.0),
+        ("-2 ^ 2", -4.0),
+        ("2 ^ -1", 0.5),
+        ("--3 + +1", 4.0),
+        (" .5*4 ", 2.0),
+    ] {
+        assert_eq!(evaluate(expression), Ok(result), "{expression}");
+    }
+    let unexpected = |expression: &str| match evaluate(expression) {
+        Err(ArithmeticError::Unexpected { at, found, .. }) => (at, found),
+        other => panic!("{expression}: {other:?}"),
+    };
+    assert_eq!(unexpected(""), (1, "the end".to_owned()));
+    assert_eq!(unexpected("2 +"), (4, "the end".to_owned()));
+    assert_eq!(unexpected("2 3"), (3, "'3'".to_owned()));
+    assert_eq!(unexpected("(1 + 2"), (7, "the end".to_owned()));
+    assert_eq!(unexpected("\u{fc} + 1"), (1, "'\u{fc}'".to_owned()));
+    assert_eq!(unexpected("1.2.3"), (1, "'1'".to_owned()));
+    assert_eq!(evaluate("1 / 0"), Err(ArithmeticError::NotFinite));
+    assert_eq!(evaluate("9 ^ 999"), Err(ArithmeticError::NotFinite));
+    for deep in ["(", "-", "1^", "1+("] {
+        assert_eq!(evaluate(&deep.repeat(100_000)), Err(ArithmeticError::TooDeep), "{deep}");
+    }
+    // Noise never panics.
+    let (mut random, alphabet) = (Random::new(3), b"0123456789.+-*/%^() e,");
+    for _ in 0..20_000 {
+        let noise: Vec<u8> = (0..random.below(12)).map(|_| alphabet[random.below(alphabet.len())]).collect();
+        let _ = evaluate(std::str::from_utf8(&noise).expect("ASCII")).is_ok();
+    }
+}
