@@ -5,7 +5,7 @@
 //! system takes as long to wake one as a product lasts. The workers of a [`Crew`] look for the next job for a short
 //! while, in a loop, and then they sleep too: a crew without work costs nothing.
 //!
-//! A job is a number of parts. Whoever is free takes the next one, so a thread that was interrupted leaves its share to the
+//! A job is a number of parts. A thread that is free takes the next one, so a thread that was interrupted leaves its share to the
 //! others, and the caller never waits for a worker that has not begun.
 
 use std::any::Any;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// products of a model takes less.
 const SPINS: usize = 4000;
 
-/// After so many it sleeps. Between the two it lets other threads go first.
+/// After this many looks it sleeps. Between the two numbers it lets other threads go first.
 const LOOKS: usize = SPINS + 20;
 
 /// How long a caller sleeps at most until it looks again whether the last part is done.
@@ -42,7 +42,7 @@ struct Worker {
 /// What all threads see. The two counters change often, and so each has cache lines of its own.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Parts of the job that nobody has taken yet. Whoever takes one lowers it, and may read `job` until that part is
+    /// Parts of the job that nobody has taken yet. A thread that takes one lowers it, and may read `job` until that part is
     /// counted as done.
     left: Line<AtomicUsize>,
     /// Parts that are not done yet.

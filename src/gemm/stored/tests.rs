@@ -95,7 +95,7 @@ fn every_shape_is_the_product_of_what_is_stored() {
 fn bits_do_not_depend_on_rows_threads_or_company() {
     let mut numbers = Numbers(2);
     for (rows, others, cols) in [(70, 3, 45), (33, 100, 600), (16, 1, 1056)] {
-        let (weights, x) = (numbers.matrix(rows * cols), numbers.matrix(200 * cols));
+        let (weights, x) = (numbers.matrix(rows * cols), numbers.matrix(97 * cols));
         let company = numbers.matrix(others * cols);
         for (kernels, dtype) in all_kernels().into_iter().flat_map(|k| DTYPES.map(|dtype| (k, dtype))) {
             let matrix = StoredMatrix::with_kernels(kernels, dtype, &weights, rows, cols);
@@ -103,7 +103,7 @@ fn bits_do_not_depend_on_rows_threads_or_company() {
             let one = Crew::new(1);
             let alone: Vec<Vec<f32>> = x.chunks(cols).map(|x| product(&one, &matrix, x, 1)).collect();
             for crew in [one, Crew::new(2), Crew::new(3)] {
-                for n in (1..=40).chain([97, 200]) {
+                for n in (1..=40).chain([97]) {
                     let whole = product(&crew, &matrix, &x[..n * cols], n);
                     let what = format!("{}, {dtype}, {n} rows, {} threads", name(kernels), crew.count());
                     assert!(whole == alone[..n].concat(), "{what}");
