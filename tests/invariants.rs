@@ -106,7 +106,7 @@ fn engines_name_no_model() {
 
 /// The rooms of the library from the ground up. A room imports only from the rooms below its own.
 const HOUSE: [&[&str]; 10] = [
-    &["real", "random", "counter_rng", "thread_pool"],
+    &["real", "half", "random", "counter_rng", "thread_pool", "crew"],
     &["function", "gemm"],
     &["tensor"],
     &["params", "tokenizer"],

@@ -93,7 +93,7 @@ pub(super) unsafe fn few<S: Vector, N: Numbers<S>, const ROWS: usize, const PANE
         // Behind the end of these panels the next ones follow.
         let lead = (AHEAD / (PANELS * N::PAIR)).min(f.depth);
         let (mut ahead, mut left) = (panel.wrapping_add(lead * N::PAIR), f.depth - lead);
-        for (first, depth) in split(f.depth, count(f.depth, DEPTH)) {
+        for (_, depth) in split(f.depth, count(f.depth, DEPTH)) {
             let mut sums = [[[zero; 2]; PANELS]; ROWS];
             for _ in 0..depth {
                 if left == 0 {
@@ -116,10 +116,6 @@ pub(super) unsafe fn few<S: Vector, N: Numbers<S>, const ROWS: usize, const PANE
                 }
                 x = x.wrapping_add(1);
                 panel = panel.wrapping_add(N::PAIR);
-            }
-            if first == 0 {
-                totals = sums;
-                continue;
             }
             let one = S::splat(1.0);
             for (totals, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {

@@ -292,13 +292,13 @@ fn nothing_times_something() {
     let crew = Crew::new(2);
     for dtype in DTYPES {
         let matrix = StoredMatrix::new(dtype, &[1.0; 12], 3, 4);
-        assert_eq!(product(&crew, &matrix, &[], 0), []);
+        assert!(product(&crew, &matrix, &[], 0).is_empty());
         // A matrix without numbers may have any size.
         for (rows, cols) in [(0, usize::MAX), (usize::MAX, 0), (0, 0)] {
             assert_eq!(StoredMatrix::new(dtype, &[], rows, cols).bytes(), 0);
         }
         assert_eq!(product(&crew, &StoredMatrix::new(dtype, &[], 3, 0), &[], 2), [0.0; 6]);
-        assert_eq!(product(&crew, &StoredMatrix::new(dtype, &[], 0, 4), &[1.0; 8], 2), []);
+        assert!(product(&crew, &StoredMatrix::new(dtype, &[], 0, 4), &[1.0; 8], 2).is_empty());
         products(&crew, &[1.0; 8], 2, &[], &mut []);
     }
 }
