@@ -11,7 +11,7 @@
 //! 6. [`tokenizer`] and [`data`]: from text to batches of tokens.
 //! 7. [`train`] and [`generate`]: the training loop and the generation loop; [`score`]: how good a text is that was generated.
 //! 8. [`checkpoint`]: a trained model on disk.
-//! 9. [`fast`]: the same models on whole matrices in `f32`.
+//! 9. [`fast`]: the same models on whole matrices in `f32`, and for generation with weights of 32, 16 or 8 bits.
 //! 10. [`cost`]: what a model of any size needs: parameters, memory and floating-point operations.
 //!
 //! All of it together, on three names:

@@ -8,16 +8,11 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 use super::attention::AttentionBlocks;
 use super::ops::{Op, RotaryTable};
 use super::precision::{Half, Precision, Widened};
-use super::weights::{Store, Weights};
-use crate::crew::Crew;
+use super::weights::Weights;
 use crate::gemm::MatRef;
-use crate::gemm::StoredMatrix;
-use crate::params::{Layout, ParamSpec};
 use crate::tensor::Memories;
 
 /// A place on the tape.
@@ -117,13 +112,6 @@ pub struct Matrix<'t> {
     pub(super) cols: usize,
 }
 
-impl Matrix<'_> {
-    /// Whether it is a weight that is stored for generation.
-    pub(super) fn is_stored(self) -> bool {
-        matches!(self.recording.tape.nodes.borrow()[self.id as usize].op, Op::Stored(_))
-    }
-}
-
 /// All nodes before the one that is being computed, to be read.
 #[derive(Clone, Copy)]
 pub(super) struct TapeView<'a> {
@@ -164,19 +152,6 @@ impl<'a> TapeView<'a> {
         MatRef::new(self.data(id), rows, cols)
     }
 
-    /// The threads of a pass whose weights are stored.
-    pub(super) fn crew(self) -> &'a Crew {
-        self.weights.crew().expect("threads, where weights are stored")
-    }
-
-    /// A node as a stored matrix, if it is one.
-    pub(super) fn stored(self, id: Id) -> Option<&'a StoredMatrix> {
-        match self.nodes[id as usize].op {
-            Op::Stored(at) => Some(self.weights.matrix(at as usize)),
-            _ => None,
-        }
-    }
-
     /// Rows and columns of a node.
     pub(super) fn shape(self, id: Id) -> (usize, usize) {
         let node = &self.nodes[id as usize];
@@ -199,6 +174,11 @@ impl Tape {
     pub(super) fn rewind(&self) {
         self.used.set(0);
         self.indices.borrow_mut().clear();
+    }
+
+    /// How a result was made.
+    pub(super) fn op(&self, id: Id) -> Op {
+        self.nodes.borrow()[id as usize].op
     }
 
     /// How many results are on the tape.
@@ -236,31 +216,6 @@ impl Tape {
 }
 
 impl<'t> Recording<'t> {
-    /// Puts all weights of a model on the tape, without copying them.
-    pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 256]> {
-        let mut matrices = SmallVec::new();
-        let mut bind =
-            |spec: &ParamSpec, op| matrices.push(self.append(op, spec.rows, spec.cols, 0, |_, _, _| ()));
-        match self.weights {
-            Weights::Flat(_) => layout.specs().iter().for_each(|spec| {
-                let grad = spec.grad_range().map(|range| range.start);
-                bind(spec, Op::Param { offset: spec.offset, grad });
-            }),
-            Weights::Stored(params, _) => {
-                layout.specs().iter().zip(params.places(layout)).for_each(|(spec, place)| {
-                    bind(
-                        spec,
-                        match place.store {
-                            Store::Numbers(offset) => Op::Param { offset, grad: None },
-                            Store::Matrix(at) => Op::Stored(at as u32),
-                        },
-                    );
-                })
-            }
-        }
-        matrices
-    }
-
     /// What an earlier stage has handed on, number `at` of it.
     pub(super) fn handed_on(&'t self, at: usize, x: &HandedOn) -> Matrix<'t> {
         self.push(Op::HandedOn(at as u32), x.rows, x.cols, |_, node| {

@@ -2,6 +2,10 @@
 
 use std::convert::Infallible;
 
+use smallvec::SmallVec;
+
+use super::ops::Op;
+use super::tape::{Id, Matrix, Recording, TapeView};
 use crate::crew::Crew;
 use crate::gemm::{Dtype, StoredMatrix};
 use crate::params::{Layout, ParamKind, ParamSpec};
@@ -19,14 +23,14 @@ pub struct StoredParams {
 
 /// Where a parameter is, and its shape.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+struct Place {
     shape: (usize, usize),
-    pub(super) store: Store,
+    store: Store,
 }
 
 /// In which of the two lists.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Store {
+enum Store {
     /// From this number on.
     Numbers(usize),
     /// The matrix of this number.
@@ -94,7 +98,7 @@ impl StoredParams {
     ///
     /// # Panics
     /// If they are those of another layout.
-    pub(super) fn places(&self, layout: &Layout) -> &[Place] {
+    fn places(&self, layout: &Layout) -> &[Place] {
         let specs = layout.specs();
         let fit = specs.len() == self.places.len()
             && specs.iter().zip(&self.places).all(|(spec, place)| (spec.rows, spec.cols) == place.shape);
@@ -137,6 +141,55 @@ impl<'a> Weights<'a> {
         match self {
             Weights::Flat(_) => None,
             Weights::Stored(_, crew) => Some(crew),
+        }
+    }
+}
+
+impl<'t> Recording<'t> {
+    /// Puts all weights of a model on the tape, without copying them.
+    pub fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 256]> {
+        let place = |op, rows, cols| self.append(op, rows, cols, 0, |_, _, _| ());
+        match self.weights {
+            Weights::Flat(_) => {
+                let op = |spec: &ParamSpec| Op::Param {
+                    offset: spec.offset,
+                    grad: spec.grad_range().map(|range| range.start),
+                };
+                layout.specs().iter().map(|spec| place(op(spec), spec.rows, spec.cols)).collect()
+            }
+            Weights::Stored(params, _) => {
+                let op = |store| match store {
+                    Store::Numbers(offset) => Op::Param { offset, grad: None },
+                    Store::Matrix(at) => Op::Stored(at as u32),
+                };
+                params
+                    .places(layout)
+                    .iter()
+                    .map(|Place { store, shape }| place(op(*store), shape.0, shape.1))
+                    .collect()
+            }
+        }
+    }
+}
+
+impl Matrix<'_> {
+    /// Whether it is a weight that is stored for generation.
+    pub fn is_stored(self) -> bool {
+        matches!(self.recording.tape.op(self.id), Op::Stored(_))
+    }
+}
+
+impl<'a> TapeView<'a> {
+    /// The threads of a pass whose weights are stored.
+    pub fn crew(self) -> &'a Crew {
+        self.weights.crew().expect("threads, where weights are stored")
+    }
+
+    /// A node as a stored matrix, if it is one.
+    pub fn stored(self, id: Id) -> Option<&'a StoredMatrix> {
+        match self.nodes[id as usize].op {
+            Op::Stored(at) => Some(self.weights.matrix(at as usize)),
+            _ => None,
         }
     }
 }

@@ -191,7 +191,8 @@ impl BeamSearch {
     /// Where the prompt leaves no room for a token, there is one hypothesis, which is empty.
     ///
     /// What is found for a prompt does not depend on the others. On the fast engine, that is so to the last bit as long as there
-    /// are several: a single row is multiplied in another order ([`gemm`](crate::gemm)).
+    /// are several: a single row is multiplied in another order ([`gemm`](crate::gemm)). With stored weights, on an
+    /// [`InferenceEngine`](crate::fast::InferenceEngine), it is always so.
     ///
     /// # Panics
     /// If the width is 0, if a prompt is empty, or if there are fewer than `width` sequences for each prompt.

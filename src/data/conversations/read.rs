@@ -30,7 +30,7 @@ const BUFFER: usize = 1 << 16;
 /// let sum = conversations.next().unwrap()?;
 /// assert_eq!(sum.messages[0].content, "Add the numbers.\n\n2, 3");
 /// let error = conversations.next().unwrap().unwrap_err();
-/// assert_eq!((error.line, error.column), (2, 42));
+/// assert_eq!((error.line, error.column), (2, 41));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Conversations<R> {
