@@ -282,6 +282,16 @@ fn places_in_arrays_count_from_the_file() {
 }
 
 #[test]
+fn brackets_and_quotes_in_strings_end_no_record() {
+    let text = r#"[{"instruction": "a ] } , \" ] [ \\", "output": "{\"x\": [\\\""},
+        {"instruction": "}\\", "output": "]"}]"#;
+    let all = good(text);
+    assert_eq!(said(&all[0]), [r#"user: a ] } , " ] [ \"#, r#"assistant: {"x": [\""#]);
+    assert_eq!(said(&all[1]), [r"user: }\", "assistant: ]"]);
+    assert_eq!(all.len(), 2);
+}
+
+#[test]
 fn files_that_are_something_else() {
     let start = |bytes: &[u8]| match Conversations::new("file", bytes) {
         Ok(_) => panic!("{bytes:?} is no file of conversations"),
