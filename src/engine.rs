@@ -31,8 +31,26 @@ impl<R: Real> GradientTo<'_, R> {
     }
 }
 
-/// Something that runs models: parameters and a batch go in, a loss and its gradient come out.
-pub trait Engine {
+/// Something that runs models forward: parameters and tokens go in, results come out. That is enough for generation.
+///
+/// A [`Session`] makes it read text.
+pub trait Reader {
+    /// What it reads parameters from: for an [`Engine`], a flat buffer. A reader that is nothing else may store them as it likes.
+    type Params: ?Sized;
+
+    /// Runs something on this engine's tensors, without a gradient. The numbers of the result replace those in `out`, row by
+    /// row.
+    ///
+    /// What a pass keeps in its [`Memory`] stays until another pass writes over it.
+    fn run(&mut self, layout: &Layout, params: &Self::Params, pass: impl Pass, out: &mut Vec<f64>);
+
+    /// Copies rows of everything that was kept of tokens ([`MemoryId::Tokens`](crate::tensor::MemoryId)) to the place that begins at
+    /// row `to`.
+    fn copy_kept(&mut self, from: Range<usize>, to: usize);
+}
+
+/// Something that trains models: parameters and a batch go in, a loss and its gradient come out.
+pub trait Engine: Reader<Params = [<Self as Engine>::Real]> {
     /// The type of its numbers: `f64` or `f32`.
     type Real: Real;
 
@@ -84,16 +102,6 @@ pub trait Engine {
     /// The loss of each token in the last call of [`gradient`](Engine::gradient), [`accumulate`](Engine::accumulate) or
     /// [`loss`](Engine::loss).
     fn token_losses(&self) -> &[f64];
-
-    /// Runs something on this engine's tensors, without a gradient. The numbers of the result replace those in `out`, row by
-    /// row.
-    ///
-    /// What a pass keeps in its [`Memory`] stays until another pass writes over it.
-    fn run(&mut self, layout: &Layout, params: &[Self::Real], pass: impl Pass, out: &mut Vec<f64>);
-
-    /// Copies rows of everything that was kept of tokens ([`MemoryId::Tokens`](crate::tensor::MemoryId)) to the place that begins at
-    /// row `to`.
-    fn copy_kept(&mut self, from: Range<usize>, to: usize);
 }
 
 /// A calculation on the tensors of any engine, given a model's parameters.

@@ -43,6 +43,7 @@
 pub mod checkpoint;
 pub mod cost;
 pub mod counter_rng;
+pub mod crew;
 pub mod data;
 pub mod engine;
 pub mod fast;
@@ -61,7 +62,7 @@ pub mod thread_pool;
 pub mod tokenizer;
 pub mod train;
 
-pub use engine::Engine;
+pub use engine::{Engine, Reader};
 pub use function::{BinaryOp, UnaryOp};
 pub use model::Model;
 pub use tensor::Tensor;

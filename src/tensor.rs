@@ -100,6 +100,11 @@ pub trait Tensor:
         self.matmul_t(weight)
     }
 
+    /// Several layers of weights that read the same: `[n, in] → [n, out]`, each with an `out` of its own.
+    fn linear_all<const N: usize>(self, weights: [Self; N]) -> [Self; N] {
+        weights.map(|weight| self.linear(weight))
+    }
+
     // ANCHOR: softmax
     /// Each row as probabilities: `eˣ / Σ eˣ`. To subtract the greatest first changes nothing but keeps `eˣ` from
     /// overflowing.

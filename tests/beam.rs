@@ -1,12 +1,13 @@
 //! Beam search finds what an exhaustive search finds where the beam is wide enough, and what greedy decoding finds where it is as
 //! narrow as can be. It finds the same in whatever company.
 
+use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice::from_ref;
 
-use gradus::Engine;
 use gradus::engine::{Room, Session};
-use gradus::fast::FastEngine;
+use gradus::fast::{FastEngine, InferenceEngine, StoredParams};
+use gradus::gemm::Dtype;
 use gradus::generate::{
     BeamSearch, Finish, Hypothesis, LengthPenalty, Sampler, Sampling, Stop, Stopping, generate,
 };
@@ -15,6 +16,7 @@ use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
+use gradus::{Engine, Reader};
 
 #[path = "common/allocator.rs"]
 mod allocator;
@@ -57,10 +59,10 @@ fn params<R: Real>(model: &impl Model, seed: u64) -> Vec<R> {
 }
 
 /// A search for all prompts, in one session.
-fn run<E: Engine, M: Model>(
+fn run<E: Reader, M: Model>(
     search: &BeamSearch,
     engine: &mut E,
-    (model, params): (&M, &[E::Real]),
+    (model, params): (&M, &E::Params),
     prompts: &[&[usize]],
 ) -> Vec<Vec<Hypothesis>> {
     let room = Room { sequences: prompts.len() * search.width, tokens: model.context(), source_tokens: 0 };
@@ -202,11 +204,16 @@ fn a_beam_of_one_is_greedy() {
 const PROMPTS: [&[usize]; 6] = [&[1], &[2, 3, 1], &[4, 4], &[3], &[0, 1, 2, 3, 4, 1, 2], &[2, 1, 3, 4]];
 
 /// The same prompts alone and in company, in several orders. `alone` compares what is found alone with what is found in company.
-fn company<E: Engine>(engine: &mut E, alone: impl Fn(&[Hypothesis], &[Hypothesis], &str)) {
+fn company<E: Reader, P: Borrow<E::Params>>(
+    engine: &mut E,
+    params: impl Fn(&Decoder, u64) -> P,
+    alone: impl Fn(&[Hypothesis], &[Hypothesis], &str),
+) {
     for model in decoders() {
         for seed in [3, 4] {
             let params = params(&model, seed);
-            let parts = (&model, &*params);
+            let params = params.borrow();
+            let parts = (&model, params);
             for width in [2, 3, 5] {
                 let search = BeamSearch {
                     width,
@@ -218,7 +225,7 @@ fn company<E: Engine>(engine: &mut E, alone: impl Fn(&[Hypothesis], &[Hypothesis
                 let what = format!("{width} beams, seed {seed}");
                 let together = run(&search, engine, parts, &PROMPTS);
                 for (prompt, together) in PROMPTS.iter().zip(&together) {
-                    alone(&search.run_one(engine, &model, &params, prompt), together, &what);
+                    alone(&search.run_one(engine, &model, params, prompt), together, &what);
                 }
                 for order in [&[5, 4, 3, 2, 1, 0][..], &[0, 3], &[2, 0, 2], &[1, 4, 5, 3]] {
                     let prompts: Vec<&[usize]> = order.iter().map(|&at| PROMPTS[at]).collect();
@@ -233,10 +240,26 @@ fn company<E: Engine>(engine: &mut E, alone: impl Fn(&[Hypothesis], &[Hypothesis
 
 #[test]
 fn what_is_found_does_not_depend_on_the_company() {
-    company(&mut ScalarEngine::new(), assert_same_bits);
+    company(&mut ScalarEngine::new(), |model, seed| params::<f64>(model, seed), assert_same_bits);
     // A single row is multiplied in another way than two, and rounded in another order (`gemm`). So what is found alone may
     // differ in the last bits; in company there is more than one row in every step.
-    company(&mut fast(), |alone, together, what| assert_close(alone, together, 1e-4, what));
+    company(
+        &mut fast(),
+        |model, seed| params::<f32>(model, seed),
+        |alone, together, what| assert_close(alone, together, 1e-4, what),
+    );
+}
+
+/// Where weights are stored for generation, every row is computed by itself, also a single one.
+#[test]
+fn stored_weights_find_the_same_bits_alone_and_in_company() {
+    for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
+        for threads in [1, 2] {
+            let stored =
+                |model: &Decoder, seed| StoredParams::new(model.layout(), &params(model, seed), dtype);
+            company(&mut InferenceEngine::new(threads), stored, assert_same_bits);
+        }
+    }
 }
 
 /// A search that has ended costs nothing while others go on: what is read together is what is read for each of them.

@@ -1,23 +1,35 @@
 //! A decoding session reads, forgets and reads again as if it had read only what is left, on every engine.
 
+use std::borrow::Borrow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gradus::Engine;
+use gradus::Reader;
 use gradus::engine::{Room, Session};
-use gradus::fast::FastEngine;
+use gradus::fast::{FastEngine, InferenceEngine, StoredParams};
+use gradus::gemm::Dtype;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
 use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::params::Layout;
 use gradus::random::Random;
+use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
 
 #[path = "common/variants.rs"]
 mod variants;
 
-fn model<E: Engine>(config: &DecoderConfig, _: &E) -> (Decoder, Vec<E::Real>) {
-    let model = Decoder::new(DecoderConfig { init_std: 0.4, ..config.clone() }).expect("a variant is right");
-    let params = model.layout().initial(&mut Random::new(5));
-    (model, params)
+fn decoder(config: &DecoderConfig) -> Decoder {
+    Decoder::new(DecoderConfig { init_std: 0.4, ..config.clone() }).expect("a variant is right")
+}
+
+fn params<R: Real>(layout: &Layout) -> Vec<R> {
+    layout.initial(&mut Random::new(5))
+}
+
+const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::Int8];
+
+fn stored(dtype: Dtype) -> impl Fn(&Layout) -> StoredParams {
+    move |layout| StoredParams::new(layout, &params::<f32>(layout), dtype)
 }
 
 fn assert_close(ours: &[f64], expected: &[f64], what: &str) {
@@ -27,45 +39,66 @@ fn assert_close(ours: &[f64], expected: &[f64], what: &str) {
     }
 }
 
-fn truncated_sessions<E: Engine>(mut engine: E) {
+fn assert_same_bits(ours: &[f64], expected: &[f64], what: &str) {
+    let bits = |logits: &[f64]| -> Vec<u64> { logits.iter().map(|x| x.to_bits()).collect() };
+    assert_eq!(bits(ours), bits(expected), "{what}");
+}
+
+fn truncated_sessions<E: Reader, P: Borrow<E::Params>>(
+    mut engine: E,
+    params: impl Fn(&Layout) -> P,
+    same: impl Fn(&[f64], &[f64], &str),
+) {
     for (name, config) in variants::variants() {
-        let (model, params) = model(&config, &engine);
+        let model = decoder(&config);
+        let params = params(model.layout());
+        let params = params.borrow();
         let tokens = variants::batch(&config).sequences().tokens[..8].to_vec();
         let mut read =
-            |tokens: &[usize]| Session::single(&mut engine, &model, &params).feed(0, tokens).to_vec();
+            |tokens: &[usize]| Session::single(&mut engine, &model, params).feed(0, tokens).to_vec();
         let (whole, other) = (read(&tokens), read(&[&tokens[..3], &[0, 0]].concat()));
         assert!(whole != other, "{name}: other tokens, other logits");
-        let mut session = Session::single(&mut engine, &model, &params);
+        let mut session = Session::single(&mut engine, &model, params);
         assert_eq!(session.len(0), 0);
-        assert_close(session.feed(0, &tokens), &whole, name);
+        same(session.feed(0, &tokens), &whole, name);
         assert_eq!(session.len(0), 8);
         session.truncate(0, 3);
         assert_eq!(session.len(0), 3);
-        assert_close(session.feed(0, &[0, 0]), &other, name);
+        same(session.feed(0, &[0, 0]), &other, name);
         session.truncate(0, 3);
-        assert_close(session.feed(0, &tokens[3..]), &whole, name);
+        same(session.feed(0, &tokens[3..]), &whole, name);
         session.truncate(0, 8); // all of it stays
         session.truncate(0, 0);
         assert_eq!(session.len(0), 0);
-        assert_close(session.feed(0, &tokens), &whole, name);
+        same(session.feed(0, &tokens), &whole, name);
     }
 }
 
 #[test]
 fn a_truncated_session_is_as_if_the_rest_had_not_been_read() {
-    truncated_sessions(ScalarEngine::new());
-    truncated_sessions(FastEngine::new(ThreadPool::new(1)));
+    truncated_sessions(ScalarEngine::new(), params::<f64>, assert_close);
+    truncated_sessions(FastEngine::new(ThreadPool::new(1)), params::<f32>, assert_close);
+    for dtype in DTYPES {
+        truncated_sessions(InferenceEngine::new(2), stored(dtype), assert_same_bits);
+    }
 }
 
 /// Five sequences in a session come and go, are cut and continued by others at random. Each of them has the logits at all times
 /// that it has alone.
-fn many_sequences<E: Engine>(mut engine: E, mut alone: E) {
+fn many_sequences<E: Reader, P: Borrow<E::Params>>(
+    mut engine: E,
+    mut alone: E,
+    params: impl Fn(&Layout) -> P,
+    same: impl Fn(&[f64], &[f64], &str),
+) {
     for (name, config) in variants::variants() {
-        let (model, params) = model(&config, &engine);
+        let model = decoder(&config);
+        let params = params(model.layout());
+        let params = params.borrow();
         let mut alone =
-            |tokens: &[usize]| Session::single(&mut alone, &model, &params).feed(0, tokens).to_vec();
+            |tokens: &[usize]| Session::single(&mut alone, &model, params).feed(0, tokens).to_vec();
         let room = Room { sequences: 5, tokens: config.context.min(10), source_tokens: 0 };
-        let mut session = Session::new(&mut engine, &model, &params, room);
+        let mut session = Session::new(&mut engine, &model, params, room);
         let mut random = Random::new(3);
         let mut below = |n: usize| (random.uniform() * n as f64) as usize;
         let mut texts = vec![Vec::new(); room.sequences];
@@ -105,7 +138,7 @@ fn many_sequences<E: Engine>(mut engine: E, mut alone: E) {
             for ((at, tokens), logits) in fed.iter().zip(logits.chunks_exact(config.vocab_size)) {
                 texts[*at].extend_from_slice(tokens);
                 assert_eq!(session.len(*at), texts[*at].len());
-                assert_close(logits, &alone(&texts[*at]), name);
+                same(logits, &alone(&texts[*at]), name);
             }
         }
     }
@@ -113,9 +146,13 @@ fn many_sequences<E: Engine>(mut engine: E, mut alone: E) {
 
 #[test]
 fn sequences_of_a_session_know_nothing_of_each_other() {
-    many_sequences(ScalarEngine::new(), ScalarEngine::new());
+    many_sequences(ScalarEngine::new(), ScalarEngine::new(), params::<f64>, assert_close);
     let fast = || FastEngine::new(ThreadPool::new(1));
-    many_sequences(fast(), fast());
+    many_sequences(fast(), fast(), params::<f32>, assert_close);
+    // On any number of threads.
+    for dtype in DTYPES {
+        many_sequences(InferenceEngine::new(3), InferenceEngine::new(1), stored(dtype), assert_same_bits);
+    }
 }
 
 /// What one session leaves in the engine's memory does not reach the next, of whatever size and model.
@@ -124,7 +161,8 @@ fn sessions_one_after_another() {
     let mut engine = FastEngine::new(ThreadPool::new(1));
     for round in 0..2 {
         for (name, config) in variants::variants() {
-            let (model, params) = model(&config, &engine);
+            let model = decoder(&config);
+            let params: Vec<f32> = params(model.layout());
             let tokens = variants::batch(&config).sequences().tokens[..6].to_vec();
             let fresh = Session::single(&mut FastEngine::new(ThreadPool::new(1)), &model, &params)
                 .feed(0, &tokens)
@@ -149,8 +187,10 @@ fn message(work: impl FnOnce()) -> String {
     text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned())).expect("a message")
 }
 
-fn mistakes<E: Engine>(mut engine: E) {
-    let (model, params) = model(&DecoderConfig::microgpt(5), &engine);
+fn mistakes<E: Reader, P: Borrow<E::Params>>(mut engine: E, params: impl Fn(&Layout) -> P) {
+    let model = decoder(&DecoderConfig::microgpt(5));
+    let params = params(model.layout());
+    let params = params.borrow();
     type Mistake<'m, E> = &'m dyn Fn(&mut Session<'_, E, Decoder>);
     let mistakes: [(&str, Mistake<'_, E>); 6] = [
         ("feed: no tokens", &|session| _ = session.feed(0, &[])),
@@ -162,23 +202,24 @@ fn mistakes<E: Engine>(mut engine: E) {
     ];
     for (words, mistake) in mistakes {
         let room = Room { sequences: 2, tokens: 4, source_tokens: 0 };
-        let text = message(|| mistake(&mut Session::new(&mut engine, &model, &params, room)));
+        let text = message(|| mistake(&mut Session::new(&mut engine, &model, params, room)));
         assert!(text.contains(words), "{text}");
     }
     for (words, sequences, tokens) in [("no room", 0, 4), ("no room", 1, 0), ("the context is 16", 1, 17)] {
         let room = Room { sequences, tokens, source_tokens: 0 };
-        let text = message(|| _ = Session::new(&mut engine, &model, &params, room));
+        let text = message(|| _ = Session::new(&mut engine, &model, params, room));
         assert!(text.contains(words), "{text}");
     }
     let (mut sampler, mut random) = (Sampler::new(Sampling::default()), Random::new(1));
     let text = message(|| {
-        generate(&mut engine, &model, &params, &[], &Stop::after(3), &mut sampler, &mut random);
+        generate(&mut engine, &model, params, &[], &Stop::after(3), &mut sampler, &mut random);
     });
     assert!(text.contains("an empty prompt"), "{text}");
 }
 
 #[test]
 fn mistakes_are_named_on_every_engine() {
-    mistakes(ScalarEngine::new());
-    mistakes(FastEngine::new(ThreadPool::new(1)));
+    mistakes(ScalarEngine::new(), params::<f64>);
+    mistakes(FastEngine::new(ThreadPool::new(1)), params::<f32>);
+    mistakes(InferenceEngine::new(2), stored(Dtype::Int8));
 }

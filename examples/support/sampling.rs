@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use gradus::Engine;
+use gradus::Reader;
 use gradus::checkpoint::TrainedModel;
 use gradus::fast::FastEngine;
 use gradus::generate::{BeamSearch, Generated, Sampler, Sampling, Stop, generate_text};
@@ -99,9 +99,9 @@ impl TextArgs {
     }
 
     /// Lets a model continue a text, in which no document begins. `on_text` gets what it says as it comes.
-    pub fn continue_text<M: Model, E: Engine>(
+    pub fn continue_text<M: Model, E: Reader>(
         &self,
-        parts: (&mut E, &M, &[E::Real]),
+        parts: (&mut E, &M, &E::Params),
         tokenizer: &dyn Tokenizer,
         prompt: &[usize],
         random: &mut Random,
@@ -119,10 +119,10 @@ impl TextArgs {
 
 impl TextArgs {
     /// The likeliest continuation that a beam search finds.
-    fn search<M: Model, E: Engine>(
+    fn search<M: Model, E: Reader>(
         &self,
         width: usize,
-        (engine, model, params): (&mut E, &M, &[E::Real]),
+        (engine, model, params): (&mut E, &M, &E::Params),
         tokenizer: &dyn Tokenizer,
         prompt: &[usize],
         mut on_text: impl FnMut(&str),

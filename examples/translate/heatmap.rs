@@ -2,6 +2,7 @@
 //! of the source, the stronger the more attention it gets.
 
 use anyhow::Result;
+use gradus::fast::InferenceEngine;
 use support::svg::Svg;
 
 use crate::interpreter::{Interpreter, Looks, Translation};
@@ -13,7 +14,11 @@ const CELL: f64 = 18.0;
 const CHARACTER: f64 = 7.5;
 
 /// The drawing, as SVG.
-pub fn draw(interpreter: &Interpreter<'_>, sentence: &str, translation: &Translation) -> Result<String> {
+pub fn draw(
+    interpreter: &Interpreter<'_, InferenceEngine>,
+    sentence: &str,
+    translation: &Translation,
+) -> Result<String> {
     let looks = interpreter.look(sentence, &translation.tokens)?;
     let heads_of_a_block = looks.heads.iter().filter(|(layer, ..)| *layer == 0).count();
     let blocks = looks.heads.len() / heads_of_a_block.max(1);

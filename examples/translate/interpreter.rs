@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use gradus::checkpoint::TrainedModel;
 use gradus::data::{Marks, Sequences, clean_sentence};
-use gradus::engine::{Engine, Pass, Room, Session};
-use gradus::fast::FastEngine;
+use gradus::engine::{Pass, Reader, Room, Session};
+use gradus::fast::{FastEngine, InferenceEngine, StoredParams};
 use gradus::generate::{BeamSearch, LengthPenalty};
 use gradus::model::{EncoderDecoder, Model};
 use gradus::params::BoundParams;
@@ -89,13 +89,15 @@ impl fmt::Display for Translation {
     }
 }
 
-/// A model with its tokens, ready to translate.
-pub struct Interpreter<'a> {
+/// A model with its tokens, ready to translate on engines of the type `E`.
+pub struct Interpreter<'a, E: Reader> {
     model: &'a EncoderDecoder,
-    params: &'a [f32],
+    params: &'a E::Params,
     tokenizer: &'a dyn Tokenizer,
     marks: Marks,
     threads: ThreadPool,
+    /// An engine with so many threads.
+    new_engine: fn(usize) -> E,
 }
 
 /// The tokens at the ends of sentences: those of a tokenizer that was trained here, or the only mark of one of characters.
@@ -111,22 +113,32 @@ struct Job<'s> {
     found: Vec<(usize, Vec<Translation>)>,
 }
 
-impl<'a> Interpreter<'a> {
-    /// A model with the tokenizer that it was trained with.
-    pub fn new(
+impl<'a> Interpreter<'a, FastEngine> {
+    /// A model that is being trained, with its tokenizer.
+    pub fn in_training(
         model: &'a EncoderDecoder,
         params: &'a [f32],
         tokenizer: &'a dyn Tokenizer,
         threads: ThreadPool,
     ) -> Result<Self> {
-        Ok(Interpreter { model, params, tokenizer, marks: marks_of(tokenizer)?, threads })
+        let new_engine = |_| FastEngine::new(ThreadPool::new(1)); // reading, it has no use for more
+        Ok(Interpreter { model, params, tokenizer, marks: marks_of(tokenizer)?, threads, new_engine })
     }
+}
 
-    /// A saved one.
-    pub fn of(saved: &'a TrainedModel<EncoderDecoder, f32>, threads: ThreadPool) -> Result<Self> {
-        Self::new(&saved.model, &saved.params, &*saved.tokenizer, threads)
+impl<'a> Interpreter<'a, InferenceEngine> {
+    /// A saved model, with its parameters as they are stored to be read.
+    pub fn of(
+        saved: &'a TrainedModel<EncoderDecoder, f32>,
+        params: &'a StoredParams,
+        threads: ThreadPool,
+    ) -> Result<Self> {
+        let (model, tokenizer, new_engine) = (&saved.model, &*saved.tokenizer, InferenceEngine::new);
+        Ok(Interpreter { model, params, tokenizer, marks: marks_of(tokenizer)?, threads, new_engine })
     }
+}
 
+impl<E: Reader<Params: Sync>> Interpreter<'_, E> {
     /// The model.
     pub fn model(&self) -> &EncoderDecoder {
         self.model
@@ -159,17 +171,19 @@ impl<'a> Interpreter<'a> {
         let special =
             SPECIAL.iter().filter_map(|name| self.tokenizer.special(name)).filter(|token| *token != eos);
         let search = args.search(eos, special.collect(), self.model.context());
-        self.threads.for_each(&mut jobs, |job| self.work(job, &search));
+        // One job has all threads, and of several each has one.
+        let threads = if jobs.len() == 1 { self.threads.count() } else { 1 };
+        self.threads.for_each(&mut jobs, |job| self.work(job, &search, threads));
         let mut all = vec![Vec::new(); sentences.len()];
         jobs.into_iter().flat_map(|job| job.found).for_each(|(at, found)| all[at] = found);
         Ok(all)
     }
 
-    fn work(&self, job: &mut Job<'_>, search: &BeamSearch) {
+    fn work(&self, job: &mut Job<'_>, search: &BeamSearch, threads: usize) {
         let (count, width) = (job.sources.len(), search.width);
         let source_tokens = job.sources.iter().map(|(_, source)| source.len()).max().unwrap_or(1);
         let room = Room { sequences: count * width, tokens: self.model.context(), source_tokens };
-        let mut engine = FastEngine::new(ThreadPool::new(1));
+        let mut engine = (self.new_engine)(threads);
         let mut session = Session::new(&mut engine, self.model, self.params, room);
         let first = |at: usize| at * width;
         let sources: Vec<(usize, &[usize])> =
@@ -216,7 +230,7 @@ impl<'a> Interpreter<'a> {
         let target: Vec<usize> = [self.marks.bos].iter().chain(translation).copied().collect();
         let config = &self.model.config().decoder;
         let mut heads = Vec::new();
-        let mut engine = FastEngine::new(ThreadPool::new(1));
+        let mut engine = (self.new_engine)(self.threads.count());
         for layer in 0..config.n_layer {
             for head in 0..config.n_head {
                 let look = Look { model: self.model, source: &source, target: &target, layer, head };

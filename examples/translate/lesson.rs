@@ -144,7 +144,7 @@ impl Task for Lesson<'_> {
 
     fn sample(&self, trainer: &mut Trainer<EncoderDecoder, FastEngine>, _: &mut Random) -> String {
         let (_, model, params) = trainer.split_mut();
-        let interpreter = Interpreter::new(model, &params, self.tokenizer, self.threads.clone());
+        let interpreter = Interpreter::in_training(model, &params, self.tokenizer, self.threads.clone());
         let all: Vec<(&str, Vec<&str>)> = self.pairs.references().collect();
         // Evenly from all held-out sentences, the same each time.
         let some: Vec<_> = all.iter().step_by(all.len().div_ceil(SCORED)).cloned().collect();

@@ -26,8 +26,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use gradus::checkpoint::marian::{self, Marian, MarianTokens};
-use gradus::checkpoint::{self, write_atomically};
+use gradus::checkpoint::{self, TrainedModel, write_atomically};
 use gradus::data::{Marks, Pairs};
+use gradus::fast::{InferenceEngine, StoredParams};
+use gradus::gemm::Dtype;
 use gradus::model::{EncoderDecoder, Model};
 use gradus::tokenizer::TokenizerSpec;
 use support::{
@@ -152,7 +154,8 @@ impl Args {
     /// Judges a saved model by all held-out sentences.
     fn judge(&self, folder: &Path, pairs: &Pairs) -> Result<()> {
         let saved = load::<EncoderDecoder, f32>(folder, Lesson::PROGRAM)?;
-        let interpreter = Interpreter::of(&saved, self.run.thread_pool()?)?;
+        let params = stored(&saved);
+        let interpreter = Interpreter::of(&saved, &params, self.run.thread_pool()?)?;
         let references: Vec<(&str, Vec<&str>)> = pairs.references().collect();
         let judgement = interpreter.judge(&references, &self.search)?;
         if let Some(path) = &self.hypotheses {
@@ -182,7 +185,8 @@ impl Args {
             check_output("--heatmap", path, &ModelFolder::files(folder))?;
         }
         let saved = load::<EncoderDecoder, f32>(folder, Lesson::PROGRAM)?;
-        let interpreter = Interpreter::of(&saved, self.run.thread_pool()?)?;
+        let params = stored(&saved);
+        let interpreter = Interpreter::of(&saved, &params, self.run.thread_pool()?)?;
         if text.is_empty() {
             return self.converse(&interpreter);
         }
@@ -221,7 +225,7 @@ impl Args {
     }
 
     /// Translates every line of standard input, until it ends. A line that cannot be translated does not end it.
-    fn converse(&self, interpreter: &Interpreter<'_>) -> Result<()> {
+    fn converse(&self, interpreter: &Interpreter<'_, InferenceEngine>) -> Result<()> {
         let stdin = io::stdin();
         let prompt = if stdin.is_terminal() { "> " } else { "" };
         if stdin.is_terminal() {
@@ -245,6 +249,11 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// The parameters of a saved model, stored to be read.
+fn stored(saved: &TrainedModel<EncoderDecoder, f32>) -> StoredParams {
+    StoredParams::new(saved.model.layout(), &saved.params, Dtype::F32)
 }
 
 /// Writes a file as a whole or not at all.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::data::Sequences;
-use crate::engine::{Engine, Pass};
+use crate::engine::{Pass, Reader};
 use crate::model::{Cache, Model, Translator};
 use crate::params::BoundParams;
 use crate::tensor::{Memory, Tensor};
@@ -24,10 +24,10 @@ pub struct Room {
 ///
 /// Sequences have numbers from 0. Each begins empty. A token costs what its context demands: keys and values are kept where they
 /// are, and only those of new tokens are computed.
-pub struct Session<'a, E: Engine, M> {
+pub struct Session<'a, E: Reader, M> {
     engine: &'a mut E,
     model: &'a M,
-    params: &'a [E::Real],
+    params: &'a E::Params,
     room: Room,
     sequences: Vec<Sequence>,
     logits: Vec<f64>,
@@ -64,12 +64,12 @@ struct Step {
     taken: Vec<bool>,
 }
 
-impl<'a, E: Engine, M: Model> Session<'a, E, M> {
+impl<'a, E: Reader, M: Model> Session<'a, E, M> {
     /// A session of empty sequences.
     ///
     /// # Panics
     /// If there is no room for a single token, or if a sequence would be longer than the model's context.
-    pub fn new(engine: &'a mut E, model: &'a M, params: &'a [E::Real], room: Room) -> Self {
+    pub fn new(engine: &'a mut E, model: &'a M, params: &'a E::Params, room: Room) -> Self {
         let context = model.context();
         assert!(room.sequences > 0 && room.tokens > 0, "Session: {room:?} has no room for a token");
         assert!(room.tokens <= context, "Session: {} tokens, but the context is {context}", room.tokens);
@@ -78,7 +78,7 @@ impl<'a, E: Engine, M: Model> Session<'a, E, M> {
     }
 
     /// A session of a single sequence, number 0, with room for the whole context.
-    pub fn single(engine: &'a mut E, model: &'a M, params: &'a [E::Real]) -> Self {
+    pub fn single(engine: &'a mut E, model: &'a M, params: &'a E::Params) -> Self {
         let room = Room { sequences: 1, tokens: model.context(), source_tokens: 0 };
         Self::new(engine, model, params, room)
     }
@@ -189,7 +189,7 @@ impl<'a, E: Engine, M: Model> Session<'a, E, M> {
     }
 }
 
-impl<E: Engine, M: Translator> Session<'_, E, M> {
+impl<E: Reader, M: Translator> Session<'_, E, M> {
     /// Reads sources, each for the sequence that is named with it, which begins again empty. Sequences that continue it
     /// ([`reorder`](Self::reorder)) share the source.
     ///

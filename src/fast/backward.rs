@@ -24,7 +24,7 @@ pub(super) fn walk(grads: &mut Gradients, handed_on: &mut [Vec<f32>]) {
         widened.clear();
         let grads = &mut grads.of(id as u32, &widened);
         match node.op {
-            Op::Param { .. } | Op::Constant | Op::Kept(_) => {}
+            Op::Param { .. } | Op::Stored(_) | Op::Constant | Op::Kept(_) => {}
             Op::HandedOn(at) => handed_on[at as usize].copy_from_slice(&dy),
             Op::Unary(op) => op.backward(grads, node, &dy),
             Op::Binary(op) => {

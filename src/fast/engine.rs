@@ -11,8 +11,9 @@ use super::backward::backward;
 use super::precision::Precision;
 use super::stages::{Stages, Work};
 use super::tape::{NodeInfo, Recording, Tape};
+use super::weights::Weights;
 use crate::data::Batch;
-use crate::engine::{Engine, GradientTo, Pass};
+use crate::engine::{Engine, GradientTo, Pass, Reader};
 use crate::model::{Mode, Model};
 use crate::params::{BoundParams, Layout};
 use crate::tensor::Tensor;
@@ -184,16 +185,17 @@ impl Shard {
             return;
         }
         if checkpointing {
-            let work = Work { model, params, batch: &self.batch, mode };
+            let work = Work { model, weights: Weights::Flat(params), batch: &self.batch, mode };
             self.loss = self.stages.forward(&self.tape, &work, &mut self.losses);
             return;
         }
         self.tape.rewind();
-        let on = Recording { tape: &self.tape, params };
+        let weights = Weights::Flat(params);
+        let on = Recording { tape: &self.tape, weights };
         let matrices = on.bind(model.layout());
         let losses = model.losses(BoundParams::new(&matrices), &self.batch, mode);
         let loss = losses.weighted_sum(self.batch.loss_weights());
-        self.tape.read(params, |tape| {
+        self.tape.read(weights, |tape| {
             self.loss = f64::from(tape.data(loss.id)[0]);
             self.losses.extend(tape.data(losses.id).iter().map(|&loss| f64::from(loss)));
         });
@@ -209,10 +211,11 @@ impl Shard {
         if self.batch.is_empty() {
             gradient.fill(0.0);
         } else if checkpointing {
-            let work = Work { model, params, batch: &self.batch, mode };
+            let work = Work { model, weights: Weights::Flat(params), batch: &self.batch, mode };
             self.stages.backward(&self.tape, &work, gradient);
         } else {
-            self.tape.read(params, |tape| backward(tape, &mut self.tape.pool.borrow_mut(), gradient));
+            let mut pool = self.tape.pool.borrow_mut();
+            self.tape.read(Weights::Flat(params), |tape| backward(tape, &mut pool, gradient));
         }
     }
 }
@@ -272,15 +275,20 @@ impl Engine for FastEngine {
     fn token_losses(&self) -> &[f64] {
         &self.losses
     }
+}
+
+impl Reader for FastEngine {
+    type Params = [f32];
 
     fn run(&mut self, layout: &Layout, params: &[f32], pass: impl Pass, out: &mut Vec<f64>) {
         let tape = &self.decode_tape;
         tape.rewind();
-        let on = Recording { tape, params };
+        let weights = Weights::Flat(params);
+        let on = Recording { tape, weights };
         let matrices = on.bind(layout);
         let result = pass.run(BoundParams::new(&matrices), &mut &on);
         out.clear();
-        tape.read(params, |view| out.extend(view.data(result.id).iter().map(|&x| f64::from(x))));
+        tape.read(weights, |view| out.extend(view.data(result.id).iter().map(|&x| f64::from(x))));
     }
 
     fn copy_kept(&mut self, from: Range<usize>, to: usize) {

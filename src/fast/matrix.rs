@@ -66,6 +66,14 @@ impl Tensor for Matrix<'_> {
 
     // From here on, what has a default body that is faster as one operation.
 
+    /// In one go where weights are stored for generation. In training it would be nothing but one operation instead of several.
+    fn linear_all<const N: usize>(self, weights: [Self; N]) -> [Self; N] {
+        match weights.iter().all(|weight| weight.is_stored()) {
+            true => MatmulT::forward_all(self, weights),
+            false => weights.map(|weight| self.linear(weight)),
+        }
+    }
+
     fn slice_rows(self, rows: Range<usize>) -> Self {
         SliceRows::forward(self, rows)
     }

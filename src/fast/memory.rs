@@ -8,7 +8,7 @@ impl<'t> Memory<Matrix<'t>> for &'t Recording<'t> {
     fn keep(&mut self, id: MemoryId, capacity: usize, places: &[usize], x: Matrix<'t>) -> Matrix<'t> {
         assert_eq!(x.rows, places.len(), "keep: {} rows in {} places", x.rows, places.len());
         let mut kept = self.tape.kept.take(); // out of what `read` shows
-        self.tape.read(self.params, |view| kept.write(id, capacity, x.cols, places, view.data(x.id)));
+        self.tape.read(self.weights, |view| kept.write(id, capacity, x.cols, places, view.data(x.id)));
         self.tape.kept.replace(kept);
         self.kept(id, x)
     }

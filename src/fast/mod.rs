@@ -7,6 +7,7 @@
 mod attention;
 mod backward;
 mod engine;
+mod inference;
 mod matrix;
 mod memory;
 mod ops;
@@ -14,8 +15,11 @@ mod precision;
 mod simd;
 mod stages;
 mod tape;
+mod weights;
 
 pub use attention::AttentionBlocks;
 pub use engine::FastEngine;
+pub use inference::InferenceEngine;
 pub use precision::Precision;
 pub use tape::{Matrix, NodeInfo};
+pub use weights::StoredParams;

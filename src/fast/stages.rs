@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 
 use super::backward::walk;
 use super::tape::{Gradients, HandedOn, Matrix, Recording, Tape};
+use super::weights::Weights;
 use crate::data::Batch;
 use crate::model::{Mode, Model, State};
 use crate::params::BoundParams;
@@ -33,7 +34,7 @@ pub(super) struct Stages {
 /// A model at work on a part of a batch.
 pub(super) struct Work<'a, M> {
     pub model: &'a M,
-    pub params: &'a [f32],
+    pub weights: Weights<'a>,
     pub batch: &'a Batch,
     pub mode: Mode,
 }
@@ -45,17 +46,17 @@ impl Stages {
         self.states.resize_with(count, SmallVec::new);
         for stage in 0..count - 1 {
             let [before, next] = self.states.get_disjoint_mut([stage, stage + 1]).expect("there is one more");
-            let on = Recording { tape, params: work.params };
+            let on = Recording { tape, weights: work.weights };
             let state = run(&on, work, stage, before);
             next.resize_with(state.len(), HandedOn::default);
-            tape.read(work.params, |view| {
+            tape.read(work.weights, |view| {
                 next.iter_mut().zip(&state).for_each(|(kept, x)| kept.copy(view, *x));
             });
         }
-        let on = Recording { tape, params: work.params };
+        let on = Recording { tape, weights: work.weights };
         let column = run(&on, work, count - 1, &self.states[count - 1])[0];
         let sum = column.weighted_sum(work.batch.loss_weights());
-        tape.read(work.params, |view| {
+        tape.read(work.weights, |view| {
             losses.extend(view.data(column.id).iter().map(|&loss| f64::from(loss)));
             f64::from(view.data(sum.id)[0])
         })
@@ -67,7 +68,7 @@ impl Stages {
         let mut pool = tape.pool.borrow_mut();
         for stage in (0..work.model.stages()).rev() {
             let is_last = stage + 1 == work.model.stages();
-            let on = Recording { tape, params: work.params };
+            let on = Recording { tape, weights: work.weights };
             let state = if is_last { State::new() } else { run(&on, work, stage, &states[stage]) };
             let handed = states[stage].len();
             before.resize_with(before.len().max(handed), Vec::new); // never fewer, so that their memory stays
@@ -75,7 +76,7 @@ impl Stages {
                 gradient.clear();
                 gradient.resize(handed.len(), 0.0);
             }
-            tape.read(work.params, |view| {
+            tape.read(work.weights, |view| {
                 let grads = &mut match is_last {
                     true => Gradients::new(view, &mut pool, gradient),
                     false => Gradients::go_on(view, &mut pool, gradient),

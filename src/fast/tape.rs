@@ -13,8 +13,11 @@ use smallvec::SmallVec;
 use super::attention::AttentionBlocks;
 use super::ops::{Op, RotaryTable};
 use super::precision::{Half, Precision, Widened};
+use super::weights::{Store, Weights};
+use crate::crew::Crew;
 use crate::gemm::MatRef;
-use crate::params::Layout;
+use crate::gemm::StoredMatrix;
+use crate::params::{Layout, ParamSpec};
 use crate::tensor::Memories;
 
 /// A place on the tape.
@@ -75,7 +78,7 @@ pub struct Tape {
 /// One pass over the tape, with the weights it reads.
 pub(super) struct Recording<'t> {
     pub(super) tape: &'t Tape,
-    pub(super) params: &'t [f32],
+    pub(super) weights: Weights<'t>,
 }
 
 /// A result that one stage hands on to the next, stored as it is on the tape.
@@ -114,11 +117,18 @@ pub struct Matrix<'t> {
     pub(super) cols: usize,
 }
 
+impl Matrix<'_> {
+    /// Whether it is a weight that is stored for generation.
+    pub(super) fn is_stored(self) -> bool {
+        matches!(self.recording.tape.nodes.borrow()[self.id as usize].op, Op::Stored(_))
+    }
+}
+
 /// All nodes before the one that is being computed, to be read.
 #[derive(Clone, Copy)]
 pub(super) struct TapeView<'a> {
     pub(super) nodes: &'a [Node],
-    pub(super) params: &'a [f32],
+    pub(super) weights: Weights<'a>,
     pub(super) indices: &'a [u32],
     pub(super) kept: &'a Memories<f32>,
     half: Option<Half>,
@@ -130,7 +140,11 @@ impl<'a> TapeView<'a> {
     pub(super) fn data(self, id: Id) -> &'a [f32] {
         let node = &self.nodes[id as usize];
         match node.op {
-            Op::Param { offset, .. } => &self.params[offset..offset + node.rows * node.cols],
+            Op::Param { offset, .. } => &self.weights.numbers()[offset..offset + node.rows * node.cols],
+            Op::Stored(_) => panic!(
+                "{:?}: a stored matrix is multiplied by or looked up, and nothing else",
+                self.shape(id)
+            ),
             Op::Kept(memory) => self.kept.read(memory).0,
             _ => match self.half_of(id) {
                 Some(half) => self.widened.numbers(id, half, &node.half),
@@ -148,6 +162,19 @@ impl<'a> TapeView<'a> {
     pub(super) fn matrix(self, id: Id) -> MatRef<'a> {
         let (rows, cols) = self.shape(id);
         MatRef::new(self.data(id), rows, cols)
+    }
+
+    /// The threads of a pass whose weights are stored.
+    pub(super) fn crew(self) -> &'a Crew {
+        self.weights.crew().expect("threads, where weights are stored")
+    }
+
+    /// A node as a stored matrix, if it is one.
+    pub(super) fn stored(self, id: Id) -> Option<&'a StoredMatrix> {
+        match self.nodes[id as usize].op {
+            Op::Stored(at) => Some(self.weights.matrix(at as usize)),
+            _ => None,
+        }
     }
 
     /// Rows and columns of a node.
@@ -193,13 +220,13 @@ impl Tape {
     }
 
     /// Calls `read` with everything on the tape.
-    pub(super) fn read<R>(&self, params: &[f32], read: impl FnOnce(TapeView<'_>) -> R) -> R {
+    pub(super) fn read<R>(&self, weights: Weights<'_>, read: impl FnOnce(TapeView<'_>) -> R) -> R {
         let (nodes, indices, kept) = (self.nodes.borrow(), self.indices.borrow(), self.kept.borrow());
         let mut widened = self.widened.borrow_mut();
         widened.clear();
         read(TapeView {
             nodes: &nodes[..self.used.get()],
-            params,
+            weights,
             indices: &indices,
             kept: &kept,
             half: self.half,
@@ -212,9 +239,24 @@ impl<'t> Recording<'t> {
     /// Puts all weights of a model on the tape, without copying them.
     pub(super) fn bind(&'t self, layout: &Layout) -> SmallVec<[Matrix<'t>; 256]> {
         let mut matrices = SmallVec::new();
-        for spec in layout.specs() {
-            let op = Op::Param { offset: spec.offset, grad: spec.grad_range().map(|range| range.start) };
-            matrices.push(self.append(op, spec.rows, spec.cols, 0, |_, _, _| ()));
+        let mut bind =
+            |spec: &ParamSpec, op| matrices.push(self.append(op, spec.rows, spec.cols, 0, |_, _, _| ()));
+        match self.weights {
+            Weights::Flat(_) => layout.specs().iter().for_each(|spec| {
+                let grad = spec.grad_range().map(|range| range.start);
+                bind(spec, Op::Param { offset: spec.offset, grad });
+            }),
+            Weights::Stored(params, _) => {
+                layout.specs().iter().zip(params.places(layout)).for_each(|(spec, place)| {
+                    bind(
+                        spec,
+                        match place.store {
+                            Store::Numbers(offset) => Op::Param { offset, grad: None },
+                            Store::Matrix(at) => Op::Stored(at as u32),
+                        },
+                    );
+                })
+            }
         }
         matrices
     }
@@ -280,6 +322,29 @@ impl<'t> Recording<'t> {
         })
     }
 
+    /// Several new nodes at once, none of which is rounded: as [`compute`](Self::compute), but nothing is saved.
+    pub(super) fn compute_all<const N: usize>(
+        &'t self,
+        results: [(Op, (usize, usize)); N],
+        compute: impl FnOnce(TapeView<'_>, [&mut [f32]; N]),
+    ) -> [Matrix<'t>; N] {
+        let made = results.map(|(op, (rows, cols))| self.append(op, rows, cols, rows * cols, |_, _, _| ()));
+        let (mut nodes, indices) = (self.tape.nodes.borrow_mut(), self.tape.indices.borrow());
+        let (kept, widened) = (self.tape.kept.borrow(), self.tape.widened.borrow());
+        let (earlier, later) = nodes.split_at_mut(self.tape.used.get() - N);
+        let outs = later
+            .first_chunk_mut()
+            .expect("the nodes that were just made")
+            .each_mut()
+            .map(|node: &mut Node| &mut node.data[..]);
+        let (weights, half) = (self.weights, self.tape.half);
+        compute(
+            TapeView { nodes: earlier, weights, indices: &indices, kept: &kept, half, widened: &widened },
+            outs,
+        );
+        made
+    }
+
     /// A new node, which is filled with all earlier nodes to read.
     #[inline]
     fn push(
@@ -299,8 +364,11 @@ impl<'t> Recording<'t> {
         let (view, later) = nodes.split_at_mut(id);
         let node = &mut later[0];
         (node.rows, node.cols, node.op) = (rows, cols, op);
-        let (params, half) = (self.params, self.tape.half);
-        fill(TapeView { nodes: view, params, indices: &indices, kept: &kept, half, widened: &widened }, node);
+        let (weights, half) = (self.weights, self.tape.half);
+        fill(
+            TapeView { nodes: view, weights, indices: &indices, kept: &kept, half, widened: &widened },
+            node,
+        );
         self.tape.used.set(id + 1);
         Matrix { recording: self, id: id as Id, rows, cols }
     }
@@ -310,7 +378,7 @@ impl<'t> Recording<'t> {
 /// numbers, one a row, such as losses, their weighted sum, and the sums and maxima within a softmax; and constants, which are
 /// exact. Weights are rounded before, once for all.
 fn is_rounded(op: Op, cols: usize) -> bool {
-    cols > 1 && !matches!(op, Op::Param { .. } | Op::Constant | Op::Kept(_))
+    cols > 1 && !matches!(op, Op::Param { .. } | Op::Stored(_) | Op::Constant | Op::Kept(_))
 }
 
 /// Buffers to work in, and those for gradients, which come and go while backward walks the tape.
@@ -395,7 +463,7 @@ impl<'a> Gradients<'a> {
         let node = &self.view.nodes[id as usize];
         let len = node.rows * node.cols;
         match node.op {
-            Op::Constant | Op::Kept(_) | Op::Param { grad: None, .. } => {}
+            Op::Constant | Op::Kept(_) | Op::Stored(_) | Op::Param { grad: None, .. } => {}
             Op::Param { grad: Some(start), .. } => {
                 let accumulate = std::mem::replace(&mut self.pool.reached[id as usize], true);
                 add(self.view, &mut self.params[start..start + len], accumulate);
@@ -416,7 +484,7 @@ impl<'a> Gradients<'a> {
     pub(super) fn pass_on(&mut self, id: Id, gradient: Vec<f32>) {
         let node = &self.view.nodes[id as usize];
         let fresh = self.pool.slots[id as usize].is_none();
-        if fresh && !matches!(node.op, Op::Param { .. } | Op::Constant | Op::Kept(_)) {
+        if fresh && !matches!(node.op, Op::Param { .. } | Op::Stored(_) | Op::Constant | Op::Kept(_)) {
             self.pool.slots[id as usize] = Some(gradient);
         } else {
             self.add(id, |_, to, accumulate| write_or_add(to, accumulate, gradient.iter().copied()));

@@ -42,6 +42,7 @@ mod blas;
 mod blocked;
 mod pack;
 mod portable;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -52,6 +53,8 @@ mod x86;
 use std::sync::OnceLock;
 
 use vector::Kernel;
+
+pub use stored::{Dtype, StoredMatrix, UnknownDtype, products};
 
 /// A matrix to read: a slice of numbers and how they are laid out.
 #[derive(Clone, Copy, Debug)]

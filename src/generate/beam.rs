@@ -5,7 +5,7 @@ mod group;
 use smallvec::SmallVec;
 
 use super::{Finish, strategy};
-use crate::engine::{Engine, Room, Session};
+use crate::engine::{Reader, Room, Session};
 use crate::model::Model;
 use group::Group;
 
@@ -195,7 +195,7 @@ impl BeamSearch {
     ///
     /// # Panics
     /// If the width is 0, if a prompt is empty, or if there are fewer than `width` sequences for each prompt.
-    pub fn run<E: Engine, M: Model>(
+    pub fn run<E: Reader, M: Model>(
         &self,
         session: &mut Session<'_, E, M>,
         prompts: &[&[usize]],
@@ -243,11 +243,11 @@ impl BeamSearch {
     ///
     /// # Panics
     /// As [`run`](Self::run).
-    pub fn run_one<E: Engine, M: Model>(
+    pub fn run_one<E: Reader, M: Model>(
         &self,
         engine: &mut E,
         model: &M,
-        params: &[E::Real],
+        params: &E::Params,
         prompt: &[usize],
     ) -> Vec<Hypothesis> {
         let need = prompt.len().saturating_add(self.max_tokens.unwrap_or(usize::MAX));

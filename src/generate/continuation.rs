@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{Finish, Stop};
-use crate::engine::{Engine, Room, Session};
+use crate::engine::{Reader, Room, Session};
 use crate::model::Model;
 
 /// A prompt, and the tokens that were written after it.
@@ -48,7 +48,7 @@ impl Continuation {
 
     /// Before it is read on: where it begins, or where the context is full, the sequence is emptied. In the second case, the last
     /// half of the context is to be read again.
-    fn prepare<E: Engine, M: Model>(&mut self, session: &mut Session<'_, E, M>, sequence: usize) {
+    fn prepare<E: Reader, M: Model>(&mut self, session: &mut Session<'_, E, M>, sequence: usize) {
         let context = session.room().tokens;
         if self.read == 0 || self.read - self.start == context {
             let len = self.tokens.len();
@@ -100,7 +100,7 @@ impl Continuation {
 ///
 /// # Panics
 /// If there are more texts than sequences.
-pub fn advance<E: Engine, M: Model>(
+pub fn advance<E: Reader, M: Model>(
     session: &mut Session<'_, E, M>,
     texts: &mut [Continuation],
     mut draw: impl FnMut(usize, &[f64], &[usize]) -> usize,

@@ -13,7 +13,7 @@ pub use stop::{Finish, Stop, StopStrings};
 
 use std::slice::from_mut;
 
-use crate::engine::{Engine, Session};
+use crate::engine::{Reader, Session};
 use crate::model::Model;
 use crate::random::Random;
 use crate::tokenizer::{TextStream, Tokenizer};
@@ -23,10 +23,10 @@ use crate::tokenizer::{TextStream, Tokenizer};
 /// # Panics
 /// If the prompt is empty. If there are stop strings: one may end within a token, so that no list of tokens would be the
 /// result; [`generate_text`] knows texts.
-pub fn generate<M: Model, E: Engine>(
+pub fn generate<M: Model, E: Reader>(
     engine: &mut E,
     model: &M,
-    params: &[E::Real],
+    params: &E::Params,
     prompt: &[usize],
     stop: &Stop,
     sampler: &mut Sampler,
@@ -56,8 +56,8 @@ pub struct Generated {
 ///
 /// # Panics
 /// If the prompt is empty.
-pub fn generate_text<M: Model, E: Engine>(
-    (engine, model, params): (&mut E, &M, &[E::Real]),
+pub fn generate_text<M: Model, E: Reader>(
+    (engine, model, params): (&mut E, &M, &E::Params),
     tokenizer: &dyn Tokenizer,
     prompt: &[usize],
     stop: &Stop,

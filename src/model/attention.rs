@@ -104,9 +104,8 @@ impl Attention {
     /// The first half of [`forward`](Self::forward): queries, keys and values, normalised if the configuration says
     /// so, and rotated. `[n, n_embd] → [n, n_head · head_dim]` and twice `[n, n_kv_head · head_dim]`.
     pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, sequences: Sequences<'_>) -> [T; 3] {
-        let q = self.project_queries(w, x, sequences);
-        let [k, v] = self.project_kv(w, x, sequences);
-        [q, k, v]
+        let [q, k, v] = Linear::forward_all([&self.q_proj, &self.k_proj, &self.v_proj], w, x);
+        [self.place_queries(w, q, sequences), self.place_keys(w, k, sequences), v]
     }
 
     /// Queries alone: `[n, n_embd] → [n, n_head · head_dim]`.
@@ -116,11 +115,7 @@ impl Attention {
         x: T,
         sequences: Sequences<'_>,
     ) -> T {
-        let mut q = self.q_proj.forward(w, x);
-        if let Some(norm) = &self.q_norm {
-            q = norm.forward_heads(w, q, self.n_head);
-        }
-        self.positions.rotate(q, sequences.positions, self.n_head)
+        self.place_queries(w, self.q_proj.forward(w, x), sequences)
     }
 
     /// Keys and values alone: twice `[n, n_embd] → [n, n_kv_head · head_dim]`.
@@ -130,12 +125,20 @@ impl Attention {
         x: T,
         sequences: Sequences<'_>,
     ) -> [T; 2] {
-        let mut k = self.k_proj.forward(w, x);
-        let v = self.v_proj.forward(w, x);
-        if let Some(norm) = &self.k_norm {
-            k = norm.forward_heads(w, k, self.n_kv_head);
-        }
-        [self.positions.rotate(k, sequences.positions, self.n_kv_head), v]
+        let [k, v] = Linear::forward_all([&self.k_proj, &self.v_proj], w, x);
+        [self.place_keys(w, k, sequences), v]
+    }
+
+    /// Queries normalised and rotated: `[n, n_head · head_dim]`.
+    fn place_queries<T: Tensor>(&self, w: BoundParams<'_, T>, q: T, sequences: Sequences<'_>) -> T {
+        let q = normalised(&self.q_norm, w, q, self.n_head);
+        self.positions.rotate(q, sequences.positions, self.n_head)
+    }
+
+    /// Keys normalised and rotated: `[n, n_kv_head · head_dim]`.
+    fn place_keys<T: Tensor>(&self, w: BoundParams<'_, T>, k: T, sequences: Sequences<'_>) -> T {
+        let k = normalised(&self.k_norm, w, k, self.n_kv_head);
+        self.positions.rotate(k, sequences.positions, self.n_kv_head)
     }
 
     /// The second half: each query mixes values, its scores multiplied by `scale`. What a model does to queries and
@@ -182,4 +185,9 @@ impl Attention {
         let q = q.slice_cols(cols(head)) * self.scale();
         q.matmul_t(k.slice_cols(cols(head * self.n_kv_head / self.n_head))).softmax()
     }
+}
+
+/// Each head of queries or keys normalised, if the model has a normalisation for them.
+fn normalised<T: Tensor>(norm: &Option<Norm>, w: BoundParams<'_, T>, x: T, heads: usize) -> T {
+    norm.map_or(x, |norm| norm.forward_heads(w, x, heads))
 }

@@ -93,8 +93,9 @@ impl FeedForward {
     /// The first half of [`forward`](Self::forward): the gate, if there is one, and what it lets
     /// through, `[n, n_ffn]` each.
     pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> (Option<T>, T) {
-        let up = self.up.forward(w, x);
-        (self.gate.map(|gate| gate.forward(w, x)), up)
+        let Some(gate) = &self.gate else { return (None, self.up.forward(w, x)) };
+        let [up, gate] = Linear::forward_all([&self.up, gate], w, x);
+        (Some(gate), up)
     }
 
     /// The second half: the activation, and back to `[n, n_embd]`. What a model does to gate and input of its own

@@ -3,6 +3,8 @@
 //! Every projection is a [`Linear`]: those of attention, of the feed-forward network, and the head. So a bias, a
 //! low-rank adapter or another way to store weights is added here, once, and every layer of every model has it.
 
+use std::array::from_fn;
+
 use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
 use crate::tensor::Tensor;
 
@@ -67,7 +69,17 @@ impl Linear {
 
     /// `[n, inputs] → [n, outputs]`.
     pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
-        let mut y = x.linear(w[self.weight]); // [n, outputs]
+        self.complete(w, x, x.linear(w[self.weight]))
+    }
+
+    /// What several layers make of the same input: `[n, inputs] → [n, outputs]` each. An engine may compute all of it in one go.
+    pub fn forward_all<const N: usize, T: Tensor>(layers: [&Self; N], w: BoundParams<'_, T>, x: T) -> [T; N] {
+        let products = x.linear_all(layers.map(|layer| w[layer.weight]));
+        from_fn(|at| layers[at].complete(w, x, products[at]))
+    }
+
+    /// Adds the bias and the adapter, where there are any, to the product `y` of `x` and the weight.
+    fn complete<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, mut y: T) -> T {
         if let Some(bias) = self.bias {
             y = y + w[bias];
         }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::arena::Arena;
 use super::matrix::Matrix;
 use crate::data::Batch;
-use crate::engine::{Engine, GradientTo, Pass};
+use crate::engine::{Engine, GradientTo, Pass, Reader};
 use crate::model::{Mode, Model};
 use crate::params::Layout;
 use crate::tensor::{CopiedMemory, Memories, Tensor};
@@ -81,6 +81,10 @@ impl Engine for ScalarEngine {
     fn token_losses(&self) -> &[f64] {
         &self.losses
     }
+}
+
+impl Reader for ScalarEngine {
+    type Params = [f64];
 
     fn run(&mut self, layout: &Layout, params: &[f64], pass: impl Pass, out: &mut Vec<f64>) {
         let graph = self.arena.graph();

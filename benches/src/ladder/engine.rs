@@ -7,7 +7,7 @@ use gradus::engine::{GradientTo, Pass};
 use gradus::model::{Mode, Model};
 use gradus::params::{BoundParams, Layout};
 use gradus::tensor::{CopiedMemory, Memories};
-use gradus::{Engine, Tensor};
+use gradus::{Engine, Reader, Tensor};
 use smallvec::SmallVec;
 
 use super::matrix::Matrix;
@@ -97,6 +97,10 @@ impl<A: GraphArena> Engine for GraphEngine<A> {
     fn token_losses(&self) -> &[f64] {
         &self.losses
     }
+}
+
+impl<A: GraphArena> Reader for GraphEngine<A> {
+    type Params = [f64];
 
     fn run(&mut self, layout: &Layout, params: &[f64], pass: impl Pass, out: &mut Vec<f64>) {
         let graph = self.arena.graph();

@@ -2,11 +2,13 @@
 //!
 //! Three files compute it. `general.rs` has matrix products of whole sequences, and the derivation. `small.rs` does short
 //! sequences with narrow heads in single vectors, and `blocked.rs` long ones without a matrix of probabilities. Which of the
-//! three takes a sequence is decided here, by [`Attention::sequences`], and nowhere else.
+//! three takes a sequence is decided here, by [`Attention::sequences`], and nowhere else. Where weights are stored for generation,
+//! a fourth, `reading.rs`, takes all of them.
 
 mod bias;
 mod blocked;
 mod general;
+mod reading;
 mod small;
 
 use std::ops::Range;
@@ -100,6 +102,9 @@ impl Attention {
         q.recording.compute(Op::Attention(op), (q.rows, q.cols), |view, y, saved| {
             if has_gaps {
                 y.fill(0.0);
+            }
+            if let Some(crew) = view.weights.crew() {
+                return reading::forward(op, view, crew, y);
             }
             saved.resize(op.sequences(view).last().map_or(0, |last| last.saved.end), 0.0);
             for sequence in op.sequences(view) {

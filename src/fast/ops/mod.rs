@@ -52,6 +52,8 @@ pub enum Op {
         offset: usize,
         grad: Option<usize>,
     },
+    /// A parameter that is stored for generation, without a gradient: the matrix of this number.
+    Stored(u32),
     /// Given numbers, without a gradient.
     Constant,
     /// What was kept from an earlier pass, without a gradient.

@@ -96,11 +96,15 @@ pub struct RotaryTable {
     table: Vec<f32>,
 }
 
+/// For so many positions room is asked for at once, so that a session that goes on asks for no more. What is never written to
+/// takes no memory.
+const POSITIONS: usize = 4096;
+
 impl RotaryTable {
     /// Makes sure that the first `positions` are there.
     fn prepare(&mut self, half: usize, base: f64, positions: usize) {
         if (self.half, self.base) != (half, base) {
-            *self = RotaryTable { half, base, table: Vec::new() };
+            *self = RotaryTable { half, base, table: Vec::with_capacity(2 * half * POSITIONS) };
         }
         for position in self.table.len() / (2 * half)..positions {
             let angle = |i: usize| position as f64 * base.powf(-(i as f64) / half as f64);

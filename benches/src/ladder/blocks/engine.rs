@@ -7,7 +7,7 @@ use gradus::engine::{GradientTo, Pass};
 use gradus::model::{Mode, Model};
 use gradus::params::{BoundParams, Layout};
 use gradus::tensor::{CopiedMemory, Memories};
-use gradus::{Engine, Tensor};
+use gradus::{Engine, Reader, Tensor};
 use smallvec::SmallVec;
 
 use super::block::{Arena, Graph};
@@ -85,6 +85,10 @@ impl Engine for BlocksEngine {
     fn token_losses(&self) -> &[f64] {
         &self.losses
     }
+}
+
+impl Reader for BlocksEngine {
+    type Params = [f64];
 
     fn run(&mut self, layout: &Layout, params: &[f64], pass: impl Pass, out: &mut Vec<f64>) {
         let (_, params) = bind(self.arena.graph(), layout, params);
