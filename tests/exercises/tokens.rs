@@ -50,7 +50,7 @@ fn cut(tokenizer: &BpeTokenizer, text: &str) -> Vec<String> {
 /// In a list, as the book writes it.
 fn listed(parts: &[String]) -> String {
     let (last, first) = parts.split_last().expect("a part");
-    let quoted = |part: &String| format!("`{part}`");
+    let quoted = |part: &String| format!("`{}`", shown(part));
     let first: Vec<String> = first.iter().map(quoted).collect();
     if first.is_empty() { quoted(last) } else { format!("{} and {}", first.join(", "), quoted(last)) }
 }
@@ -108,6 +108,11 @@ fn shown(text: &str) -> String {
     text.replace(' ', "␣")
 }
 
+/// A pair, with a blank between its parts.
+fn joined(pair: &[String; 2]) -> String {
+    pair.each_ref().map(|part| shown(part)).join(" ")
+}
+
 #[test]
 fn chapter_15_a_training_on_a_page() {
     let tokenizer = train(&[PAGE], 400, &[]);
@@ -119,9 +124,8 @@ fn chapter_15_a_training_on_a_page() {
         by_hand.iter().map(|m| m.0.clone()).collect::<Vec<_>>()
     );
     for (number, (pair, count, ties)) in by_hand.iter().enumerate() {
-        let [left, right] = pair.each_ref().map(|part| shown(part));
-        let ties: Vec<String> = ties.iter().map(|tie| format!("`{}`", shown(&tie.join(" ")))).collect();
-        says(15, &format!("| {} | `{left} {right}` | {count} | {} |", number + 1, ties.join(", ")));
+        let ties: Vec<String> = ties.iter().map(|tie| format!("`{}`", joined(tie))).collect();
+        says(15, &format!("| {} | `{}` | {count} | {} |", number + 1, joined(pair), ties.join(", ")));
     }
     says(
         15,
@@ -237,10 +241,8 @@ fn exercise_15_1() {
 #[test]
 fn exercise_15_2() {
     let highest = |pairs: &[[usize; 2]]| pairs[pairs.len() - 1];
-    let merges: Vec<String> = by_definition(PAGE, highest)
-        .iter()
-        .map(|(pair, ..)| format!("`{}`", shown(&pair.join(" "))))
-        .collect();
+    let merges: Vec<String> =
+        by_definition(PAGE, highest).iter().map(|(pair, ..)| format!("`{}`", joined(pair))).collect();
     says(15, &format!("{}.", merges.join(", ")));
     assert!(!merges.contains(&"`n e`".to_owned()), "`ne` is no token then");
 }
