@@ -1,6 +1,7 @@
 //! The two types of number that a model can be computed in.
 
 mod erf;
+pub(crate) mod half;
 
 use std::fmt::{Debug, Display};
 use std::iter::Sum;

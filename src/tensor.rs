@@ -13,6 +13,7 @@
 
 mod attention;
 mod memory;
+mod rotation;
 
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
@@ -20,6 +21,7 @@ use smallvec::SmallVec;
 
 pub use attention::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes, packed};
 pub use memory::{CopiedMemory, Memories, Memory, MemoryId};
+pub use rotation::{RopeScaling, Rotation};
 
 use crate::counter_rng::CounterRng;
 use crate::function::UnaryOp;
@@ -178,10 +180,10 @@ pub trait Tensor:
     }
 
     /// Rotary position embedding (Su et al. 2021, section 3.4): in each head, columns `i` and `i + d/2` are the two
-    /// coordinates of a point that is rotated by the angle `position · base^(-2i/d)`. The dot product of two rows then
-    /// depends on how far apart they are, not on where. (The pairing is Hugging Face's; the paper's
-    /// pairs `2i` and `2i + 1` are the same up to the order of columns.)
-    fn rope(self, positions: &[usize], heads: usize, base: f64) -> Self {
+    /// coordinates of a point that is rotated by the angle `position · base^(-2i/d)`, or a smaller one where the rotation is
+    /// scaled. The dot product of two rows then depends on how far apart they are, not on where. (The pairing is Hugging
+    /// Face's; the paper's pairs `2i` and `2i + 1` are the same up to the order of columns.)
+    fn rope(self, positions: &[usize], heads: usize, rotation: Rotation) -> Self {
         let (rows, cols) = self.shape();
         assert_eq!(rows, positions.len(), "rope: {rows} rows but {} positions", positions.len());
         let (d, half) = (cols / heads, cols / heads / 2);
@@ -189,7 +191,7 @@ pub trait Tensor:
             d * heads == cols && half * 2 == d,
             "rope: {cols} columns are not {heads} heads of even width"
         );
-        let angle = |row: usize, i: usize| positions[row] as f64 * base.powf(-2.0 * i as f64 / d as f64);
+        let angle = |row: usize, i: usize| positions[row] as f64 * rotation.frequency(i, half);
         let table = |f: fn(f64) -> f64| -> Vec<f64> {
             (0..rows * half).map(|at| f(angle(at / half, at % half))).collect()
         };

@@ -48,7 +48,7 @@ fn decoders() -> Vec<Decoder> {
     let rope = DecoderConfig {
         n_layer: 2,
         n_kv_head: 2,
-        position: Position::Rope { base: 100.0 },
+        position: Position::rope(100.0),
         ..DecoderConfig { vocab_size: 5, ..small.clone() }
     };
     [small, rope].map(|config| Decoder::new(config).expect("a variant is right")).into()

@@ -14,8 +14,7 @@ use gradus::model::{
 use gradus::params::{BoundParams, Layout};
 use gradus::random::Random;
 use gradus::real::Real;
-use gradus::tensor::Mask;
-use gradus::tensor::Tensor;
+use gradus::tensor::{Mask, RopeScaling, Tensor};
 use gradus::tokenizer::{CharTokenizer, TokenizerSpec};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -529,8 +528,15 @@ fn every_variant_of_a_configuration_is_read_back() {
     let folder = folder();
     let ModelSpec::Decoder(small) = checkpoint::<f64>().model else { panic!("it holds a decoder") };
     let relative = Position::Relative { buckets: 5, max_distance: 9 };
+    let scaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_context: 8192,
+    };
     for config in [
-        DecoderConfig { position: Position::Rope { base: 12_345.678 }, ..small.clone() },
+        DecoderConfig { position: Position::rope(12_345.678), ..small.clone() },
+        DecoderConfig { position: Position::Rope { base: 5e5, scaling }, ..small.clone() },
         DecoderConfig { activation: gradus::model::Activation::Swiglu, n_layer: 3, ..small.clone() },
         DecoderConfig {
             qk_norm: true,

@@ -253,7 +253,7 @@ fn models_that_are_no_marian_are_refused_by_field() {
     change(&["shared_embeddings", "\"output\"", "\"all\""], &|c| {
         c.shared_embeddings = SharedEmbeddings::Output
     });
-    change(&["position", "rope", "\"sinusoidal\""], &|c| c.decoder.position = Position::Rope { base: 1e4 });
+    change(&["position", "rope", "\"sinusoidal\""], &|c| c.decoder.position = Position::rope(1e4));
     change(&["placement", "\"pre\"", "\"post\""], &|c| c.decoder.placement = Placement::Pre);
     change(&["norm", "\"rms\"", "\"layer\""], &|c| c.decoder.norm = NormKind::Rms);
     change(&["norm_gain", "false", "true"], &|c| c.decoder.norm_gain = false);

@@ -195,7 +195,7 @@ fn configurations_that_no_model_can_have() {
         ("3 key heads do not divide 4 query heads", |c| c.n_kv_head = 3),
         ("8 key heads", |c| c.n_kv_head = 8),
         ("even width, not 1", |c| {
-            (c.n_head, c.n_kv_head, c.position) = (16, 16, Position::Rope { base: 10_000.0 });
+            (c.n_head, c.n_kv_head, c.position) = (16, 16, Position::rope(10_000.0));
         }),
         ("dropout of 1", |c| c.dropout = 1.0),
         ("dropout of -0.1", |c| c.dropout = -0.1),
@@ -227,8 +227,8 @@ fn numbers_with_which_nothing_can_be_calculated() {
         ("norm_eps", |c| c.norm_eps = f64::NAN),
         ("init_std", |c| c.init_std = -0.1),
         ("init_std", |c| c.init_std = f64::INFINITY),
-        ("base", |c| c.position = Position::Rope { base: 0.0 }),
-        ("base", |c| c.position = Position::Rope { base: f64::NAN }),
+        ("base", |c| c.position = Position::rope(0.0)),
+        ("base", |c| c.position = Position::rope(f64::NAN)),
     ];
     for (problem, change) in unusable {
         let mut config = DecoderConfig::microgpt(27);

@@ -20,7 +20,7 @@ const POSITIONS: [Position; 6] = [
     Position::None,
     Position::Sinusoidal,
     Position::Learned,
-    Position::Rope { base: 100.0 },
+    Position::rope(100.0),
     Position::Alibi,
     Position::Relative { buckets: 4, max_distance: 3 }, // the distances 0 to 3, as far as the window
 ];
@@ -342,7 +342,7 @@ fn parts_that_do_not_fit() {
         ("even width, not 5", |c| {
             (c.position, c.n_embd, c.n_head, c.n_kv_head) = (Position::Sinusoidal, 5, 5, 5)
         }),
-        ("even width, not 3", |c| (c.position, c.head_dim) = (Position::Rope { base: 10.0 }, Some(3))),
+        ("even width, not 3", |c| (c.position, c.head_dim) = (Position::rope(10.0), Some(3))),
         ("at least 2 buckets, not 1", |c| c.position = Position::Relative { buckets: 1, max_distance: 9 }),
         ("more than 4, not 4", |c| c.position = Position::Relative { buckets: 8, max_distance: 4 }),
         ("more parameters", |c| {

@@ -10,8 +10,17 @@ mod refusal;
 use program::{Output, example, run};
 use refusal::{assert_refused, content};
 
-const PRESETS: [&str; 8] =
-    ["tiny", "small", "medium", "microgpt", "dialog", "translate-classic", "translate-modern", "sphere"];
+const PRESETS: [&str; 9] = [
+    "tiny",
+    "llama",
+    "small",
+    "medium",
+    "microgpt",
+    "dialog",
+    "translate-classic",
+    "translate-modern",
+    "sphere",
+];
 
 /// A model that takes no time.
 const TINY: &str = "--preset microgpt --layers 2 --embd 8 --heads 2 --context 8 --vocab-size 11 --threads 1";

@@ -15,6 +15,7 @@ use gradus::params::{BoundParams, Init, Layout, Param, ParamKind, ParamSpec, Uni
 use gradus::random::Random;
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
+use gradus::tensor::Rotation;
 use gradus::thread_pool::ThreadPool;
 use gradus::train::{Settings, Trainer};
 use gradus::{Engine, Tensor};
@@ -393,7 +394,8 @@ fn rotary_positions_are_rotations() {
         fn of<T: Tensor>(&self, w: BoundParams<'_, T>, _: &Batch, _: Mode) -> T {
             let [a, b] = [w.tensors()[0], w.tensors()[1]];
             let [p, q] = self.0;
-            let (a, b) = (a.rope(&[p], 2, 100.0), b.rope(&[q], 2, 100.0));
+            let rotation = Rotation::plain(100.0);
+            let (a, b) = (a.rope(&[p], 2, rotation), b.rope(&[q], 2, rotation));
             T::concat_rows(&[a.row_dot(b), a.row_dot(a), b.row_dot(b)])
         }
     }

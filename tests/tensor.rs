@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::scalar::{Arena, Graph, Matrix, Value};
-use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, packed};
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, Rotation, packed};
 use gradus::{Tensor, UnaryOp};
 
 fn matrix<'g, const N: usize, const M: usize>(graph: &'g Graph<'g>, rows: [[f64; M]; N]) -> Matrix<'g> {
@@ -208,8 +208,8 @@ fn shapes_that_do_not_fit_are_named() {
         ("pick", &mut || _ = a.pick(&[0, 3])),
         ("concat_cols", &mut || _ = Tensor::concat_cols(&[a, b])),
         ("concat_rows", &mut || _ = Tensor::concat_rows(&[a, a.slice_cols(0..2)])),
-        ("rope", &mut || _ = a.rope(&[0, 1], 1, 1e4)),
-        ("rope", &mut || _ = a.slice_cols(0..2).rope(&[0], 1, 1e4)),
+        ("rope", &mut || _ = a.rope(&[0, 1], 1, Rotation::plain(1e4))),
+        ("rope", &mut || _ = a.slice_cols(0..2).rope(&[0], 1, Rotation::plain(1e4))),
         ("keys and values differ", &mut || _ = a.attention(b, a, spec)),
         ("among 4 queries", &mut || _ = b.attention(a, a, spec)),
         ("more queries than keys", &mut || {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gradus::optim::{Adam, AdamSettings, Optimizer};
-use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, packed};
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, Rotation, packed};
 use gradus::{Tensor, UnaryOp};
 use serde::Deserialize;
 
@@ -111,7 +111,7 @@ impl Expression for Case {
             "layer_norm" => x[0].layer_norm(x.get(1).copied(), x.get(2).copied(), s.eps),
             "linear" => x[0].linear(x[1]),
             "sinusoids" => x[0] + x[0].sinusoids(&s.positions, x[0].shape().1),
-            "rope" => x[0].rope(&s.positions, s.heads, s.base),
+            "rope" => x[0].rope(&s.positions, s.heads, Rotation::plain(s.base)),
             "attention" => {
                 let Settings { buckets: count, max_distance, bidirectional, .. } = *s;
                 let spec = AttentionSpec {

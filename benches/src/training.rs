@@ -138,7 +138,7 @@ pub fn decoder_beside(config: &SphereConfig) -> DecoderConfig {
         n_kv_head: config.n_head,
         n_ffn: config.n_ffn,
         activation: Activation::Swiglu,
-        position: Position::Rope { base: config.rope_base },
+        position: Position::rope(config.rope_base),
         qk_norm: false,
         dropout: 0.0,
         ..DecoderConfig::dialog(config.vocab_size)

@@ -88,6 +88,8 @@ struct Args {
 enum PresetName {
     /// GPT-2's architecture with 10 million parameters
     Tiny,
+    /// A Llama with 42 million, of which 16 are the table of tokens
+    Llama,
     /// GPT-2's smallest: 124 million
     Small,
     /// GPT-2's second: 355 million
@@ -111,6 +113,7 @@ impl PresetName {
         let classic = |preset: Preset| ModelSpec::Decoder(preset.config(preset.vocab_size()));
         match self {
             PresetName::Tiny => classic(Preset::Tiny),
+            PresetName::Llama => classic(Preset::Llama),
             PresetName::Small => classic(Preset::Small),
             PresetName::Medium => classic(Preset::Medium),
             PresetName::Microgpt => ModelSpec::Decoder(DecoderConfig::microgpt(27)),

@@ -47,7 +47,7 @@ impl Family {
                 ("none", |config| config.decoder.position = Position::None),
                 ("sinusoidal", |config| config.decoder.position = Position::Sinusoidal),
                 ("learned", |config| config.decoder.position = Position::Learned),
-                ("RoPE", |config| config.decoder.position = Position::Rope { base: 10_000.0 }),
+                ("RoPE", |config| config.decoder.position = Position::rope(10_000.0)),
                 ("ALiBi", |config| config.decoder.position = Position::Alibi),
                 ("relative", |config| {
                     config.decoder.position = Position::Relative { buckets: 32, max_distance: 128 };

@@ -1,16 +1,20 @@
 //! What the model folders of Hugging Face have in common, whatever the architecture: `config.json` and other JSON, and
 //! `model.safetensors`, which holds the weights in `f32` under the names that they have in `transformers`.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use ::safetensors::Dtype;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::mapped::FileBytes;
 use super::safetensors::{Tensors, write_tensors};
-use super::{CheckpointError, FILE, write_atomically};
+use super::{CheckpointError, FILE, StoredAs, write_atomically};
 
 /// The file with sizes and variants.
 pub(super) const CONFIG: &str = "config.json";
@@ -74,6 +78,11 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, FolderError> {
     fs::read(path).map_err(|source| io(source).into())
 }
 
+/// The text of a file.
+pub(super) fn read_text(path: &Path) -> Result<String, FolderError> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| wrong(path, "it is not UTF-8", TAKE_A_COPY))
+}
+
 /// A JSON file that is being read, key by key. Errors name the file and the key.
 pub(super) struct JsonFile {
     path: PathBuf,
@@ -87,6 +96,11 @@ impl JsonFile {
             Ok(value) => Ok(JsonFile { path: path.to_owned(), value }),
             Err(error) => Err(wrong(path, format!("it is not JSON: {error}"), TAKE_A_COPY)),
         }
+    }
+
+    /// Reads a file that may be missing.
+    pub fn read_if_there(path: &Path) -> Result<Option<Self>, FolderError> {
+        if path.exists() { Self::read(path).map(Some) } else { Ok(None) }
     }
 
     /// What stands under a key.
@@ -133,26 +147,132 @@ pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), FolderError> 
     Ok(write_atomically(path, format!("{value:#}\n").as_bytes())?)
 }
 
-/// Reads the file with the weights.
-pub(super) fn read_weights(folder: &Path) -> Result<Vec<u8>, FolderError> {
+/// The index of weights that are in several files.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Where the weights of a folder are.
+pub(super) struct WeightFiles {
+    /// The only file, or the index of several.
+    path: PathBuf,
+    /// The files, and how many tensors the index has in them; in no index, if it is the only one.
+    files: BTreeMap<PathBuf, Option<usize>>,
+}
+
+impl WeightFiles {
+    /// Finds them: one file, or several with an index.
+    pub fn find(folder: &Path) -> Result<Self, FolderError> {
+        let path = folder.join(FILE);
+        if path.exists() {
+            return Ok(WeightFiles { files: [(path.clone(), None)].into(), path });
+        }
+        let index = folder.join(INDEX);
+        if !index.exists() {
+            let other = folder.join("pytorch_model.bin");
+            if other.exists() {
+                let cure = "Save it again with transformers: save_pretrained(folder)";
+                return Err(wrong(&other, format!("its weights are not in {FILE}"), cure));
+            }
+            let source = io::Error::from(io::ErrorKind::NotFound);
+            return Err(CheckpointError::Io { doing: "read", path, source }.into());
+        }
+        let file = JsonFile::read(&index)?;
+        let map: BTreeMap<String, String> = file.get("weight_map")?;
+        let mut files = BTreeMap::new();
+        for (tensor, name) in map {
+            // A name that leads out of the folder would have other files read.
+            if Path::new(&name).file_name() != Some(name.as_ref()) {
+                return Err(file
+                    .wrong(format!("weight_map: {tensor} is in {name:?}, no name of a file"), TAKE_A_COPY));
+            }
+            *files.entry(folder.join(name)).or_insert(Some(0)).get_or_insert(0) += 1;
+        }
+        if files.is_empty() {
+            return Err(file.wrong("weight_map is empty", TAKE_A_COPY));
+        }
+        Ok(WeightFiles { path: index, files })
+    }
+
+    /// The file that errors name where it is about all of them.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many tensors there are.
+    pub fn tensors(&self) -> Result<usize, FolderError> {
+        let mut count = 0;
+        for (path, indexed) in &self.files {
+            count += match indexed {
+                Some(indexed) => *indexed,
+                None => with_tensors(path, |tensors| Ok(tensors.names().len()))?,
+            };
+        }
+        Ok(count)
+    }
+
+    /// How many bytes they have together.
+    pub fn bytes(&self) -> Result<u64, FolderError> {
+        let length = |path: &Path| {
+            let io = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
+            Ok(fs::metadata(path).map_err(io)?.len())
+        };
+        self.files.keys().map(|path| length(path)).sum()
+    }
+
+    /// Opens one after another. What goes wrong is an error of that file.
+    pub fn for_each(
+        &self,
+        mut read: impl FnMut(&Tensors<'_>) -> Result<(), String>,
+    ) -> Result<(), FolderError> {
+        for path in self.files.keys() {
+            with_tensors(path, &mut read)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the weights of a model that is always in one file.
+pub(super) fn read_one_file<T>(
+    folder: &Path,
+    read: impl FnOnce(&Tensors<'_>) -> Result<T, String>,
+) -> Result<T, FolderError> {
     let path = folder.join(FILE);
-    for other in ["model.safetensors.index.json", "pytorch_model.bin"] {
+    for other in [INDEX, "pytorch_model.bin"] {
         if !path.exists() && folder.join(other).exists() {
             let cure = "Save it again with transformers: save_pretrained(folder, max_shard_size='100GB')";
             return Err(wrong(&folder.join(other), format!("its weights are not in {FILE}"), cure));
         }
     }
-    read_bytes(&path)
+    with_tensors(&path, read)
+}
+
+/// Opens a file of tensors.
+fn with_tensors<T>(
+    path: &Path,
+    read: impl FnOnce(&Tensors<'_>) -> Result<T, String>,
+) -> Result<T, FolderError> {
+    let io = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
+    let bytes = FileBytes::open(path).map_err(io)?;
+    let read = Tensors::parse(&bytes).and_then(|tensors| read(&tensors));
+    read.map_err(|problem| wrong(path, problem, TAKE_A_COPY))
 }
 
 /// Writes the file with the weights: names, shapes and numbers. A checkpoint of ours, which has the same name, is not
 /// replaced.
-pub(super) fn write_weights(folder: &Path, entries: &[(&str, &[usize], &[f32])]) -> Result<(), FolderError> {
+pub(super) fn write_weights(
+    folder: &Path,
+    entries: &[(&str, &[usize], &[f32])],
+    stored_as: StoredAs,
+) -> Result<(), FolderError> {
     let path = folder.join(FILE);
     let there = fs::read(&path).unwrap_or_default();
     if Tensors::parse(&there).is_ok_and(|tensors| tensors.description.is_some()) {
         let problem = "it is a checkpoint of gradus, and stays as it is";
         return Err(wrong(&path, problem, "Export into another folder"));
     }
-    Ok(write_tensors(&path, ["format", "pt"], entries)?)
+    let dtype = match stored_as {
+        StoredAs::F32 => Dtype::F32,
+        StoredAs::F16 => Dtype::F16,
+        StoredAs::Bf16 => Dtype::BF16,
+    };
+    Ok(write_tensors(&path, ["format", "pt"], entries, dtype)?)
 }

@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 
 pub use import::import;
 
+use super::StoredAs;
 use super::hugging_face::{CONFIG, FolderError, fit, write_json, write_weights};
-use super::tokenizer_json::{self, OtherTokenizer};
+use super::tokenizer_json::{Around, OtherTokenizer, to_json};
 use crate::model::{
     Activation, AttentionBias, EmbeddingScale, EncoderDecoder, EncoderDecoderConfig, Model, NormKind,
     Placement, Position, SharedEmbeddings,
@@ -95,9 +96,9 @@ pub fn export(
     }
     let entries: Vec<(&str, &[usize], &[f32])> =
         entries.iter().map(|(name, shape, numbers)| (name.as_str(), shape.as_slice(), *numbers)).collect();
-    write_weights(folder, &entries)?;
+    write_weights(folder, &entries, StoredAs::F32)?;
     let write = |file: &str, value: Value| write_json(&folder.join(file), &value);
-    write("tokenizer.json", tokenizer_json::to_json(&spec, Some(tokens.eos)))?;
+    write("tokenizer.json", to_json(&spec, Around { before: None, after: Some(tokens.eos) }))?;
     write("tokenizer_config.json", tokenizer_config(config, &spec, tokens))?;
     write("generation_config.json", generation_config(config, tokens))?;
     write(CONFIG, written(config, activation, tokens))

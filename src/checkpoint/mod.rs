@@ -4,12 +4,16 @@
 //! One file, because one file can be replaced in one instant: the new one is written beside the old one, synced, and
 //! renamed over it. Whenever the power goes, a reader finds the old model or the new one.
 //!
-//! A file format is a file here: `safetensors.rs` is that of a checkpoint, and [`marian`] the folder of a translator, which other
-//! programs can open. What a checkpoint consists of is neither a particular model nor a
+//! A file format is a file here: `safetensors.rs` is that of a checkpoint; [`llama`] and [`marian`] are the folders of language
+//! models and translators that other programs can open. [`LanguageModel`] is what all formats of language models are
+//! read into. What a checkpoint consists of is neither a particular model nor a
 //! particular tokenizer: see [`ModelSpec`] and [`TokenizerSpec`].
 
 mod atomic;
 mod hugging_face;
+mod language_model;
+pub mod llama;
+mod mapped;
 pub mod marian;
 mod safetensors;
 mod tokenizer_json;
@@ -21,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use atomic::write_atomically;
 pub use hugging_face::FolderError;
+pub use language_model::{EndTokens, GenerationDefaults, LanguageModel, StoredAs};
 pub use safetensors::{Entry, TensorFile, read, write};
 pub use tokenizer_json::OtherTokenizer;
 

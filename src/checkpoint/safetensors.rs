@@ -1,16 +1,18 @@
 //! The safetensors format: tensors under names, and in the file's metadata a description as JSON.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use ::safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use ::safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{CheckpointError, write_atomically};
 use crate::real::Real;
+use crate::real::half::{from_bf16, from_f16, to_bf16, to_f16};
 
 /// The key of the metadata under which the description stands.
 const KEY: &str = "gradus";
@@ -34,17 +36,27 @@ pub fn write<R: Real>(
     let description = serde_json::to_string(description).expect("a description is plain JSON");
     let entries: Vec<(&str, &[usize], &[R])> =
         entries.iter().map(|(name, shape, numbers)| (*name, &shape[..], *numbers)).collect();
-    write_tensors(path, [KEY, &description], &entries)
+    let dtype = if size_of::<R>() == 8 { Dtype::F64 } else { Dtype::F32 };
+    write_tensors(path, [KEY, &description], &entries, dtype)
 }
 
-/// The same for tensors of any number of dimensions, with one entry of metadata: its key and its text.
+/// The same for tensors of any number of dimensions, with one entry of metadata, its key and its text, and in any type of
+/// numbers: F64, F32, F16 or BF16.
 pub(super) fn write_tensors<R: Real>(
     path: &Path,
     metadata: [&str; 2],
     entries: &[(&str, &[usize], &[R])],
+    dtype: Dtype,
 ) -> Result<(), CheckpointError> {
+    let stored = |x: f64| match dtype {
+        Dtype::F64 => x,
+        Dtype::F16 => f64::from(from_f16(to_f16(x as f32))),
+        Dtype::BF16 => f64::from(from_bf16(to_bf16(x as f32))),
+        _ => f64::from(x as f32),
+    };
     for (name, _, numbers) in entries {
-        if let Some(number) = numbers.iter().map(|x| x.to_f64()).find(|x| !x.is_finite()) {
+        let infinite = |x: &R| !stored(x.to_f64()).is_finite();
+        if let Some(number) = numbers.iter().copied().find(infinite).map(|x| x.to_f64()) {
             return Err(CheckpointError::NotFinite {
                 path: path.to_owned(),
                 name: (*name).to_owned(),
@@ -52,24 +64,49 @@ pub(super) fn write_tensors<R: Real>(
             });
         }
     }
-    let bytes: Vec<Vec<u8>> = entries.iter().map(|(_, _, numbers)| to_bytes(numbers)).collect();
-    let views = entries.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        let view = TensorView::new(dtype::<R>(), shape.to_vec(), bytes);
-        (*name, view.expect("as many numbers as the shape says"))
+    let views = entries.iter().map(|&(name, shape, numbers)| {
+        assert_eq!(
+            numbers.len(),
+            shape.iter().product::<usize>(),
+            "{name} has as many numbers as its shape says"
+        );
+        (name, Stored { shape, numbers, dtype })
     });
-    write_views(path, metadata, views.collect())
-}
-
-/// What does not depend on the type of the numbers.
-fn write_views(
-    path: &Path,
-    metadata: [&str; 2],
-    views: Vec<(&str, TensorView<'_>)>,
-) -> Result<(), CheckpointError> {
     let [key, text] = metadata.map(str::to_owned);
     let metadata = [(key, text)].into_iter().collect();
     let bytes = ::safetensors::serialize(views, Some(metadata)).expect("names are distinct");
     write_atomically(path, &bytes)
+}
+
+/// Numbers that become bytes when it is their turn to be written.
+struct Stored<'a, R> {
+    shape: &'a [usize],
+    numbers: &'a [R],
+    dtype: Dtype,
+}
+
+impl<R: Real> View for Stored<'_, R> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let numbers = self.numbers.iter().map(|x| x.to_f64());
+        match self.dtype {
+            Dtype::F64 => numbers.flat_map(f64::to_le_bytes).collect(),
+            Dtype::F16 => numbers.flat_map(|x| to_f16(x as f32).to_le_bytes()).collect(),
+            Dtype::BF16 => numbers.flat_map(|x| to_bf16(x as f32).to_le_bytes()).collect(),
+            _ => numbers.flat_map(|x| (x as f32).to_le_bytes()).collect(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.numbers.len() * self.dtype.bitsize() / 8
+    }
 }
 
 /// A file's description and matrices, checked as they are read.
@@ -137,24 +174,45 @@ impl<'a> Tensors<'a> {
     /// Adds the numbers of a tensor to `to`, or says what is wrong with it. It must have the given shape, and every number must
     /// be finite.
     pub fn read<R: Real>(&self, name: &str, shape: &[usize], to: &mut Vec<R>) -> Result<(), String> {
-        let view = self.tensors.tensor(name).map_err(|_| format!("{name} is missing"))?;
-        if view.shape() != shape {
-            return Err(format!("{name} is {:?} instead of {shape:?}", view.shape()));
-        }
+        let view = self.find(name, shape)?;
         let start = to.len();
-        match view.dtype() {
-            Dtype::F64 => to.extend(numbers(view.data(), f64::from_le_bytes).map(R::from_f64)),
-            Dtype::F32 => {
-                to.extend(numbers(view.data(), |b| f64::from(f32::from_le_bytes(b))).map(R::from_f64))
-            }
-            Dtype::F16 => to.extend(numbers(view.data(), from_f16).map(R::from_f64)),
-            Dtype::BF16 => to.extend(numbers(view.data(), from_bf16).map(R::from_f64)),
-            other => return Err(format!("{name} holds {other} numbers, not F16, BF16, F32 or F64")),
+        to.resize(start + shape.iter().product::<usize>(), R::default());
+        read_view(name, &view, &mut to[start..])
+    }
+
+    /// Writes the numbers of a tensor of this shape over those in `to`, which are as many.
+    pub fn read_into<R: Real>(&self, name: &str, shape: &[usize], to: &mut [R]) -> Result<(), String> {
+        read_view(name, &self.find(name, shape)?, to)
+    }
+
+    /// A tensor of this shape. So it has as many bytes as that needs.
+    fn find(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>, String> {
+        let view = self.tensors.tensor(name).map_err(|_| format!("{name} is missing"))?;
+        match view.shape() == shape {
+            true => Ok(view),
+            false => Err(format!("{name} is {:?} instead of {shape:?}", view.shape())),
         }
-        match to[start..].iter().position(|w| !w.to_f64().is_finite()) {
-            Some(at) => Err(format!("{name} holds {} at place {at}", to[start + at])),
-            None => Ok(()),
-        }
+    }
+}
+
+/// Writes the numbers of a tensor over those in a slice of the same length.
+fn read_view<R: Real>(name: &str, view: &TensorView<'_>, to: &mut [R]) -> Result<(), String> {
+    match view.dtype() {
+        Dtype::F64 => convert(view.data(), f64::from_le_bytes, to),
+        Dtype::F32 => convert(view.data(), |b| f64::from(f32::from_le_bytes(b)), to),
+        Dtype::F16 => convert(view.data(), |b| f64::from(from_f16(u16::from_le_bytes(b))), to),
+        Dtype::BF16 => convert(view.data(), |b| f64::from(from_bf16(u16::from_le_bytes(b))), to),
+        other => return Err(format!("{name} holds {other} numbers, not F16, BF16, F32 or F64")),
+    }
+    match to.iter().position(|w| !w.to_f64().is_finite()) {
+        Some(at) => Err(format!("{name} holds {} at place {at}", to[at])),
+        None => Ok(()),
+    }
+}
+
+fn convert<const N: usize, R: Real>(bytes: &[u8], number: impl Fn([u8; N]) -> f64, to: &mut [R]) {
+    for (to, &bytes) in to.iter_mut().zip(bytes.as_chunks::<N>().0) {
+        *to = R::from_f64(number(bytes));
     }
 }
 
@@ -195,75 +253,5 @@ impl<'de> Deserialize<'de> for DistinctKeys {
             }
         }
         deserializer.deserialize_map(Keys)
-    }
-}
-
-fn numbers<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> impl Iterator<Item = f64> {
-    bytes.as_chunks::<N>().0.iter().map(move |&bytes| read(bytes))
-}
-
-/// A number of IEEE 754's binary16: a sign, 5 bits of exponent, 10 of fraction.
-fn from_f16(bytes: [u8; 2]) -> f64 {
-    let bits = u16::from_le_bytes(bytes);
-    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
-    let size = match exponent {
-        0 => fraction * 2_f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1024.0 + fraction) * 2_f64.powi(exponent - 25),
-    };
-    if bits >> 15 == 1 { -size } else { size }
-}
-
-/// A bfloat16: the upper half of an `f32`.
-fn from_bf16(bytes: [u8; 2]) -> f64 {
-    f64::from(f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
-}
-
-fn dtype<R: Real>() -> Dtype {
-    if size_of::<R>() == 8 { Dtype::F64 } else { Dtype::F32 }
-}
-
-fn to_bytes<R: Real>(weights: &[R]) -> Vec<u8> {
-    let wide = size_of::<R>() == 8;
-    let mut bytes = Vec::with_capacity(size_of_val(weights));
-    for w in weights {
-        if wide {
-            bytes.extend(w.to_f64().to_le_bytes());
-        } else {
-            bytes.extend((w.to_f64() as f32).to_le_bytes());
-        }
-    }
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_of_two_bytes() {
-        let f16 = |bits: u16| from_f16(bits.to_le_bytes());
-        // One, the largest, the smallest of normal size, the smallest, a third, and some below zero.
-        let cases = [
-            (0x3c00, 1.0),
-            (0x7bff, 65504.0),
-            (0x0400, 2_f64.powi(-14)),
-            (0x0001, 2_f64.powi(-24)),
-            (0x3555, 0.33325195),
-            (0xc000, -2.0),
-            (0x8001, -2_f64.powi(-24)),
-            (0xfc00, f64::NEG_INFINITY),
-        ];
-        for (bits, number) in cases {
-            assert!((f16(bits) - number).abs() <= 1e-8 * number.abs() || f16(bits) == number, "{bits:#06x}");
-        }
-        assert!(f16(0x7c01).is_nan() && f16(0x8000) == 0.0 && f16(0x8000).is_sign_negative());
-        let bf16 = |bits: u16| from_bf16(bits.to_le_bytes());
-        assert_eq!(
-            [bf16(0x3f80), bf16(0xc049), bf16(0x0080)],
-            [1.0, -3.140625, f64::from(f32::MIN_POSITIVE)]
-        );
-        assert!(bf16(0x7f80).is_infinite() && bf16(0x7fc0).is_nan());
     }
 }

@@ -1,46 +1,64 @@
 //! `tokenizer.json`, the format of Hugging Face's `tokenizers`, for byte-level BPE.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::tokenizer::{BpeSpec, BpeTokenizer, Pattern, SpecError};
+use super::hugging_face::{FolderError, JsonFile, TAKE_A_COPY, wrong};
+use crate::tokenizer::{BpeSpec, BpeTokenizer, Normalizer, Pattern, SpecError, alphabet};
 
 /// A tokenizer that is not read here, in words: the message says which one it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct OtherTokenizer(pub(super) String);
 
-/// The file of a tokenizer. With `end`, a token is appended to each text.
+/// Special tokens that are put around every text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around {
+    pub before: Option<usize>,
+    pub after: Option<usize>,
+}
+
+/// The file of a tokenizer.
 ///
 /// (One thing differs: `tokenizers` finds the names of special tokens in a text, where ours reads them as any other text.)
-pub(super) fn to_json(spec: &BpeSpec, end: Option<usize>) -> Value {
+pub(super) fn to_json(spec: &BpeSpec, around: Around) -> Value {
     let name = |id: usize| spec.tokens[id].as_str();
-    let added = spec.special.iter().map(|&id| {
+    let mut added: Vec<(usize, bool)> = spec.special.iter().map(|&id| (id, true)).collect();
+    added.extend(spec.added.iter().map(|&id| (id, false)));
+    added.sort_unstable();
+    let added = added.into_iter().map(|(id, special)| {
         json!({
             "id": id, "content": name(id), "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true,
+            "normalized": false, "special": special,
         })
     });
+    let normalizer = match spec.normalizer {
+        Normalizer::None => Value::Null,
+        Normalizer::Nfc => json!({"type": "NFC"}),
+    };
     let pre_tokenizer = match spec.pattern {
         Pattern::Gpt2 => byte_level(true),
-        Pattern::Llama3 => {
+        Pattern::Llama3 | Pattern::Qwen2 => {
             let regex = json!({"Regex": spec.pattern.regex()});
             let split = json!({"type": "Split", "pattern": regex, "behavior": "Isolated", "invert": false});
             json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
         }
     };
-    let vocab: HashMap<&str, usize> = spec.tokens.iter().map(String::as_str).zip(0..).collect();
+    // Added tokens follow the vocabulary that was trained, and are not in it; special ones may be.
+    let vocab: HashMap<&str, usize> =
+        spec.tokens.iter().map(String::as_str).zip(0..).filter(|(_, id)| !spec.added.contains(id)).collect();
     let merges: Vec<[&str; 2]> = spec.merges.iter().map(|pair| pair.map(name)).collect();
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added.collect::<Vec<_>>(),
-        "normalizer": null,
+        "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
-        "post_processor": end.map(|id| append(id, name(id))),
+        "post_processor": frame(spec, around),
         "decoder": byte_level(true),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
@@ -55,15 +73,28 @@ fn byte_level(use_regex: bool) -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
 }
 
-/// The post-processor that appends a special token to a text, and to each of two.
-fn append(id: usize, name: &str) -> Value {
-    let text = |which: &str| json!({"Sequence": {"id": which, "type_id": 0}});
-    let end = json!({"SpecialToken": {"id": name, "type_id": 0}});
+/// The post-processor that puts special tokens around a text, and around each of two. Without any, there is none.
+fn frame(spec: &BpeSpec, Around { before, after }: Around) -> Value {
+    let name = |id: usize| spec.tokens[id].as_str();
+    let ids: BTreeSet<usize> = before.into_iter().chain(after).collect();
+    if ids.is_empty() {
+        return Value::Null;
+    }
+    let around = |which: &str| -> Vec<Value> {
+        let special =
+            |id: Option<usize>| id.map(|id| json!({"SpecialToken": {"id": name(id), "type_id": 0}}));
+        let text = json!({"Sequence": {"id": which, "type_id": 0}});
+        special(before).into_iter().chain([text]).chain(special(after)).collect()
+    };
+    let special = ids
+        .into_iter()
+        .map(|id| (name(id).to_owned(), json!({"id": name(id), "ids": [id], "tokens": [name(id)]})));
+    let pair = [around("A"), around("B")].concat();
     json!({
         "type": "TemplateProcessing",
-        "single": [text("A"), end],
-        "pair": [text("A"), end, text("B"), end],
-        "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]}},
+        "single": around("A"),
+        "pair": pair,
+        "special_tokens": special.collect::<Map<_, _>>(),
     })
 }
 
@@ -84,65 +115,164 @@ enum Merge {
     Text(String),
 }
 
+impl Merge {
+    /// Both parts, if there are two.
+    fn parts(&self) -> Option<[&str; 2]> {
+        match self {
+            Merge::Pair([left, right]) => Some([left, right]),
+            Merge::Text(text) => text.split_once(' ').map(<[&str; 2]>::from),
+        }
+    }
+}
+
+/// A token that is not in the vocabulary that was trained, or that means something else than its text there.
 #[derive(Deserialize)]
 struct Added {
     id: usize,
     content: String,
     #[serde(default)]
     special: bool,
+    #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default)]
+    normalized: bool,
 }
 
-/// The tokenizer in a file: byte-level BPE in the pieces of GPT-2 or of Llama 3, or another one.
-///
-/// # Errors
-/// If it is byte-level BPE, but one that cannot be. Says what is wrong.
-pub(super) fn from_json(mut file: Value) -> Result<Result<BpeSpec, OtherTokenizer>, String> {
-    let pattern = match pattern(&file) {
-        Ok(pattern) => pattern,
-        Err(other) => return Ok(Err(OtherTokenizer(other))),
-    };
-    let wrong = |key: &'static str| move |error| format!("{key} does not parse: {error}");
-    let bpe: Bpe = serde_json::from_value(file["model"].take()).map_err(wrong("model"))?;
-    let added: Option<Vec<Added>> =
-        serde_json::from_value(file["added_tokens"].take()).map_err(wrong("added_tokens"))?;
-    let added = added.unwrap_or_default();
-    if let Some(token) = added.iter().find(|token| !token.special) {
-        let problem = "is added and not special, so merges do not make it, which gradus's tokenizer needs";
-        return Ok(Err(OtherTokenizer(format!("its token {:?} {problem}", token.content))));
+/// What is read of a file.
+#[derive(Debug)]
+pub(super) struct TokenizerJson {
+    /// The tokenizer.
+    pub spec: BpeSpec,
+    /// The token that is put before every text, if there is one.
+    pub first: Option<usize>,
+}
+
+impl TokenizerJson {
+    /// Reads the tokenizer of a folder: byte-level BPE in the pieces of GPT-2, Llama 3 or Qwen 2, or another one.
+    ///
+    /// # Errors
+    /// If it is byte-level BPE, but one that cannot be.
+    pub fn read(folder: &Path) -> Result<Result<Self, OtherTokenizer>, FolderError> {
+        let path = folder.join("tokenizer.json");
+        if !path.exists() {
+            let config = JsonFile::read(&folder.join("tokenizer_config.json"));
+            let class = match config.and_then(|config| config.get::<String>("tokenizer_class")) {
+                Ok(class) => format!("tokenizer_config.json names {class}"),
+                Err(_) => "no file says which tokenizer it needs".to_owned(),
+            };
+            return Ok(Err(OtherTokenizer(format!("there is no tokenizer.json, and {class}"))));
+        }
+        Self::from_json(JsonFile::read(&path)?.value).map_err(|problem| wrong(&path, problem, TAKE_A_COPY))
     }
-    let mut ids = bpe.vocab;
-    for token in &added {
-        if ids.insert(token.content.clone(), token.id).is_some_and(|id| id != token.id) {
-            return Err(format!("added_tokens: {:?} has another id in the vocabulary", token.content));
+
+    /// The tokenizer in a file, or what is wrong with it.
+    fn from_json(mut file: Value) -> Result<Result<Self, OtherTokenizer>, String> {
+        let (pattern, normalizer) = match pattern(&file).and_then(|cut| Ok((cut, normalizer(&file)?))) {
+            Ok(found) => found,
+            Err(other) => return Ok(Err(OtherTokenizer(other))),
+        };
+        let wrong = |key: &'static str| move |error| format!("{key} does not parse: {error}");
+        let bpe: Bpe = serde_json::from_value(file["model"].take()).map_err(wrong("model"))?;
+        let added: Option<Vec<Added>> =
+            serde_json::from_value(file["added_tokens"].take()).map_err(wrong("added_tokens"))?;
+        let added = added.unwrap_or_default();
+        if let Err(other) = check_plain(&added, &bpe.merges, normalizer) {
+            return Ok(Err(OtherTokenizer(other)));
+        }
+        let mut ids = bpe.vocab;
+        for token in &added {
+            if ids.insert(token.content.clone(), token.id).is_some_and(|id| id != token.id) {
+                return Err(format!("added_tokens: {:?} has another id in the vocabulary", token.content));
+            }
+        }
+        if let Some(byte) = (0..=255).find(|&byte| !ids.contains_key(&alphabet::to_text(&[byte]))) {
+            let problem = format!("it has no token for the byte {byte:#04x}, which gradus's tokenizer needs");
+            return Ok(Err(OtherTokenizer(problem)));
+        }
+        let merges = bpe.merges.iter().map(|merge| {
+            let id = |part: &str| ids.get(part).copied().ok_or(format!("merges: {part:?} is no token"));
+            let [left, right] = merge.parts().ok_or("merges: one is no pair")?;
+            Ok([id(left)?, id(right)?])
+        });
+        let merges = merges.collect::<Result<_, String>>()?;
+        let all = |special| added.iter().filter(move |token| token.special == special).map(|token| token.id);
+        let spec = BpeSpec {
+            pattern,
+            special: all(true).collect(),
+            added: all(false).collect(),
+            merges,
+            tokens: in_order(ids)?,
+            ignore_merges: bpe.ignore_merges,
+            normalizer,
+        };
+        BpeTokenizer::from_spec(&spec).map_err(|SpecError(problem)| problem)?;
+        Ok(Ok(TokenizerJson { spec, first: first_token(&file["post_processor"]) }))
+    }
+}
+
+/// The texts of tokens, in the order of their numbers.
+fn in_order(ids: HashMap<String, usize>) -> Result<Vec<String>, String> {
+    let count = ids.len();
+    let mut tokens = vec![None; count];
+    for (text, id) in ids {
+        match tokens.get_mut(id) {
+            Some(place @ None) => *place = Some(text),
+            _ => {
+                return Err(format!(
+                    "vocab: {text:?} has the id {id}, but {count} tokens have those below {count}"
+                ));
+            }
         }
     }
-    let mut tokens = vec![None; ids.len()];
-    for (text, &id) in &ids {
-        let count = tokens.len();
-        let place = tokens.get_mut(id).filter(|place| place.is_none());
-        *place.ok_or(format!(
-            "vocab: {text:?} has the id {id}, but {count} tokens have those below {count}"
-        ))? = Some(text.clone());
+    Ok(tokens.into_iter().map(|token| token.expect("as many places as tokens")).collect())
+}
+
+/// Whether the tokens that are added and not special are found as ours are: wherever their text stands.
+fn check_plain(added: &[Added], merges: &[Merge], normalizer: Normalizer) -> Result<(), String> {
+    let plain: HashMap<&str, &Added> =
+        added.iter().filter(|token| !token.special).map(|token| (token.content.as_str(), token)).collect();
+    for (content, token) in &plain {
+        let other = [("single_word", token.single_word), ("lstrip", token.lstrip), ("rstrip", token.rstrip)];
+        if let Some((key, _)) = other.into_iter().find(|(_, set)| *set) {
+            return Err(format!(
+                "its token {content:?} is added with {key}, which gradus's tokenizer has not"
+            ));
+        }
+        if token.normalized && normalizer != Normalizer::None {
+            let problem = "is looked for in the normalised text, where gradus looks in the text as it was";
+            return Err(format!("its token {content:?} {problem}"));
+        }
     }
-    let merges = bpe.merges.into_iter().map(|merge| {
-        let [left, right] = match &merge {
-            Merge::Pair([left, right]) => [left.as_str(), right.as_str()],
-            Merge::Text(text) => {
-                text.split_once(' ').map(<[&str; 2]>::from).ok_or("merges: one is no pair")?
+    if !plain.is_empty() {
+        for [left, right] in merges.iter().filter_map(Merge::parts) {
+            if plain.contains_key([left, right].concat().as_str()) {
+                return Err(format!(
+                    "its token {left:?} with {right:?} is added, but merges make it as well"
+                ));
             }
-        };
-        let id = |part: &str| ids.get(part).copied().ok_or(format!("merges: {part:?} is no token"));
-        Ok([id(left)?, id(right)?])
-    });
-    let spec = BpeSpec {
-        pattern,
-        special: added.iter().map(|token| token.id).collect(),
-        merges: merges.collect::<Result<_, String>>()?,
-        tokens: tokens.into_iter().map(|token| token.expect("as many places as tokens")).collect(),
-        ignore_merges: bpe.ignore_merges,
-    };
-    BpeTokenizer::from_spec(&spec).map_err(|SpecError(problem)| problem)?;
-    Ok(Ok(spec))
+        }
+    }
+    Ok(())
+}
+
+/// The token that a post-processor puts before a text, if it does.
+fn first_token(processor: &Value) -> Option<usize> {
+    if let Some(several) = processor["processors"].as_array() {
+        // One in another is no file of anybody; so this goes no deeper.
+        return several.iter().find_map(template_first);
+    }
+    template_first(processor)
+}
+
+/// The same for one post-processor.
+fn template_first(processor: &Value) -> Option<usize> {
+    let name = processor["single"][0]["SpecialToken"]["id"].as_str()?;
+    let id = processor["special_tokens"][name]["ids"][0].as_u64()?;
+    usize::try_from(id).ok()
 }
 
 /// How a file's tokenizer cuts a text, or what is in the way of reading it.
@@ -158,12 +288,6 @@ fn pattern(file: &Value) -> Result<Pattern, String> {
             return Err(format!("its BPE has a {key}, {}, which gradus's does not", model[key]));
         }
     }
-    if !nothing(&file["normalizer"]) {
-        return Err(format!(
-            "it has a normalizer, {}, where gradus keeps texts as they are",
-            file["normalizer"]
-        ));
-    }
     let cut = &file["pre_tokenizer"];
     let byte_level = |step: &Value, use_regex: bool| {
         step["type"] == "ByteLevel"
@@ -174,15 +298,28 @@ fn pattern(file: &Value) -> Result<Pattern, String> {
         return Ok(Pattern::Gpt2);
     }
     let found = match cut["pretokenizers"].as_array().map(Vec::as_slice) {
-        Some([split, bytes]) if byte_level(bytes, false) => {
-            [Pattern::Gpt2, Pattern::Llama3].into_iter().find(|pattern| {
-                split["type"] == "Split"
-                    && split["pattern"]["Regex"] == pattern.regex()
-                    && split["behavior"] == "Isolated"
-                    && split["invert"] == false
-            })
-        }
+        Some([split, bytes]) if byte_level(bytes, false) => Pattern::ALL.into_iter().find(|pattern| {
+            split["type"] == "Split"
+                && split["pattern"]["Regex"] == pattern.regex()
+                && split["behavior"] == "Isolated"
+                && split["invert"] == false
+        }),
         _ => None,
     };
-    found.ok_or(format!("it cuts texts by {cut}, where gradus knows the pieces of GPT-2 and of Llama 3"))
+    found.ok_or(format!("it cuts texts by {cut}, where gradus knows the pieces of GPT-2, Llama 3 and Qwen 2"))
+}
+
+/// What a file's tokenizer does to a text before, or what is in the way of doing it.
+fn normalizer(file: &Value) -> Result<Normalizer, String> {
+    let mut value = &file["normalizer"];
+    if value["type"] == "Sequence"
+        && let Some([one]) = value["normalizers"].as_array().map(Vec::as_slice)
+    {
+        value = one;
+    }
+    match value {
+        Value::Null => Ok(Normalizer::None),
+        value if value["type"] == "NFC" => Ok(Normalizer::Nfc),
+        value => Err(format!("it has a normalizer, {value}, where gradus has NFC or none")),
+    }
 }

@@ -7,7 +7,7 @@ use super::Operations;
 use crate::counter_rng::CounterRng;
 use crate::function::{BinaryOp, UnaryOp};
 use crate::params::Layout;
-use crate::tensor::{AttentionSpec, Mask, Memory, MemoryId, Tensor, broadcast};
+use crate::tensor::{AttentionSpec, Mask, Memory, MemoryId, Rotation, Tensor, broadcast};
 
 /// What was computed on the shapes that belong to it.
 #[derive(Debug, Default)]
@@ -180,7 +180,7 @@ impl Tensor for Shape<'_> {
     }
 
     /// Two products and a sum for each element. Sines and cosines are constants.
-    fn rope(self, positions: &[usize], heads: usize, _: f64) -> Self {
+    fn rope(self, positions: &[usize], heads: usize, _: Rotation) -> Self {
         let fits = self.rows == positions.len() && self.cols.is_multiple_of(2 * heads);
         assert!(fits, "rope: {:?} with {} positions and {heads} heads", self.shape(), positions.len());
         self.each(self.rows, self.cols, 3)

@@ -7,7 +7,7 @@ use super::simd;
 use super::tape::Matrix;
 use crate::counter_rng::CounterRng;
 use crate::function::{BinaryOp, UnaryOp};
-use crate::tensor::{AttentionSpec, Tensor};
+use crate::tensor::{AttentionSpec, Rotation, Tensor};
 
 impl Tensor for Matrix<'_> {
     fn shape(self) -> (usize, usize) {
@@ -98,8 +98,8 @@ impl Tensor for Matrix<'_> {
         StepToward::forward(self, to, alpha)
     }
 
-    fn rope(self, positions: &[usize], heads: usize, base: f64) -> Self {
-        Rope::forward(self, positions, heads, base)
+    fn rope(self, positions: &[usize], heads: usize, rotation: Rotation) -> Self {
+        Rope::forward(self, positions, heads, rotation)
     }
 
     fn sinusoids(self, positions: &[usize], width: usize) -> Self {

@@ -190,7 +190,7 @@ impl DecoderConfig {
             n_ffn: 512,
             activation: Activation::Swiglu,
             ffn_bias: false,
-            position: Position::Rope { base: 10_000.0 },
+            position: Position::rope(10_000.0),
             mask: Mask::Causal,
             head_dim: None,
             attention_bias: AttentionBias::None,
@@ -206,6 +206,40 @@ impl DecoderConfig {
             weight_init: WeightInit::Normal,
             residual_init: ResidualInit::Plain,
             tied_embeddings: TiedEmbeddings::None,
+            embedding_scale: EmbeddingScale::One,
+        }
+    }
+
+    /// A small Llama (Touvron et al. 2023): 8 layers, 512 wide, 8 query heads and 4 of keys and values, 4,096 tokens of
+    /// context; RoPE, SwiGLU with an inner width of 1,536, RMSNorm with gains, no biases, one table for tokens and head. It
+    /// has 41.6 million parameters with 32,000 tokens.
+    pub fn llama(vocab_size: usize) -> Self {
+        DecoderConfig {
+            vocab_size,
+            context: 4096,
+            n_layer: 8,
+            n_embd: 512,
+            n_head: 8,
+            n_kv_head: 4,
+            n_ffn: 1536,
+            activation: Activation::Swiglu,
+            ffn_bias: false,
+            position: Position::rope(10_000.0),
+            mask: Mask::Causal,
+            head_dim: None,
+            attention_bias: AttentionBias::None,
+            norm: NormKind::Rms,
+            placement: Placement::Pre,
+            norm_eps: 1e-6,
+            norm_gain: true,
+            embedding_norm: false,
+            final_norm: true,
+            qk_norm: false,
+            dropout: 0.0,
+            init_std: 0.02,
+            weight_init: WeightInit::Normal,
+            residual_init: ResidualInit::Plain,
+            tied_embeddings: TiedEmbeddings::Output,
             embedding_scale: EmbeddingScale::One,
         }
     }

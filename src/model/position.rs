@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, DecoderConfig};
 use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
-use crate::tensor::{Bias, Buckets, Mask, Tensor, alibi_slopes};
+use crate::tensor::{Bias, Buckets, Mask, RopeScaling, Rotation, Tensor, alibi_slopes};
 
 /// How a model knows the position of a token in its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub enum Position {
     Rope {
         /// The slowest pair of columns rotates about this many times slower than the fastest; usually 10,000.
         base: f64,
+        /// How rotations are slowed down for longer texts than those of the first training.
+        #[serde(default, skip_serializing_if = "RopeScaling::is_none")]
+        scaling: RopeScaling,
     },
     /// Scores are lowered in proportion to the distance, with a fixed slope for each head: ALiBi (Press et al. 2021).
     Alibi,
@@ -47,6 +50,11 @@ pub enum Position {
 }
 
 impl Position {
+    /// RoPE that is not scaled.
+    pub const fn rope(base: f64) -> Self {
+        Position::Rope { base, scaling: RopeScaling::None }
+    }
+
     /// Checks that a model of these sizes can have such positions.
     pub(super) fn check(self, config: &DecoderConfig) -> Result<(), ConfigError> {
         let err = |message: String| Err(ConfigError(message));
@@ -56,10 +64,13 @@ impl Position {
                 true => Ok(()),
                 false => err(format!("sinusoidal positions need an even width, not {}", config.n_embd)),
             },
-            Position::Rope { base } => {
+            Position::Rope { base, scaling } => {
                 if !(base >= 1.0 && base.is_finite()) {
                     let name = "the base of the rotary positions";
                     return err(format!("{name} is {base}, but it has to be a number of at least 1"));
+                }
+                if let Some(problem) = scaling.problem() {
+                    return err(format!("the scaling of the rotary positions is wrong: {problem}"));
                 }
                 if !config.head_dim().is_multiple_of(2) {
                     return err(format!(
@@ -107,10 +118,7 @@ pub enum Positions {
     /// [`Position::Learned`]: a table `[context, n_embd]`.
     Learned(Param),
     /// [`Position::Rope`].
-    Rope {
-        /// Its base.
-        base: f64,
-    },
+    Rope(Rotation),
     /// [`Position::Alibi`]: a slope for each query head.
     Alibi(Arc<[f64]>),
     /// [`Position::Relative`]: a table `[buckets, n_head]`.
@@ -129,7 +137,7 @@ impl Positions {
                 let table = ParamSpec::embedding(name, config.context, config.n_embd, init);
                 Positions::Learned(layout.add(table))
             }
-            Position::Rope { base } => Positions::Rope { base },
+            Position::Rope { base, scaling } => Positions::Rope(Rotation { base, scaling }),
             Position::Alibi => Positions::Alibi(alibi_slopes(config.n_head).into()),
             Position::Relative { buckets: count, max_distance } => {
                 let name = format!("{name}.relative_attention_bias.weight");
@@ -145,14 +153,14 @@ impl Positions {
         match self {
             Positions::Sinusoidal => x + x.sinusoids(positions, x.shape().1),
             Positions::Learned(table) => x + w[*table].gather_rows(positions),
-            Positions::None | Positions::Rope { .. } | Positions::Alibi(_) | Positions::Relative(..) => x,
+            Positions::None | Positions::Rope(_) | Positions::Alibi(_) | Positions::Relative(..) => x,
         }
     }
 
     /// What is done to queries or keys: `[n, heads · head_dim] → [n, heads · head_dim]`.
     pub fn rotate<T: Tensor>(&self, x: T, positions: &[usize], heads: usize) -> T {
         match self {
-            Positions::Rope { base } => x.rope(positions, heads, *base),
+            Positions::Rope(rotation) => x.rope(positions, heads, *rotation),
             Positions::None
             | Positions::Sinusoidal
             | Positions::Learned(_)
@@ -166,7 +174,7 @@ impl Positions {
         match self {
             Positions::Alibi(slopes) => Some(Bias::Alibi(slopes)),
             Positions::Relative(table, buckets) => Some(Bias::Table(w[*table], *buckets)),
-            Positions::None | Positions::Sinusoidal | Positions::Learned(_) | Positions::Rope { .. } => None,
+            Positions::None | Positions::Sinusoidal | Positions::Learned(_) | Positions::Rope(_) => None,
         }
     }
 }

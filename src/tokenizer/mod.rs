@@ -12,7 +12,8 @@ mod characters;
 mod spec;
 mod stream;
 
-pub use bpe::{BpeSpec, BpeTokenizer, BpeTrainer, Pattern, TrainError, TrainProgress};
+pub(crate) use bpe::alphabet;
+pub use bpe::{BpeSpec, BpeTokenizer, BpeTrainer, Normalizer, Pattern, TrainError, TrainProgress};
 pub use characters::CharTokenizer;
 pub use spec::{SpecError, TokenizerSpec};
 pub use stream::TextStream;

@@ -31,6 +31,7 @@ impl fmt::Display for TokenizerSpec {
                 let pattern = match pattern {
                     Pattern::Gpt2 => "GPT-2",
                     Pattern::Llama3 => "Llama 3",
+                    Pattern::Qwen2 => "Qwen 2",
                 };
                 let (tokens, special) = (tokens.len(), special.len());
                 write!(

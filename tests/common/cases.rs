@@ -3,7 +3,7 @@
 
 use gradus::counter_rng::CounterRng;
 use gradus::random::Random;
-use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, alibi_slopes, packed};
+use gradus::tensor::{AttentionSpec, Bias, Buckets, Mask, RopeScaling, Rotation, alibi_slopes, packed};
 use gradus::{BinaryOp, Tensor, UnaryOp};
 
 use crate::engines::{Expression, Numbers};
@@ -245,14 +245,30 @@ fn normalisations(v: &mut impl Visitor) {
 
 fn positions(v: &mut impl Visitor) {
     let mut d = Draw::new(6);
-    case!(v, "rope", [d.any(3, 4)], |x| x[0].rope(&[0, 1, 2], 1, 10_000.0));
-    case!(v, "rope of heads", [d.any(3, 12)], |x| x[0].rope(&[4, 1, 9], 2, 100.0));
-    case!(v, "rope of one row", [d.any(1, 6)], |x| x[0].rope(&[1000], 3, 10_000.0));
+    case!(v, "rope", [d.any(3, 4)], |x| x[0].rope(&[0, 1, 2], 1, Rotation::plain(10_000.0)));
+    case!(v, "rope of heads", [d.any(3, 12)], |x| x[0].rope(&[4, 1, 9], 2, Rotation::plain(100.0)));
+    case!(v, "rope of one row", [d.any(1, 6)], |x| x[0].rope(&[1000], 3, Rotation::plain(10_000.0)));
     case!(v, "sinusoids", [d.any(3, 6)], |x| x[0] * x[0].sinusoids(&[0, 7, 1000], 6));
     case!(v, "sinusoids of packed sequences, added", [d.any(5, 2)], |x| x[0]
         + x[0].sinusoids(&[0, 1, 2, 0, 1], 2));
     case!(v, "sinusoids of another width", [d.any(2, 4)], |x| x[0].matmul_t(x[0].sinusoids(&[3, 5, 2], 4)));
-    case!(v, "rope of packed sequences", [d.any(5, 4)], |x| x[0].rope(&[0, 1, 2, 0, 1], 2, 500_000.0));
+    case!(v, "rope of packed sequences", [d.any(5, 4)], |x| x[0].rope(
+        &[0, 1, 2, 0, 1],
+        2,
+        Rotation::plain(500_000.0)
+    ));
+    // Of three pairs, one stays as fast as it was, one is slowed down a little, and one by the whole factor.
+    const LLAMA3: RopeScaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_context: 64,
+    };
+    const SLOWER: Rotation = Rotation { base: 100.0, scaling: RopeScaling::Linear { factor: 4.0 } };
+    case!(v, "rope of Llama 3", [d.any(3, 12)], |x| {
+        x[0].rope(&[4, 1, 90], 2, Rotation { base: 100.0, scaling: LLAMA3 })
+    });
+    case!(v, "rope, scaled evenly", [d.any(3, 12)], |x| x[0].rope(&[4, 1, 90], 2, SLOWER));
 }
 
 /// Attention without its matrices: heads, their width, mask and lengths, and which bias.

@@ -68,7 +68,7 @@ pub fn variants() -> Vec<(String, EncoderDecoderConfig)> {
     for position in [
         Position::None,
         Position::Learned,
-        Position::Rope { base: 100.0 },
+        Position::rope(100.0),
         Position::Alibi,
         Position::Relative { buckets: 6, max_distance: 4 },
     ] {

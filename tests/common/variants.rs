@@ -5,14 +5,29 @@ use gradus::model::{
     Activation, AttentionBias, DecoderConfig, EmbeddingScale, NormKind, Placement, Position, ResidualInit,
     TiedEmbeddings, WeightInit,
 };
-use gradus::tensor::Mask;
+use gradus::tensor::{Mask, RopeScaling};
 
 /// Every preset (a large one made small), every variant on its own, and all of them at once.
 pub fn variants() -> Vec<(&'static str, DecoderConfig)> {
     let microgpt = DecoderConfig::microgpt(27);
     let dialog = DecoderConfig { context: 8, n_embd: 16, n_ffn: 24, ..DecoderConfig::dialog(11) };
     let small = DecoderConfig { context: 8, n_embd: 8, n_head: 4, n_ffn: 12, ..DecoderConfig::microgpt(11) };
-    let rope = Position::Rope { base: 100.0 };
+    let rope = Position::rope(100.0);
+    let llama3 = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_context: 32,
+    };
+    let llama = DecoderConfig {
+        context: 8,
+        n_embd: 16,
+        n_head: 4,
+        n_kv_head: 2,
+        n_ffn: 24,
+        n_layer: 2,
+        ..DecoderConfig::llama(11)
+    };
     let everything = DecoderConfig {
         n_layer: 2,
         n_kv_head: 2,
@@ -67,9 +82,14 @@ pub fn variants() -> Vec<(&'static str, DecoderConfig)> {
     vec![
         ("microgpt", microgpt),
         ("dialog", dialog),
+        ("llama", llama),
         ("small", small.clone()),
         ("swiglu", DecoderConfig { activation: Activation::Swiglu, ..small.clone() }),
         ("rope", DecoderConfig { position: rope, ..small.clone() }),
+        (
+            "rope, scaled as in Llama 3",
+            DecoderConfig { position: Position::Rope { base: 100.0, scaling: llama3 }, ..small.clone() },
+        ),
         ("norm_gain", DecoderConfig { norm_gain: true, ..small.clone() }),
         ("no embedding_norm", DecoderConfig { embedding_norm: false, ..small.clone() }),
         ("final_norm", DecoderConfig { final_norm: true, ..small.clone() }),

@@ -8,7 +8,7 @@ use gradus::model::{
 };
 use gradus::random::Random;
 use gradus::scalar::{Arena, ScalarEngine};
-use gradus::tensor::{Buckets, Mask, alibi_slopes};
+use gradus::tensor::{Buckets, Mask, Rotation, alibi_slopes};
 use gradus::{Tensor, UnaryOp};
 
 use crate::says;
@@ -22,7 +22,10 @@ fn chapter_13_positions() {
     let encoding = graph.matrix(1, 4, &[0.0; 4]).sinusoids(&[1], 4).read_row(0, <[f64]>::to_vec);
     says(13, &format!("position 1 is ({})", rounded(&encoding, 3)));
     let rotated = |position: usize| {
-        graph.matrix(1, 2, &[1.0, 0.0]).rope(&[position], 1, 10_000.0).read_row(0, <[f64]>::to_vec)
+        graph
+            .matrix(1, 2, &[1.0, 0.0])
+            .rope(&[position], 1, Rotation::plain(10_000.0))
+            .read_row(0, <[f64]>::to_vec)
     };
     let dot =
         |distance: usize| rotated(7).iter().zip(&rotated(7 - distance)).map(|(a, b)| a * b).sum::<f64>();
@@ -79,7 +82,7 @@ fn chapter_13_what_parts_cost_in_parameters() {
     table("none", "Kazemnejad et al. 2023", position(Position::None));
     table("sinusoidal", "Vaswani et al. 2017, 3.5", position(Position::Sinusoidal));
     table("learned", "Gehring et al. 2017, 3.1", position(Position::Learned));
-    table("RoPE", "Su et al. 2021, 3.2", position(Position::Rope { base: 10_000.0 }));
+    table("RoPE", "Su et al. 2021, 3.2", position(Position::rope(10_000.0)));
     table("ALiBi", "Press et al. 2021, 3", position(Position::Alibi));
     let relative = Position::Relative { buckets: 32, max_distance: 128 };
     table("relative, T5", "Raffel et al. 2019, 2.1", position(relative));
@@ -288,7 +291,7 @@ fn exercise_13_3() {
     };
     let apart = |position| (losses(position, [3, 4, 5]) - losses(position, [5, 4, 3])).abs();
     assert!(apart(Position::None) < 1e-12);
-    assert!(apart(Position::Sinusoidal) > 1e-6 && apart(Position::Rope { base: 10_000.0 }) > 1e-6);
+    assert!(apart(Position::Sinusoidal) > 1e-6 && apart(Position::rope(10_000.0)) > 1e-6);
     says(13, "The same numbers for each word, in the other order.");
 }
 

@@ -6,7 +6,7 @@ use gradus::data::{Batch, Names};
 use gradus::model::DecoderConfig;
 use gradus::optim::{AdamSettings, Decay, Optimizer, Schedule, clip};
 use gradus::scalar::{Arena, Graph, Value};
-use gradus::tensor::{AttentionSpec, Mask, packed};
+use gradus::tensor::{AttentionSpec, Mask, Rotation, packed};
 use gradus::train::Settings;
 use gradus::{Tensor, UnaryOp};
 
@@ -253,7 +253,10 @@ fn chapter_8_rope_and_swiglu() {
     let mut arena = Arena::new();
     let graph = arena.graph();
     let rotated = |position: usize| {
-        graph.matrix(1, 2, &[1.0, 0.0]).rope(&[position], 1, 10_000.0).read_row(0, <[f64]>::to_vec)
+        graph
+            .matrix(1, 2, &[1.0, 0.0])
+            .rope(&[position], 1, Rotation::plain(10_000.0))
+            .read_row(0, <[f64]>::to_vec)
     };
     says(8, &format!("({})", rounded(&rotated(1), 3)));
     let dot = |a: usize, b: usize| rotated(a).iter().zip(&rotated(b)).map(|(a, b)| a * b).sum::<f64>();

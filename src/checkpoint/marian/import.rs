@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{ACTIVATIONS, BIAS, EPS, Marian, MarianTokens, name, shape};
-use crate::checkpoint::FILE;
-use crate::checkpoint::hugging_face::{CONFIG, FolderError, JsonFile, TAKE_A_COPY, read_weights, wrong};
+use crate::checkpoint::hugging_face::{CONFIG, FolderError, JsonFile, TAKE_A_COPY, read_one_file};
 use crate::checkpoint::safetensors::Tensors;
-use crate::checkpoint::tokenizer_json::{self, OtherTokenizer};
+use crate::checkpoint::tokenizer_json::{OtherTokenizer, TokenizerJson};
 use crate::model::{
     AttentionBias, ConfigError, DecoderConfig, EmbeddingScale, EncoderDecoder, EncoderDecoderConfig, Model,
     ModelSpec, NormKind, Placement, Position, SharedEmbeddings, TiedEmbeddings,
@@ -30,11 +29,7 @@ const TABLES: [&str; 4] = [
 /// missing, have another shape, or are too many. The error names the file, the key and what to do.
 pub fn import(folder: &Path) -> Result<Marian, FolderError> {
     let (config, tokens) = configuration(&JsonFile::read(&folder.join(CONFIG))?)?;
-    let bytes = read_weights(folder)?;
-    let path = &folder.join(FILE);
-    let damaged = |problem: String| wrong(path, problem, TAKE_A_COPY);
-    let tensors = Tensors::parse(&bytes).map_err(damaged)?;
-    let (model, params) = weights(config, &tensors).map_err(damaged)?;
+    let (model, params) = read_one_file(folder, |tensors| weights(config, tensors))?;
     let tokenizer = tokenizer(folder, model.vocab_size())?;
     Ok(Marian { model, params, tokens, tokenizer })
 }
@@ -188,22 +183,11 @@ fn check_positions(name: &str, tensors: &Tensors<'_>, [context, width]: [usize; 
 
 /// The tokenizer of a folder, if it is one of ours.
 fn tokenizer(folder: &Path, vocab_size: usize) -> Result<Result<BpeSpec, OtherTokenizer>, FolderError> {
-    let path = folder.join("tokenizer.json");
-    let other = |problem| Ok(Err(OtherTokenizer(problem)));
-    if !path.exists() {
-        let config = JsonFile::read(&folder.join("tokenizer_config.json"));
-        let class = match config.and_then(|config| config.get::<String>("tokenizer_class")) {
-            Ok(class) => format!("tokenizer_config.json names {class}"),
-            Err(_) => "no file says which tokenizer it needs".to_owned(),
-        };
-        return other(format!("there is no tokenizer.json, and {class}"));
-    }
-    let read = tokenizer_json::from_json(JsonFile::read(&path)?.value);
-    match read.map_err(|problem| wrong(&path, problem, TAKE_A_COPY))? {
-        Ok(spec) if spec.tokens.len() != vocab_size => other(format!(
+    Ok(match TokenizerJson::read(folder)? {
+        Ok(TokenizerJson { spec, .. }) if spec.tokens.len() != vocab_size => Err(OtherTokenizer(format!(
             "tokenizer.json has {} tokens, where the model has a vocabulary of {vocab_size}",
             spec.tokens.len()
-        )),
-        read => Ok(read),
-    }
+        ))),
+        read => read.map(|read| read.spec),
+    })
 }

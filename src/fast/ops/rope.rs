@@ -6,7 +6,7 @@
 
 use super::Op;
 use crate::fast::tape::{Gradients, Id, Matrix, Node};
-use crate::tensor::SINUSOID_BASE;
+use crate::tensor::{Rotation, SINUSOID_BASE};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Rope {
@@ -16,13 +16,13 @@ pub struct Rope {
 
 impl Rope {
     /// Rotates each head of each row by its position. Saves cosines and sines, row by row.
-    pub fn forward<'t>(x: Matrix<'t>, positions: &[usize], heads: usize, base: f64) -> Matrix<'t> {
+    pub fn forward<'t>(x: Matrix<'t>, positions: &[usize], heads: usize, rotation: Rotation) -> Matrix<'t> {
         assert_eq!(x.rows, positions.len(), "rope: {} rows but {} positions", x.rows, positions.len());
         let (d, half) = (x.cols / heads, x.cols / heads / 2);
         let fits = d * heads == x.cols && half * 2 == d;
         assert!(fits, "rope: {} columns are not {heads} heads of even width", x.cols);
         let mut rotary = x.recording.tape.rotary.borrow_mut();
-        rotary.prepare(half, base, positions.iter().max().map_or(0, |last| last + 1));
+        rotary.prepare(half, rotation, positions.iter().max().map_or(0, |last| last + 1));
         let op = Rope { x: x.id, heads: heads as u32 };
         x.recording.compute(Op::Rope(op), (x.rows, x.cols), |view, y, saved| {
             saved.clear();
@@ -77,7 +77,7 @@ pub fn sinusoids<'t>(x: Matrix<'t>, positions: &[usize], width: usize) -> Matrix
     let half = width / 2;
     assert!(half > 0 && half * 2 == width, "sinusoids: {width} columns are not pairs");
     let mut rotary = x.recording.tape.rotary.borrow_mut();
-    rotary.prepare(half, SINUSOID_BASE, positions.iter().max().map_or(0, |last| last + 1));
+    rotary.prepare(half, Rotation::plain(SINUSOID_BASE), positions.iter().max().map_or(0, |last| last + 1));
     x.recording.compute(Op::Constant, (positions.len(), width), |_, y, _| {
         for (y, &position) in y.chunks_exact_mut(width).zip(positions) {
             let (cos, sin) = rotary.table[position * width..][..width].split_at(half);
@@ -87,11 +87,11 @@ pub fn sinusoids<'t>(x: Matrix<'t>, positions: &[usize], width: usize) -> Matrix
     })
 }
 
-/// Cosines and sines of all positions met so far, for one width of head and one base.
+/// Cosines and sines of all positions met so far, for one width of head and one rotation.
 #[derive(Default)]
 pub struct RotaryTable {
     half: usize,
-    base: f64,
+    rotation: Option<Rotation>,
     /// For each position, `half` cosines and then `half` sines.
     table: Vec<f32>,
 }
@@ -102,12 +102,13 @@ const POSITIONS: usize = 4096;
 
 impl RotaryTable {
     /// Makes sure that the first `positions` are there.
-    fn prepare(&mut self, half: usize, base: f64, positions: usize) {
-        if (self.half, self.base) != (half, base) {
-            *self = RotaryTable { half, base, table: Vec::with_capacity(2 * half * POSITIONS) };
+    fn prepare(&mut self, half: usize, rotation: Rotation, positions: usize) {
+        if (self.half, self.rotation) != (half, Some(rotation)) {
+            let table = Vec::with_capacity(2 * half * POSITIONS);
+            *self = RotaryTable { half, rotation: Some(rotation), table };
         }
         for position in self.table.len() / (2 * half)..positions {
-            let angle = |i: usize| position as f64 * base.powf(-(i as f64) / half as f64);
+            let angle = |i: usize| position as f64 * rotation.frequency(i, half);
             self.table.extend((0..half).map(|i| angle(i).cos() as f32));
             self.table.extend((0..half).map(|i| angle(i).sin() as f32));
         }

@@ -86,7 +86,7 @@ impl EncoderDecoderConfig {
             n_ffn: 704,
             activation: Activation::Swiglu,
             ffn_bias: false,
-            position: Position::Rope { base: 10_000.0 },
+            position: Position::rope(10_000.0),
             attention_bias: AttentionBias::None,
             norm: NormKind::Rms,
             placement: Placement::Pre,

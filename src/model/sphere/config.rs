@@ -187,7 +187,7 @@ impl SphereConfig {
             n_ffn: self.n_ffn,
             activation: Activation::Swiglu,
             ffn_bias: false,
-            position: Position::Rope { base: self.rope_base },
+            position: Position::rope(self.rope_base),
             mask: Mask::Causal,
             head_dim: None,
             attention_bias: AttentionBias::None,

@@ -11,11 +11,13 @@
 //! tokens and checks them; `train.rs` finds them. The tokens are the same as those of Hugging Face's `tokenizers`, and so
 //! are the vocabularies that it trains on the same texts.
 
+mod added;
 pub(crate) mod alphabet;
 mod cache;
 mod count;
 mod encode;
 mod hash;
+mod normalizer;
 mod row;
 mod scanner;
 mod train;
@@ -24,10 +26,12 @@ mod vocab;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+pub use normalizer::Normalizer;
 pub use scanner::Pattern;
 pub use train::{BpeTrainer, TrainError, TrainProgress};
 pub use vocab::BpeSpec;
 
+use added::Stretch;
 use encode::Scratch;
 use vocab::{Token, Vocabulary};
 
@@ -47,6 +51,7 @@ use super::{SpecError, Tokenizer, TokenizerSpec, UnknownText};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct BpeTokenizer {
+    normalizer: Normalizer,
     pattern: Pattern,
     vocabulary: Vocabulary,
     /// What calls of `encode` that are finished have left for those to come: one for each that ran at the same time.
@@ -60,7 +65,8 @@ impl BpeTokenizer {
     /// If there is no such tokenizer: says which token or which merge is wrong.
     pub fn from_spec(spec: &BpeSpec) -> Result<Self, SpecError> {
         let vocabulary = Vocabulary::new(spec)?;
-        Ok(BpeTokenizer { pattern: spec.pattern, vocabulary, scratch: Mutex::default() })
+        let BpeSpec { normalizer, pattern, .. } = *spec;
+        Ok(BpeTokenizer { normalizer, pattern, vocabulary, scratch: Mutex::default() })
     }
 
     /// How it cuts a text before it merges bytes.
@@ -74,8 +80,15 @@ impl BpeTokenizer {
         let mut scratch = self.lock().pop().unwrap_or_default();
         let mut tokens = Vec::with_capacity(bytes.len() / 4);
         for chunk in bytes.utf8_chunks() {
-            for piece in self.pattern.pieces(chunk.valid()) {
-                self.vocabulary.encode_piece(piece.as_bytes(), &mut scratch, &mut tokens);
+            for stretch in self.vocabulary.added.stretches(chunk.valid()) {
+                match stretch {
+                    Stretch::Text(text) => {
+                        for piece in self.pattern.pieces(&self.normalizer.apply(text)) {
+                            self.vocabulary.encode_piece(piece.as_bytes(), &mut scratch, &mut tokens);
+                        }
+                    }
+                    Stretch::Added(token) => tokens.push(token as usize),
+                }
             }
             if !chunk.invalid().is_empty() {
                 self.vocabulary.encode_piece(chunk.invalid(), &mut scratch, &mut tokens);
@@ -101,8 +114,10 @@ impl Tokenizer for BpeTokenizer {
     }
 
     fn push_bytes(&self, token: usize, bytes: &mut Vec<u8>) {
-        if let Some(Token::Bytes(of_token)) = self.vocabulary.tokens.get(token) {
-            bytes.extend_from_slice(of_token);
+        match self.vocabulary.tokens.get(token) {
+            Some(Token::Bytes(of_token)) => bytes.extend_from_slice(of_token),
+            Some(Token::Added(text)) => bytes.extend_from_slice(text.as_bytes()),
+            Some(Token::Special(_)) | None => {}
         }
     }
 
@@ -111,13 +126,14 @@ impl Tokenizer for BpeTokenizer {
     }
 
     fn spec(&self) -> TokenizerSpec {
-        TokenizerSpec::Bpe(self.vocabulary.spec(self.pattern))
+        TokenizerSpec::Bpe(self.vocabulary.spec(self.normalizer, self.pattern))
     }
 }
 
 impl Clone for BpeTokenizer {
     fn clone(&self) -> Self {
-        BpeTokenizer { pattern: self.pattern, vocabulary: self.vocabulary.clone(), scratch: Mutex::default() }
+        let BpeTokenizer { normalizer, pattern, ref vocabulary, .. } = *self;
+        BpeTokenizer { normalizer, pattern, vocabulary: vocabulary.clone(), scratch: Mutex::default() }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! No token spans two pieces: without the cut, `dog`, `dog.` and `dog!` would each become a token. Pieces are described by a
 //! regular expression that comes with the vocabulary, and other programs know only those of well-known models. So there are
-//! two here, that of GPT-2 and that of Llama 3, and each is read by a scanner that looks ahead by one character and never
+//! three here, those of GPT-2, Llama 3 and Qwen 2, and each is read by a scanner that looks ahead by one character and never
 //! goes back, so its time is in proportion to the text whatever the text is.
 
 use serde::{Deserialize, Serialize};
@@ -18,15 +18,25 @@ pub enum Pattern {
     /// their newlines. Its name is the one it has in GGUF files.
     #[serde(rename = "llama-bpe")]
     Llama3,
+    /// As Qwen 2 does: like Llama 3, but each digit is by itself.
+    #[serde(rename = "qwen2")]
+    Qwen2,
 }
 
 impl Pattern {
+    /// All of them.
+    pub const ALL: [Pattern; 3] = [Pattern::Gpt2, Pattern::Llama3, Pattern::Qwen2];
+
     /// The same as a regular expression, as other programs write it.
     pub fn regex(self) -> &'static str {
         match self {
             Pattern::Gpt2 => r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
             Pattern::Llama3 => concat!(
                 r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}",
+                r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+            ),
+            Pattern::Qwen2 => concat!(
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
                 r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
             ),
         }
@@ -58,7 +68,8 @@ impl Pattern {
     fn end(self, text: &str, start: usize) -> usize {
         match self {
             Pattern::Gpt2 => gpt2(text, start),
-            Pattern::Llama3 => llama3(text, start),
+            Pattern::Llama3 => llama3(text, start, 3),
+            Pattern::Qwen2 => llama3(text, start, 1),
         }
     }
 }
@@ -146,7 +157,10 @@ fn gpt2(text: &str, start: usize) -> usize {
 }
 
 /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-fn llama3(text: &str, start: usize) -> usize {
+///
+/// Qwen 2 differs in the most digits of a piece: 1 instead of 3.
+#[inline]
+fn llama3(text: &str, start: usize, most_digits: usize) -> usize {
     let rest = &text.as_bytes()[start..];
     if rest[0] == b'\''
         && let Some(len) = contraction(&rest[1..])
@@ -156,7 +170,7 @@ fn llama3(text: &str, start: usize) -> usize {
     let Some((first, second)) = look(text, start) else { return start };
     match first {
         Letter => return skip(Letter, text, second),
-        Number => return digits(text, second),
+        Number => return digits(text, second, most_digits),
         Space | Other => {}
     }
     // `[^\r\n\p{L}\p{N}]?\p{L}+`: a word, with the mark or blank before it.
@@ -192,9 +206,9 @@ fn contraction(rest: &[u8]) -> Option<usize> {
     }
 }
 
-/// The end of `\p{N}{1,3}` after its first digit.
-fn digits(text: &str, mut at: usize) -> usize {
-    for _ in 0..2 {
+/// The end of `\p{N}{1,most}` after its first digit.
+fn digits(text: &str, mut at: usize, most: usize) -> usize {
+    for _ in 1..most {
         match look(text, at) {
             Some((Number, after)) => at = after,
             _ => break,
@@ -234,8 +248,6 @@ mod tests {
 
     use super::*;
     use crate::random::Random;
-
-    const PATTERNS: [Pattern; 2] = [Pattern::Gpt2, Pattern::Llama3];
 
     fn assert_as_regex(pattern: Pattern, regex: &Regex, text: &str) {
         let own: Vec<&str> = pattern.pieces(text).collect();
@@ -324,7 +336,7 @@ mod tests {
         ];
         let all: Vec<char> = all_chars().collect();
         let mut random = Random::new(15);
-        for pattern in PATTERNS {
+        for pattern in Pattern::ALL {
             let regex = Regex::new(pattern.regex()).expect("valid");
             for _ in 0..10_000 {
                 let mut text = String::new();
@@ -348,7 +360,7 @@ mod tests {
         chars.extend(all_chars().filter(|&c| class_of(c) == Number).step_by(7));
         chars.extend(all_chars().filter(|&c| class_of(c) == Letter).step_by(101));
         chars.extend(all_chars().filter(|&c| class_of(c) == Other).step_by(1001));
-        for pattern in PATTERNS {
+        for pattern in Pattern::ALL {
             let regex = Regex::new(pattern.regex()).expect("valid");
             for c in &chars {
                 assert_as_regex(pattern, &regex, &format!("a{c}a {c}1{c}. {c}{c} \n{c}'{c}"));

@@ -22,7 +22,7 @@ use super::count::count_words;
 use super::hash::FastMap;
 use super::row::{TOKEN_LIMIT, TokenRow};
 use super::vocab::key;
-use super::{BpeSpec, BpeTokenizer, Pattern, alphabet};
+use super::{BpeSpec, BpeTokenizer, Normalizer, Pattern, alphabet};
 use crate::thread_pool::ThreadPool;
 
 /// How a vocabulary is trained.
@@ -325,8 +325,10 @@ impl Training {
             pattern,
             tokens: special_tokens.iter().cloned().chain(texts).collect(),
             special: (0..special_tokens.len()).collect(),
+            added: Vec::new(),
             merges: self.merges.iter().map(|pair| pair.map(|token| token as usize)).collect(),
             ignore_merges: false,
+            normalizer: Normalizer::None,
         }
     }
 }

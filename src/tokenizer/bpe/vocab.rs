@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Pattern;
+use super::added::AddedTokens;
 use super::alphabet::{to_bytes, to_text};
 use super::hash::FastMap;
 use super::row::TOKEN_LIMIT;
+use super::{Normalizer, Pattern};
 use crate::tokenizer::SpecError;
 
 /// A byte-level BPE tokenizer as it is written to disk: all that [`BpeTokenizer::from_spec`](super::BpeTokenizer::from_spec)
@@ -17,17 +18,24 @@ use crate::tokenizer::SpecError;
 pub struct BpeSpec {
     /// How a text is cut before bytes are merged.
     pub pattern: Pattern,
-    /// The text of each token. That of a special token is its name. Any other is a string of bytes, each byte written as
+    /// The text of each token. That of a special token is its name, and that of an added one what it stands for. Any other is a string of bytes, each byte written as
     /// one character of GPT-2's alphabet, in which a blank is `Ġ`. Every single byte is among them.
     pub tokens: Vec<String>,
     /// Which tokens are special: they stand for no text, and no text encodes to them.
     pub special: Vec<usize>,
+    /// Which tokens were added to the vocabulary, and stand for a text as a whole: it is looked for in texts before they are
+    /// cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<usize>,
     /// Pairs of tokens, first those that are merged first. The text of the two, joined, is that of the token they become.
     pub merges: Vec<[usize; 2]>,
     /// Whether a piece of text that is a token as a whole becomes that token, even where merges would lead elsewhere. So
     /// it is in the vocabulary of Llama 3; with a vocabulary from our own trainer it makes no difference.
     #[serde(default)]
     pub ignore_merges: bool,
+    /// What is done to a text before it is cut.
+    #[serde(default, skip_serializing_if = "Normalizer::is_none")]
+    pub normalizer: Normalizer,
 }
 
 /// What a token stands for.
@@ -35,6 +43,7 @@ pub struct BpeSpec {
 pub(super) enum Token {
     Bytes(Box<[u8]>),
     Special(Box<str>),
+    Added(Box<str>),
 }
 
 /// Tokens and merges, checked, in the form that encoding needs.
@@ -46,6 +55,7 @@ pub(super) struct Vocabulary {
     /// The token of each single byte.
     pub bytes: [u32; 256],
     pub special: HashMap<Box<str>, u32>,
+    pub added: AddedTokens,
     /// The pairs that are merged, those with the lowest rank first: the rank is the index.
     pub merges: Vec<[u32; 2]>,
     /// What each merge makes.
@@ -73,12 +83,13 @@ impl Vocabulary {
         let tokens = read_tokens(spec)?;
         // Tokens by their bytes, and special ones by their names.
         let mut by_bytes: HashMap<Box<[u8]>, u32> = HashMap::with_capacity(tokens.len());
-        let mut special = HashMap::new();
+        let (mut special, mut added) = (HashMap::new(), AddedTokens::default());
         for (id, token) in (0_u32..).zip(&tokens) {
             match token {
-                Token::Bytes(bytes) => by_bytes.insert(bytes.clone(), id),
-                Token::Special(name) => special.insert(name.clone(), id),
-            };
+                Token::Bytes(bytes) => drop(by_bytes.insert(bytes.clone(), id)),
+                Token::Special(name) => drop(special.insert(name.clone(), id)),
+                Token::Added(text) => added.insert(text, id),
+            }
         }
         let mut bytes = [0; 256];
         for (byte, id) in (0_u8..=255).zip(&mut bytes) {
@@ -90,28 +101,40 @@ impl Vocabulary {
         let ranks = merges.iter().map(|&pair| key(pair)).zip(0..).collect();
         let length = |token: &Token| match token {
             Token::Bytes(bytes) => bytes.len() as u32,
-            Token::Special(_) => 0,
+            Token::Special(_) | Token::Added(_) => 0,
         };
         let lengths = tokens.iter().map(length).collect();
         let whole = if spec.ignore_merges { by_bytes } else { HashMap::new() };
-        Ok(Vocabulary { tokens, lengths, bytes, special, merges, made, ranks, whole })
+        Ok(Vocabulary { tokens, lengths, bytes, special, added, merges, made, ranks, whole })
     }
 
     /// The spec that it was made from.
-    pub fn spec(&self, pattern: Pattern) -> BpeSpec {
+    pub fn spec(&self, normalizer: Normalizer, pattern: Pattern) -> BpeSpec {
         let text = |token: &Token| match token {
             Token::Bytes(bytes) => to_text(bytes),
-            Token::Special(name) => name.to_string(),
+            Token::Special(text) | Token::Added(text) => text.to_string(),
         };
-        let is_special = |&id: &usize| matches!(self.tokens[id], Token::Special(_));
+        let all = |which: fn(&Token) -> bool| -> Vec<usize> {
+            (0..self.tokens.len()).filter(|&id| which(&self.tokens[id])).collect()
+        };
         BpeSpec {
             pattern,
             tokens: self.tokens.iter().map(text).collect(),
-            special: (0..self.tokens.len()).filter(is_special).collect(),
+            special: all(|token| matches!(token, Token::Special(_))),
+            added: all(|token| matches!(token, Token::Added(_))),
             merges: self.merges.iter().map(|pair| pair.map(|id| id as usize)).collect(),
             ignore_merges: !self.whole.is_empty(),
+            normalizer,
         }
     }
+}
+
+/// What sort of token it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bytes,
+    Special,
+    Added,
 }
 
 /// What each token stands for.
@@ -120,25 +143,35 @@ fn read_tokens(spec: &BpeSpec) -> Result<Vec<Token>, SpecError> {
     if count >= TOKEN_LIMIT {
         return Err(SpecError(format!("{count} tokens are more than there can be")));
     }
-    let mut is_special = vec![false; count];
-    for &id in &spec.special {
-        let Some(mark) = is_special.get_mut(id) else {
-            return Err(SpecError(format!("token {id} is to be special, but there are only {count} tokens")));
-        };
-        if std::mem::replace(mark, true) {
-            return Err(SpecError(format!("token {id} is listed twice as special")));
+    let mut kinds = vec![Kind::Bytes; count];
+    for (ids, kind, word) in [(&spec.special, Kind::Special, "special"), (&spec.added, Kind::Added, "added")]
+    {
+        for &id in ids {
+            let Some(place) = kinds.get_mut(id) else {
+                let problem = format!("token {id} is to be {word}, but there are only {count} tokens");
+                return Err(SpecError(problem));
+            };
+            match std::mem::replace(place, kind) {
+                Kind::Bytes => {}
+                before if before == kind => {
+                    return Err(SpecError(format!("token {id} is listed twice as {word}")));
+                }
+                _ => return Err(SpecError(format!("token {id} is to be special and added"))),
+            }
         }
     }
     let mut texts = HashSet::with_capacity(count);
-    let token = |(id, (text, special)): (usize, (&String, bool))| {
+    let token = |(id, (text, kind)): (usize, (&String, Kind))| {
         if text.is_empty() {
             return Err(SpecError(format!("token {id} has no text")));
         }
         if text.len() >= TOKEN_LIMIT {
             return Err(SpecError(format!("token {id} has {} bytes", text.len())));
         }
-        if special {
-            return Ok(Token::Special(text.as_str().into()));
+        match kind {
+            Kind::Special => return Ok(Token::Special(text.as_str().into())),
+            Kind::Added => return Ok(Token::Added(text.as_str().into())),
+            Kind::Bytes => {}
         }
         let bytes = to_bytes(text).map_err(|c| {
             SpecError(format!("token {id}, {text:?}, has the character {c:?}, which is no byte"))
@@ -146,11 +179,11 @@ fn read_tokens(spec: &BpeSpec) -> Result<Vec<Token>, SpecError> {
         Ok(Token::Bytes(bytes.into()))
     };
     let mut tokens = Vec::with_capacity(count);
-    for (id, (text, special)) in spec.tokens.iter().zip(is_special).enumerate() {
+    for (id, (text, kind)) in spec.tokens.iter().zip(kinds).enumerate() {
         if !texts.insert(text) {
             return Err(SpecError(format!("token {id}, {text:?}, is there twice")));
         }
-        tokens.push(token((id, (text, special)))?);
+        tokens.push(token((id, (text, kind)))?);
     }
     Ok(tokens)
 }
@@ -174,6 +207,7 @@ fn read_merges(
             match tokens.get(id) {
                 Some(Token::Bytes(bytes)) => joined.extend_from_slice(bytes),
                 Some(Token::Special(name)) => return wrong(format!("has the special token {name:?}")),
+                Some(Token::Added(text)) => return wrong(format!("has the added token {text:?}")),
                 None => return wrong(format!("has a token that is not one of the {}", tokens.len())),
             }
         }
