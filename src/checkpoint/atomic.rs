@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::CheckpointError;
@@ -16,6 +16,19 @@ use super::CheckpointError;
 /// # Errors
 /// If the system refuses; what was there before then stays as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    write_atomically_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for bytes that are written one after another, so that they need not all be in memory.
+pub(super) fn write_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), CheckpointError> {
+    let write = |file: &mut File| {
+        let mut buffered = BufWriter::new(file);
+        write(&mut buffered)?;
+        buffered.flush()
+    };
     let fail = |doing, path: &Path| {
         let path = path.to_owned();
         move |source| CheckpointError::Io { doing, path, source }
@@ -23,7 +36,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError
     let path = &follow(path);
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         let special = OpenOptions::new().write(true).open(path);
-        return special.and_then(|mut file| file.write_all(bytes)).map_err(fail("written", path));
+        return special.and_then(|mut file| write(&mut file)).map_err(fail("written", path));
     }
     let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(fail("made", folder))?;
@@ -47,7 +60,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError
             return Err(fail("written", path)(busy));
         }
     }
-    let result = file.set_len(0).and_then(|()| file.write_all(bytes)).and_then(|()| file.sync_all());
+    let result = file.set_len(0).and_then(|()| write(&mut file)).and_then(|()| file.sync_all());
     result.and_then(|()| fs::rename(&beside, path)).map_err(|error| {
         fs::remove_file(&beside).ok();
         fail("written", path)(error)

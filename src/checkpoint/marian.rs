@@ -98,7 +98,9 @@ pub fn export(
         entries.iter().map(|(name, shape, numbers)| (name.as_str(), shape.as_slice(), *numbers)).collect();
     write_weights(folder, &entries, StoredAs::F32)?;
     let write = |file: &str, value: Value| write_json(&folder.join(file), &value);
-    write("tokenizer.json", to_json(&spec, Around { before: None, after: Some(tokens.eos) }))?;
+    let around = Around { before: None, after: Some(tokens.eos) };
+    let file = to_json(&TokenizerSpec::Bpe(spec.clone()), around).expect("the format has byte-level BPE");
+    write("tokenizer.json", file)?;
     write("tokenizer_config.json", tokenizer_config(config, &spec, tokens))?;
     write("generation_config.json", generation_config(config, tokens))?;
     write(CONFIG, written(config, activation, tokens))

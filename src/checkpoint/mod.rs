@@ -10,11 +10,15 @@
 //! particular tokenizer: see [`ModelSpec`] and [`TokenizerSpec`].
 
 mod atomic;
+pub mod gguf;
 mod hugging_face;
 mod language_model;
 pub mod llama;
+pub mod llama2c;
 mod mapped;
 pub mod marian;
+mod pieces_json;
+mod rope_rows;
 mod safetensors;
 mod tokenizer_json;
 

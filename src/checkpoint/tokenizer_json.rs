@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::hugging_face::{FolderError, JsonFile, TAKE_A_COPY, wrong};
-use crate::tokenizer::{BpeSpec, BpeTokenizer, Normalizer, Pattern, SpecError, alphabet};
+use super::pieces_json;
+use crate::tokenizer::{BpeSpec, BpeTokenizer, Normalizer, Pattern, SpecError, TokenizerSpec, alphabet};
 
 /// A tokenizer that is not read here, in words: the message says which one it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,10 +22,20 @@ pub(super) struct Around {
     pub after: Option<usize>,
 }
 
-/// The file of a tokenizer.
+/// The file of a tokenizer, unless it is one that the format has not.
 ///
 /// (One thing differs: `tokenizers` finds the names of special tokens in a text, where ours reads them as any other text.)
-pub(super) fn to_json(spec: &BpeSpec, around: Around) -> Value {
+pub(super) fn to_json(spec: &TokenizerSpec, around: Around) -> Option<Value> {
+    let mut file = match spec {
+        TokenizerSpec::Bpe(spec) => bpe_to_json(spec),
+        TokenizerSpec::Pieces(spec) => pieces_json::to_json(spec),
+        TokenizerSpec::Characters { .. } => return None,
+    };
+    file["post_processor"] = frame(spec, around);
+    Some(file)
+}
+
+fn bpe_to_json(spec: &BpeSpec) -> Value {
     let name = |id: usize| spec.tokens[id].as_str();
     let mut added: Vec<(usize, bool)> = spec.special.iter().map(|&id| (id, true)).collect();
     added.extend(spec.added.iter().map(|&id| (id, false)));
@@ -58,7 +69,7 @@ pub(super) fn to_json(spec: &BpeSpec, around: Around) -> Value {
         "added_tokens": added.collect::<Vec<_>>(),
         "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
-        "post_processor": frame(spec, around),
+        "post_processor": null,
         "decoder": byte_level(true),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
@@ -74,8 +85,8 @@ fn byte_level(use_regex: bool) -> Value {
 }
 
 /// The post-processor that puts special tokens around a text, and around each of two. Without any, there is none.
-fn frame(spec: &BpeSpec, Around { before, after }: Around) -> Value {
-    let name = |id: usize| spec.tokens[id].as_str();
+fn frame(spec: &TokenizerSpec, Around { before, after }: Around) -> Value {
+    let name = |id: usize| spec.token_text(id).expect("a token of the tokenizer");
     let ids: BTreeSet<usize> = before.into_iter().chain(after).collect();
     if ids.is_empty() {
         return Value::Null;
@@ -100,17 +111,17 @@ fn frame(spec: &BpeSpec, Around { before, after }: Around) -> Value {
 
 /// What is read of a file whose tokenizer is byte-level BPE.
 #[derive(Deserialize)]
-struct Bpe {
-    vocab: HashMap<String, usize>,
-    merges: Vec<Merge>,
+pub(super) struct Bpe {
+    pub vocab: HashMap<String, usize>,
+    pub merges: Vec<Merge>,
     #[serde(default)]
-    ignore_merges: bool,
+    pub ignore_merges: bool,
 }
 
 /// A merge, as it is written since version 0.20 of `tokenizers`, and before.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Merge {
+pub(super) enum Merge {
     Pair([String; 2]),
     Text(String),
 }
@@ -127,17 +138,17 @@ impl Merge {
 
 /// A token that is not in the vocabulary that was trained, or that means something else than its text there.
 #[derive(Deserialize)]
-struct Added {
-    id: usize,
-    content: String,
+pub(super) struct Added {
+    pub id: usize,
+    pub content: String,
     #[serde(default)]
-    special: bool,
+    pub special: bool,
     #[serde(default)]
-    single_word: bool,
+    pub single_word: bool,
     #[serde(default)]
-    lstrip: bool,
+    pub lstrip: bool,
     #[serde(default)]
-    rstrip: bool,
+    pub rstrip: bool,
     #[serde(default)]
     normalized: bool,
 }
@@ -146,7 +157,7 @@ struct Added {
 #[derive(Debug)]
 pub(super) struct TokenizerJson {
     /// The tokenizer.
-    pub spec: BpeSpec,
+    pub spec: TokenizerSpec,
     /// The token that is put before every text, if there is one.
     pub first: Option<usize>,
 }
@@ -170,52 +181,80 @@ impl TokenizerJson {
     }
 
     /// The tokenizer in a file, or what is wrong with it.
-    fn from_json(mut file: Value) -> Result<Result<Self, OtherTokenizer>, String> {
-        let (pattern, normalizer) = match pattern(&file).and_then(|cut| Ok((cut, normalizer(&file)?))) {
-            Ok(found) => found,
-            Err(other) => return Ok(Err(OtherTokenizer(other))),
+    fn from_json(file: Value) -> Result<Result<Self, OtherTokenizer>, String> {
+        let first = first_token(&file["post_processor"]);
+        let read = match pieces_json::is_of_pieces(&file) {
+            true => pieces_json::from_json(file)?.map(TokenizerSpec::Pieces),
+            false => bpe_from_json(file)?.map(TokenizerSpec::Bpe),
         };
-        let wrong = |key: &'static str| move |error| format!("{key} does not parse: {error}");
-        let bpe: Bpe = serde_json::from_value(file["model"].take()).map_err(wrong("model"))?;
-        let added: Option<Vec<Added>> =
-            serde_json::from_value(file["added_tokens"].take()).map_err(wrong("added_tokens"))?;
-        let added = added.unwrap_or_default();
-        if let Err(other) = check_plain(&added, &bpe.merges, normalizer) {
-            return Ok(Err(OtherTokenizer(other)));
-        }
-        let mut ids = bpe.vocab;
-        for token in &added {
-            if ids.insert(token.content.clone(), token.id).is_some_and(|id| id != token.id) {
-                return Err(format!("added_tokens: {:?} has another id in the vocabulary", token.content));
-            }
-        }
-        if let Some(byte) = (0..=255).find(|&byte| !ids.contains_key(&alphabet::to_text(&[byte]))) {
-            let problem = format!("it has no token for the byte {byte:#04x}, which gradus's tokenizer needs");
-            return Ok(Err(OtherTokenizer(problem)));
-        }
-        let merges = bpe.merges.iter().map(|merge| {
-            let id = |part: &str| ids.get(part).copied().ok_or(format!("merges: {part:?} is no token"));
-            let [left, right] = merge.parts().ok_or("merges: one is no pair")?;
-            Ok([id(left)?, id(right)?])
-        });
-        let merges = merges.collect::<Result<_, String>>()?;
-        let all = |special| added.iter().filter(move |token| token.special == special).map(|token| token.id);
-        let spec = BpeSpec {
-            pattern,
-            special: all(true).collect(),
-            added: all(false).collect(),
-            merges,
-            tokens: in_order(ids)?,
-            ignore_merges: bpe.ignore_merges,
-            normalizer,
-        };
-        BpeTokenizer::from_spec(&spec).map_err(|SpecError(problem)| problem)?;
-        Ok(Ok(TokenizerJson { spec, first: first_token(&file["post_processor"]) }))
+        Ok(read.map(|spec| TokenizerJson { spec, first }))
     }
 }
 
+/// Byte-level BPE.
+fn bpe_from_json(mut file: Value) -> Result<Result<BpeSpec, OtherTokenizer>, String> {
+    let (pattern, normalizer) = match pattern(&file).and_then(|cut| Ok((cut, normalizer(&file)?))) {
+        Ok(found) => found,
+        Err(other) => return Ok(Err(OtherTokenizer(other))),
+    };
+    let (bpe, added) = parts(&mut file)?;
+    if let Err(other) = check_plain(&added, &bpe.merges, normalizer) {
+        return Ok(Err(OtherTokenizer(other)));
+    }
+    let ids = with_added(bpe.vocab, &added)?;
+    if let Some(byte) = (0..=255).find(|&byte| !ids.contains_key(&alphabet::to_text(&[byte]))) {
+        let problem = format!("it has no token for the byte {byte:#04x}, which gradus's tokenizer needs");
+        return Ok(Err(OtherTokenizer(problem)));
+    }
+    let merges = merges_of(&bpe.merges, &ids)?;
+    let all = |special| added.iter().filter(move |token| token.special == special).map(|token| token.id);
+    let spec = BpeSpec {
+        pattern,
+        special: all(true).collect(),
+        added: all(false).collect(),
+        merges,
+        tokens: in_order(ids)?,
+        ignore_merges: bpe.ignore_merges,
+        normalizer,
+    };
+    BpeTokenizer::from_spec(&spec).map_err(|SpecError(problem)| problem)?;
+    Ok(Ok(spec))
+}
+
+/// The model and the added tokens of a file.
+pub(super) fn parts(file: &mut Value) -> Result<(Bpe, Vec<Added>), String> {
+    let wrong = |key: &'static str| move |error| format!("{key} does not parse: {error}");
+    let bpe = serde_json::from_value(file["model"].take()).map_err(wrong("model"))?;
+    let added: Option<Vec<Added>> =
+        serde_json::from_value(file["added_tokens"].take()).map_err(wrong("added_tokens"))?;
+    Ok((bpe, added.unwrap_or_default()))
+}
+
+/// The tokens of a vocabulary and those that were added to it.
+pub(super) fn with_added(
+    mut ids: HashMap<String, usize>,
+    added: &[Added],
+) -> Result<HashMap<String, usize>, String> {
+    for token in added {
+        if ids.insert(token.content.clone(), token.id).is_some_and(|id| id != token.id) {
+            return Err(format!("added_tokens: {:?} has another id in the vocabulary", token.content));
+        }
+    }
+    Ok(ids)
+}
+
+/// Merges as pairs of tokens.
+pub(super) fn merges_of(merges: &[Merge], ids: &HashMap<String, usize>) -> Result<Vec<[usize; 2]>, String> {
+    let merges = merges.iter().map(|merge| {
+        let id = |part: &str| ids.get(part).copied().ok_or(format!("merges: {part:?} is no token"));
+        let [left, right] = merge.parts().ok_or("merges: one is no pair")?;
+        Ok([id(left)?, id(right)?])
+    });
+    merges.collect()
+}
+
 /// The texts of tokens, in the order of their numbers.
-fn in_order(ids: HashMap<String, usize>) -> Result<Vec<String>, String> {
+pub(super) fn in_order(ids: HashMap<String, usize>) -> Result<Vec<String>, String> {
     let count = ids.len();
     let mut tokens = vec![None; count];
     for (text, id) in ids {

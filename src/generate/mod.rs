@@ -65,7 +65,7 @@ pub fn generate_text<M: Model, E: Reader>(
     random: &mut Random,
     mut on_text: impl FnMut(&str),
 ) -> Generated {
-    let (mut characters, mut watch) = (TextStream::default(), StopStrings::new(&stop.strings));
+    let (mut characters, mut watch) = (TextStream::after(tokenizer, prompt), StopStrings::new(&stop.strings));
     let mut text = String::new();
     let mut show = |text: &str, from: usize| {
         if text.len() > from {

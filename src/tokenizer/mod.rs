@@ -4,17 +4,20 @@
 //! that stand for no text, such as the one before the first of a document, are *special*: they are asked for by
 //! name, and no text ever encodes to them.
 //!
-//! [`CharTokenizer`] has one token for each character, and [`BpeTokenizer`] one for each string of bytes that occurs often.
+//! [`CharTokenizer`] has one token for each character, [`BpeTokenizer`] one for each string of bytes that occurs often, and
+//! [`PieceTokenizer`] one for each piece of text with a score, as the first Llamas do.
 //! [`TokenizerSpec`] is what a checkpoint keeps of a tokenizer.
 
 mod bpe;
 mod characters;
+mod pieces;
 mod spec;
 mod stream;
 
 pub(crate) use bpe::alphabet;
 pub use bpe::{BpeSpec, BpeTokenizer, BpeTrainer, Normalizer, Pattern, TrainError, TrainProgress};
 pub use characters::CharTokenizer;
+pub use pieces::{Piece, PieceKind, PieceSpec, PieceTokenizer};
 pub use spec::{SpecError, TokenizerSpec};
 pub use stream::TextStream;
 
@@ -47,6 +50,11 @@ pub trait Tokenizer: Send + Sync {
 
     /// What a checkpoint keeps of it.
     fn spec(&self) -> TokenizerSpec;
+
+    /// Whether encoding puts a blank before each text. The first token of a text is then shown without it.
+    fn space_prefix(&self) -> bool {
+        false
+    }
 
     /// The text of some tokens. Bytes that are not UTF-8 become U+FFFD.
     fn decode(&self, tokens: &[usize]) -> String {

@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BpeSpec, BpeTokenizer, CharTokenizer, Pattern, Tokenizer};
+use super::{BpeSpec, BpeTokenizer, CharTokenizer, Pattern, PieceSpec, PieceTokenizer, Tokenizer};
 
 /// Which tokenizer: all that is needed to build it, a variant for each kind. In JSON the field `type` tells them
 /// apart: `{"type": "characters", "characters": "abc"}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TokenizerSpec {
     /// A [`CharTokenizer`].
@@ -18,6 +18,8 @@ pub enum TokenizerSpec {
     },
     /// A [`BpeTokenizer`].
     Bpe(BpeSpec),
+    /// A [`PieceTokenizer`].
+    Pieces(PieceSpec),
 }
 
 /// In words, for messages.
@@ -39,6 +41,10 @@ impl fmt::Display for TokenizerSpec {
                     "{tokens} tokens of byte-level BPE, {special} of them special, in the pieces of {pattern}"
                 )
             }
+            TokenizerSpec::Pieces(PieceSpec { pieces, .. }) => {
+                let special = pieces.iter().filter(|piece| piece.kind.is_special()).count();
+                write!(f, "{} pieces with scores, {special} of them special", pieces.len())
+            }
         }
     }
 }
@@ -49,6 +55,38 @@ impl fmt::Display for TokenizerSpec {
 pub struct SpecError(pub(crate) String);
 
 impl TokenizerSpec {
+    /// How many tokens it has.
+    pub fn token_count(&self) -> usize {
+        match self {
+            TokenizerSpec::Characters { characters } => characters.chars().count() + 1,
+            TokenizerSpec::Bpe(spec) => spec.tokens.len(),
+            TokenizerSpec::Pieces(spec) => spec.pieces.len(),
+        }
+    }
+
+    /// The text of a token as it is written in the spec; of a special token, its name. A character has none there.
+    pub fn token_text(&self, token: usize) -> Option<&str> {
+        match self {
+            TokenizerSpec::Characters { characters } => {
+                (token == characters.chars().count()).then_some(CharTokenizer::BOS)
+            }
+            TokenizerSpec::Bpe(spec) => spec.tokens.get(token).map(String::as_str),
+            TokenizerSpec::Pieces(spec) => spec.pieces.get(token).map(|piece| piece.text.as_str()),
+        }
+    }
+
+    /// The special token of a name.
+    pub fn special(&self, name: &str) -> Option<usize> {
+        let named = |token: &usize| self.token_text(*token) == Some(name);
+        match self {
+            TokenizerSpec::Characters { characters } => Some(characters.chars().count()).filter(named),
+            TokenizerSpec::Bpe(spec) => spec.special.iter().copied().find(named),
+            TokenizerSpec::Pieces(spec) => {
+                (0..spec.pieces.len()).find(|token| spec.pieces[*token].kind.is_special() && named(token))
+            }
+        }
+    }
+
     /// A tokenizer with exactly these characters, for data that is cut into characters.
     ///
     /// # Errors
@@ -56,7 +94,7 @@ impl TokenizerSpec {
     pub fn characters(&self) -> Result<CharTokenizer, SpecError> {
         match self {
             TokenizerSpec::Characters { characters } => Ok(CharTokenizer::of(characters.chars())),
-            TokenizerSpec::Bpe(_) => Err(SpecError(format!(
+            TokenizerSpec::Bpe(_) | TokenizerSpec::Pieces(_) => Err(SpecError(format!(
                 "its text is cut into {self}, where a model of single characters is needed"
             ))),
         }
@@ -76,6 +114,7 @@ impl TokenizerSpec {
                 Ok(Box::new(tokenizer))
             }
             TokenizerSpec::Bpe(spec) => Ok(Box::new(BpeTokenizer::from_spec(spec)?)),
+            TokenizerSpec::Pieces(spec) => Ok(Box::new(PieceTokenizer::from_spec(spec)?)),
         }
     }
 }

@@ -4,16 +4,36 @@ use super::Tokenizer;
 
 /// Turns tokens into text one by one. Where the bytes of a character are spread over several tokens, it waits until the
 /// character is whole, so that what it returns can be printed at once.
+///
+/// A stream begins where a text begins. If the tokenizer puts a blank before a text, the stream takes it away.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     /// The beginning of a character.
     waiting: Vec<u8>,
+    /// Whether there was a token that stands for text.
+    begun: bool,
 }
 
 impl TextStream {
+    /// A stream in the middle of a text, after these tokens, which are not shown.
+    pub fn after<T: Tokenizer + ?Sized>(tokenizer: &T, tokens: &[usize]) -> Self {
+        let mut bytes = Vec::new();
+        let stands_for_text = |&token: &usize| {
+            tokenizer.push_bytes(token, &mut bytes);
+            !bytes.is_empty()
+        };
+        TextStream { waiting: Vec::new(), begun: tokens.iter().any(stands_for_text) }
+    }
+
     /// The characters that are whole with this token. Bytes that cannot become a character are U+FFFD.
     pub fn push<T: Tokenizer + ?Sized>(&mut self, tokenizer: &T, token: usize) -> String {
         tokenizer.push_bytes(token, &mut self.waiting);
+        if !self.begun && !self.waiting.is_empty() {
+            self.begun = true;
+            if tokenizer.space_prefix() && self.waiting[0] == b' ' {
+                self.waiting.remove(0);
+            }
+        }
         let whole = self.waiting.len() - unfinished(&self.waiting);
         let text = String::from_utf8_lossy(&self.waiting[..whole]).into_owned();
         self.waiting.drain(..whole);

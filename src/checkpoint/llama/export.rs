@@ -10,7 +10,7 @@ use crate::checkpoint::hugging_face::{CONFIG, FolderError, fit, write_json, writ
 use crate::checkpoint::tokenizer_json::{Around, to_json};
 use crate::checkpoint::{LanguageModel, StoredAs, write_atomically};
 use crate::model::Model;
-use crate::tokenizer::{BpeSpec, TokenizerSpec};
+use crate::tokenizer::TokenizerSpec;
 
 /// Writes a folder, which is made if it does not exist: `model.safetensors`, `tokenizer.json`, `tokenizer_config.json`,
 /// `chat_template.jinja` if there is a template, `generation_config.json` and `config.json`. Each file is replaced in one
@@ -20,7 +20,7 @@ use crate::tokenizer::{BpeSpec, TokenizerSpec};
 /// Mistral if there is a window, else Llama.
 ///
 /// # Errors
-/// If no class has such a model, if its tokens do not belong to its tokenizer or that is no byte-level BPE, if a number is
+/// If no class has such a model, if its tokens do not belong to its tokenizer or that is one of characters, if a number is
 /// NaN or infinite or too large for 16 bits, if there is a checkpoint of ours in the folder, or if the system refuses.
 ///
 /// # Panics
@@ -40,7 +40,7 @@ pub fn export(folder: &Path, model: &LanguageModel, stored_as: StoredAs) -> Resu
     write_weights(folder, &entries, stored_as)?;
     let write = |file: &str, value: Value| write_json(&folder.join(file), &value);
     let around = Around { before: model.tokens.bos.filter(|_| model.tokens.add_bos), after: None };
-    write("tokenizer.json", to_json(spec, around))?;
+    write("tokenizer.json", to_json(spec, around).expect("a tokenizer that was checked"))?;
     let template = model.chat_template.as_deref();
     write(TOKENIZER, tokenizer_config(spec, &model.tokens, template, ours.context))?;
     match template {
@@ -53,7 +53,7 @@ pub fn export(folder: &Path, model: &LanguageModel, stored_as: StoredAs) -> Resu
 }
 
 /// Whether the tokens belong to the tokenizer, and that to the model. Returns its spec.
-fn check_tokens(class: Class, model: &LanguageModel) -> Result<&BpeSpec, FolderError> {
+fn check_tokens(class: Class, model: &LanguageModel) -> Result<&TokenizerSpec, FolderError> {
     let unfit = |field, found: String, needed: String| FolderError::Unfit {
         class: class.name(),
         field,
@@ -61,11 +61,14 @@ fn check_tokens(class: Class, model: &LanguageModel) -> Result<&BpeSpec, FolderE
         needed,
     };
     let spec = match &model.tokenizer {
-        Ok(TokenizerSpec::Bpe(spec)) => spec,
-        Ok(other) => return Err(unfit("tokenizer", other.to_string(), "byte-level BPE".to_owned())),
+        Ok(TokenizerSpec::Characters { .. }) => {
+            let needed = "byte-level BPE, or pieces with scores".to_owned();
+            return Err(unfit("tokenizer", "one of characters".to_owned(), needed));
+        }
+        Ok(spec) => spec,
         Err(other) => return Err(unfit("tokenizer", other.to_string(), "one that is known here".to_owned())),
     };
-    let (known, tokens) = (spec.tokens.len(), &model.tokens);
+    let (known, tokens) = (spec.token_count(), &model.tokens);
     if known > model.model.vocab_size() {
         let needed = format!("{} at most, as many as the model has", model.model.vocab_size());
         return Err(unfit("tokenizer", format!("one of {known} tokens"), needed));

@@ -10,7 +10,6 @@ use crate::checkpoint::tokenizer_json::{OtherTokenizer, TokenizerJson};
 use crate::checkpoint::{GenerationDefaults, LanguageModel};
 use crate::model::{ConfigError, Decoder, DecoderConfig, Model, ModelSpec, TiedEmbeddings};
 use crate::params::ParamSpec;
-use crate::tokenizer::TokenizerSpec;
 
 /// Reads a folder that [`export`](super::export) wrote, or `transformers`: of a Llama, Mistral, Qwen 2 or Qwen 3, in one file of
 /// weights or several. Weights of 16 bits are widened.
@@ -38,7 +37,7 @@ pub fn import(folder: &Path) -> Result<LanguageModel, FolderError> {
     let tokens = files.end_tokens()?;
     let chat_template = tokens::chat_template(folder, names.as_ref())?;
     let defaults = generation.as_ref().map_or(Ok(GenerationDefaults::default()), tokens::defaults)?;
-    let tokenizer = tokenizer.map(|read| TokenizerSpec::Bpe(read.spec));
+    let tokenizer = tokenizer.map(|read| read.spec);
     Ok(LanguageModel { model, params, tokenizer, tokens, chat_template, defaults })
 }
 
@@ -95,9 +94,9 @@ fn weights(config: DecoderConfig, files: &WeightFiles) -> Result<(Decoder, Vec<f
 /// The tokenizer of a folder, if it is one of ours. It may have fewer tokens than the model.
 fn tokenizer(folder: &Path, vocab_size: usize) -> Result<Result<TokenizerJson, OtherTokenizer>, FolderError> {
     Ok(match TokenizerJson::read(folder)? {
-        Ok(read) if read.spec.tokens.len() > vocab_size => Err(OtherTokenizer(format!(
+        Ok(read) if read.spec.token_count() > vocab_size => Err(OtherTokenizer(format!(
             "tokenizer.json has {} tokens, where the model has a vocabulary of {vocab_size}",
-            read.spec.tokens.len()
+            read.spec.token_count()
         ))),
         read => read,
     })

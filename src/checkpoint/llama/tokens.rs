@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::checkpoint::hugging_face::{FolderError, JsonFile, TAKE_A_COPY, read_text};
 use crate::checkpoint::{EndTokens, GenerationDefaults};
-use crate::tokenizer::BpeSpec;
+use crate::tokenizer::TokenizerSpec;
 
 /// The files beside `config.json`.
 pub(super) const GENERATION: &str = "generation_config.json";
@@ -20,7 +20,7 @@ pub(super) struct TokenFiles<'a> {
     /// `tokenizer_config.json`, if there is one. It calls tokens by their names.
     pub names: Option<&'a JsonFile>,
     /// The tokenizer, if it is one of ours.
-    pub spec: Option<&'a BpeSpec>,
+    pub spec: Option<&'a TokenizerSpec>,
     /// What the tokenizer puts before a text.
     pub first: Option<usize>,
     /// How many tokens the model has.
@@ -65,8 +65,7 @@ impl TokenFiles<'_> {
     fn named(&self, key: &str) -> Option<usize> {
         let value = self.names?.value.get(key)?;
         let name = value.as_str().or_else(|| value.get("content")?.as_str())?;
-        let spec = self.spec?;
-        spec.special.iter().copied().find(|&id| spec.tokens[id] == name)
+        self.spec?.special(name)
     }
 }
 
@@ -133,12 +132,12 @@ pub(super) fn chat_template(folder: &Path, names: Option<&JsonFile>) -> Result<O
 
 /// `tokenizer_config.json`.
 pub(super) fn tokenizer_config(
-    spec: &BpeSpec,
+    spec: &TokenizerSpec,
     tokens: &EndTokens,
     chat_template: Option<&str>,
     context: usize,
 ) -> Value {
-    let name = |id: Option<usize>| id.map(|id| spec.tokens[id].as_str());
+    let name = |id: Option<usize>| id.and_then(|id| spec.token_text(id));
     let mut file = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,

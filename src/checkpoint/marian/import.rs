@@ -12,7 +12,7 @@ use crate::model::{
     ModelSpec, NormKind, Placement, Position, SharedEmbeddings, TiedEmbeddings,
 };
 use crate::tensor::{Mask, SINUSOID_BASE};
-use crate::tokenizer::BpeSpec;
+use crate::tokenizer::{BpeSpec, TokenizerSpec};
 
 /// What the table of tokens may be called. Those that there are must be equal.
 const TABLES: [&str; 4] = [
@@ -183,11 +183,19 @@ fn check_positions(name: &str, tensors: &Tensors<'_>, [context, width]: [usize; 
 
 /// The tokenizer of a folder, if it is one of ours.
 fn tokenizer(folder: &Path, vocab_size: usize) -> Result<Result<BpeSpec, OtherTokenizer>, FolderError> {
-    Ok(match TokenizerJson::read(folder)? {
-        Ok(TokenizerJson { spec, .. }) if spec.tokens.len() != vocab_size => Err(OtherTokenizer(format!(
-            "tokenizer.json has {} tokens, where the model has a vocabulary of {vocab_size}",
-            spec.tokens.len()
+    let spec = match TokenizerJson::read(folder)? {
+        Ok(TokenizerJson { spec: TokenizerSpec::Bpe(spec), .. }) => spec,
+        Ok(TokenizerJson { spec, .. }) => {
+            let problem =
+                format!("tokenizer.json has {spec}, where gradus has byte-level BPE in such a model");
+            return Ok(Err(OtherTokenizer(problem)));
+        }
+        Err(other) => return Ok(Err(other)),
+    };
+    Ok(match spec.tokens.len() {
+        count if count != vocab_size => Err(OtherTokenizer(format!(
+            "tokenizer.json has {count} tokens, where the model has a vocabulary of {vocab_size}"
         ))),
-        read => read.map(|read| read.spec),
+        _ => Ok(spec),
     })
 }

@@ -5,14 +5,14 @@
 
 /// The added tokens of a vocabulary, by the first byte of their text.
 #[derive(Clone, Debug, Default)]
-pub(super) struct AddedTokens {
+pub(in crate::tokenizer) struct AddedTokens {
     /// For each first byte the texts that begin with it, the longest first. Empty if nothing was added.
     by_first: Vec<Vec<(Box<str>, u32)>>,
 }
 
 /// A text without added tokens, or one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stretch<'a> {
+pub(in crate::tokenizer) enum Stretch<'a> {
     Text(&'a str),
     Added(u32),
 }

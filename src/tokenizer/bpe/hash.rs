@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A hash map with the hasher below.
-pub(super) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
+pub(in crate::tokenizer) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<FoldHasher>>;
 
 /// Multiplies 64 bits by an odd constant and adds the halves of the product, so that each bit of the key can change each
 /// bit of the hash.
 #[derive(Clone, Copy, Default)]
-pub(super) struct FoldHasher(u64);
+pub(in crate::tokenizer) struct FoldHasher(u64);
 
 /// 2⁶⁴ divided by the golden ratio: its bits have no pattern.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;

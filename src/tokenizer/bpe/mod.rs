@@ -11,12 +11,12 @@
 //! tokens and checks them; `train.rs` finds them. The tokens are the same as those of Hugging Face's `tokenizers`, and so
 //! are the vocabularies that it trains on the same texts.
 
-mod added;
+pub(super) mod added;
 pub(crate) mod alphabet;
 mod cache;
 mod count;
 mod encode;
-mod hash;
+pub(super) mod hash;
 mod normalizer;
 mod row;
 mod scanner;
@@ -96,6 +96,21 @@ impl BpeTokenizer {
         }
         self.lock().push(scratch);
         tokens
+    }
+
+    /// Whether merging the bytes of each token leads to that token, so that it makes no difference if a piece that is a token
+    /// becomes it without merges.
+    pub(crate) fn merges_make_all(&self) -> bool {
+        let mut scratch = self.lock().pop().unwrap_or_default();
+        let mut made = Vec::new();
+        let all = self.vocabulary.tokens.iter().enumerate().all(|(id, token)| {
+            let Token::Bytes(bytes) = token else { return true };
+            made.clear();
+            self.vocabulary.encode_piece(bytes, &mut scratch, &mut made);
+            made == [id]
+        });
+        self.lock().push(scratch);
+        all
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Scratch>> {

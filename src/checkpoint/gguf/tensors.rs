@@ -1,0 +1,131 @@
+//! The weights: their names, and in which order the rows of queries and keys stand.
+
+use std::collections::HashMap;
+
+use super::Trouble;
+use super::config::{Arch, FACTORS, Keys};
+use super::container::TensorView;
+use super::types::TensorType;
+use super::writer::Outgoing;
+use crate::checkpoint::rope_rows::RowOrder;
+use crate::model::{ConfigError, Decoder, DecoderConfig, Model};
+use crate::params::{ParamKind, ParamSpec};
+
+/// Parts of a block: ours, and what the format calls them.
+const PARTS: [(&str, &str); 11] = [
+    ("input_layernorm", "attn_norm"),
+    ("self_attn.q_proj", "attn_q"),
+    ("self_attn.k_proj", "attn_k"),
+    ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"),
+    ("self_attn.q_norm", "attn_q_norm"),
+    ("self_attn.k_norm", "attn_k_norm"),
+    ("post_attention_layernorm", "ffn_norm"),
+    ("mlp.gate_proj", "ffn_gate"),
+    ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"),
+];
+
+/// The name of a parameter in a file. All parameters of such a model have one.
+fn name(ours: &str) -> Option<String> {
+    match ours {
+        "model.embed_tokens.weight" => return Some("token_embd.weight".to_owned()),
+        "model.norm.weight" => return Some("output_norm.weight".to_owned()),
+        "lm_head.weight" => return Some("output.weight".to_owned()),
+        _ => {}
+    }
+    let (layer, rest) = ours.strip_prefix("model.layers.")?.split_once('.')?;
+    let (part, ending) = rest.rsplit_once('.')?;
+    let (_, theirs) = PARTS.iter().find(|(own, _)| *own == part)?;
+    Some(format!("blk.{layer}.{theirs}.{ending}"))
+}
+
+/// The shape that a parameter has in a file: rows of numbers have one dimension.
+fn shape(spec: &ParamSpec) -> Vec<usize> {
+    match spec.kind {
+        ParamKind::Gain | ParamKind::Bias => vec![spec.cols],
+        _ => vec![spec.rows, spec.cols],
+    }
+}
+
+/// In which order the rows of a parameter are stored, and how many numbers such a row has.
+fn order(arch: Arch, config: &DecoderConfig, spec: &ParamSpec) -> (RowOrder, usize) {
+    let rotated = [".q_proj.", ".k_proj."].iter().any(|part| spec.name.contains(part));
+    match arch {
+        Arch::Llama if rotated => {
+            // The bias of a row is a row of one number.
+            let cols = if spec.kind == ParamKind::Bias { 1 } else { spec.cols };
+            (RowOrder::Interleaved { head_dim: config.head_dim() }, cols)
+        }
+        Arch::Llama | Arch::Qwen2 | Arch::Qwen3 => (RowOrder::Same, spec.cols),
+    }
+}
+
+/// The tensors of a model, to be written.
+pub(super) fn outgoing<'a>(
+    arch: Arch,
+    model: &Decoder,
+    params: &'a [f32],
+    factors: Option<&'a [f32]>,
+    kind: TensorType,
+) -> Vec<Outgoing<'a>> {
+    assert_eq!(params.len(), model.layout().len(), "as many weights as the model has");
+    let stored = |spec: &ParamSpec| match spec.kind {
+        ParamKind::Gain | ParamKind::Bias | ParamKind::Scale => TensorType::F32,
+        ParamKind::Matrix | ParamKind::Embedding if kind.holds_rows_of(spec.cols) => kind,
+        ParamKind::Matrix | ParamKind::Embedding => TensorType::F16,
+    };
+    let of_model = model.layout().specs().iter().map(|spec| {
+        let (order, row_len) = order(arch, model.config(), spec);
+        Outgoing {
+            name: name(&spec.name).expect("a parameter of such a model"),
+            shape: shape(spec),
+            kind: stored(spec),
+            numbers: &params[spec.range()],
+            order,
+            row_len,
+        }
+    });
+    let of_factors = factors.map(|numbers| Outgoing {
+        name: FACTORS.to_owned(),
+        shape: vec![numbers.len()],
+        kind: TensorType::F32,
+        numbers,
+        order: RowOrder::Same,
+        row_len: numbers.len(),
+    });
+    of_factors.into_iter().chain(of_model).collect()
+}
+
+/// The model of a configuration that has been checked, and its weights.
+pub(super) fn read(keys: &Keys<'_>, config: DecoderConfig) -> Result<(Decoder, Vec<f32>), Trouble> {
+    let model = Decoder::new(config).map_err(|ConfigError(problem)| problem)?;
+    let mut there: HashMap<&str, &TensorView<'_>> =
+        keys.tensors().iter().map(|tensor| (tensor.name, tensor)).collect();
+    there.remove(FACTORS);
+    let mut found = Vec::new();
+    for spec in model.layout().specs() {
+        let name = name(&spec.name).ok_or_else(|| format!("the format has no {}", spec.name))?;
+        let tensor = there.remove(name.as_str()).ok_or_else(|| format!("the tensor {name} is missing"))?;
+        if tensor.shape != shape(spec) {
+            return Err(format!("tensor {name} is {:?} instead of {:?}", tensor.shape, shape(spec)).into());
+        }
+        found.push((spec, tensor));
+    }
+    // In the order of the file, so that the message does not depend on a hash.
+    if let Some(tensor) = keys.tensors().iter().find(|tensor| there.contains_key(tensor.name)) {
+        return Err(Trouble::Variant(format!("tensor {} is no part of such a model", tensor.name)));
+    }
+    // All tensors are there and have these shapes, so the file is large enough to ask for this much.
+    let mut params = Vec::with_capacity(model.layout().len());
+    for (spec, tensor) in found {
+        let start = params.len();
+        tensor.read(&mut params);
+        if let Some(at) = params[start..].iter().position(|x| !x.is_finite()) {
+            return Err(format!("tensor {} holds {} at place {at}", tensor.name, params[start + at]).into());
+        }
+        let (order, cols) = order(keys.arch, model.config(), spec);
+        order.restore(&mut params[start..], cols);
+    }
+    Ok((model, params))
+}

@@ -1,0 +1,97 @@
+//! Pieces with scores: the BPE of SentencePiece, which Llama 2 and its relatives have.
+//!
+//! It begins with characters, not with bytes. Of all neighbours whose joined text is a piece, those with the highest score are
+//! merged first, of several equal ones the leftmost. A character that no piece stands for becomes its bytes, each of which is a
+//! piece of its own, so that every text can be encoded. Nothing cuts the text before; instead a blank is put in front of it,
+//! so that the first word is the same piece as it would be further on. (Kudo and Richardson, "SentencePiece: A simple and
+//! language independent subword tokenizer and detokenizer for Neural Text Processing", 2018.)
+//!
+//! `vocab.rs` has the pieces and checks them, `encode.rs` merges.
+
+mod encode;
+mod vocab;
+
+use std::fmt;
+
+pub use vocab::{Piece, PieceKind, PieceSpec};
+
+use vocab::Vocabulary;
+
+use super::{SpecError, Tokenizer, TokenizerSpec, UnknownText};
+
+/// A tokenizer of pieces with scores.
+///
+/// ```
+/// use gradus::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, Tokenizer};
+/// let piece = |text: &str, score: f32, kind| Piece { text: text.to_owned(), score, kind };
+/// let mut pieces = vec![piece("<s>", 0.0, PieceKind::Control)];
+/// pieces.extend((0..=255).map(|byte| piece(&format!("<0x{byte:02X}>"), 0.0, PieceKind::Byte)));
+/// for (at, text) in [" ", "a", "n", "an", " an", "na"].into_iter().enumerate() {
+///     pieces.push(piece(text, -(at as f32), PieceKind::Normal));
+/// }
+/// let tokenizer = PieceTokenizer::from_spec(&PieceSpec { pieces, space_prefix: true })?;
+/// let tokens = tokenizer.encode("anna é")?;
+/// let parts: Vec<String> = tokens[1..].iter().map(|&token| tokenizer.decode(&[259, token])).collect();
+/// assert_eq!(tokens[0], 261); // " an", since a blank was put before the text
+/// assert_eq!(parts, ["na", " ", "\u{fffd}", "\u{fffd}"]); // no piece is é, which has two bytes
+/// assert_eq!(tokenizer.decode(&tokens), "anna é");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct PieceTokenizer {
+    vocabulary: Vocabulary,
+}
+
+impl PieceTokenizer {
+    /// The tokenizer that a spec describes.
+    ///
+    /// # Errors
+    /// If there is no such tokenizer: says which piece is wrong, or missing.
+    pub fn from_spec(spec: &PieceSpec) -> Result<Self, SpecError> {
+        Ok(PieceTokenizer { vocabulary: Vocabulary::new(spec)? })
+    }
+
+    /// All pairs of tokens that are merged, each with the token that it becomes, first those that are merged first.
+    pub fn merges(&self) -> Vec<([usize; 2], usize)> {
+        self.vocabulary.merges()
+    }
+}
+
+impl Tokenizer for PieceTokenizer {
+    fn vocab_size(&self) -> usize {
+        self.vocabulary.pieces.len()
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<usize>, UnknownText> {
+        let mut tokens = Vec::with_capacity(text.len() / 3);
+        self.vocabulary.encode(text, &mut tokens);
+        Ok(tokens)
+    }
+
+    fn push_bytes(&self, token: usize, bytes: &mut Vec<u8>) {
+        self.vocabulary.push_bytes(token, bytes);
+    }
+
+    fn special(&self, name: &str) -> Option<usize> {
+        self.vocabulary.special.get(name).copied()
+    }
+
+    fn spec(&self) -> TokenizerSpec {
+        TokenizerSpec::Pieces(self.vocabulary.spec())
+    }
+
+    fn space_prefix(&self) -> bool {
+        self.vocabulary.space_prefix
+    }
+}
+
+/// What it is, without tens of thousands of pieces.
+impl fmt::Debug for PieceTokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PieceTokenizer")
+            .field("pieces", &self.vocabulary.pieces.len())
+            .field("special", &self.vocabulary.special.len())
+            .field("space_prefix", &self.vocabulary.space_prefix)
+            .finish()
+    }
+}

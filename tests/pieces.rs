@@ -1,0 +1,254 @@
+//! Pieces with scores: the tokens of llama2.c's rule and of Hugging Face's `tokenizers` on lines that are hard; those of a
+//! reference that follows the rule word for word, on random vocabularies; any text comes back, token by token as well; special
+//! tokens never come from a text; specs that lie are errors.
+//!
+//! `golden/pieces.json` was written by `golden/pieces.py`.
+
+use gradus::random::Random;
+use gradus::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, TextStream, Tokenizer, TokenizerSpec};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    pieces: Vec<String>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<usize>,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("golden/pieces.json")).expect("valid JSON")
+}
+
+fn piece(text: &str, score: f32, kind: PieceKind) -> Piece {
+    Piece { text: text.to_owned(), score, kind }
+}
+
+/// `<unk>`, `<s>`, `</s>`, the bytes, and these pieces with scores.
+fn spec<'a>(pieces: impl IntoIterator<Item = (&'a str, f32)>) -> PieceSpec {
+    let mut all = vec![
+        piece("<unk>", 0.0, PieceKind::Unknown),
+        piece("<s>", 0.0, PieceKind::Control),
+        piece("</s>", 0.0, PieceKind::Control),
+    ];
+    all.extend((0..=255).map(|byte| piece(&format!("<0x{byte:02X}>"), 0.0, PieceKind::Byte)));
+    all.extend(pieces.into_iter().map(|(text, score)| piece(text, score, PieceKind::Normal)));
+    PieceSpec { pieces: all, space_prefix: true }
+}
+
+fn golden_spec() -> PieceSpec {
+    let golden = golden();
+    spec(golden.pieces.iter().enumerate().map(|(at, text)| (text.as_str(), -(at as f32))))
+}
+
+fn build(spec: &PieceSpec) -> PieceTokenizer {
+    PieceTokenizer::from_spec(spec).expect("a tokenizer that there is")
+}
+
+fn encode(tokenizer: &PieceTokenizer, text: &str) -> Vec<usize> {
+    tokenizer.encode(text).expect("any text has tokens")
+}
+
+#[test]
+fn tokens_are_those_of_llama2_c_and_of_tokenizers() {
+    let tokenizer = build(&golden_spec());
+    for Case { text, ids } in golden().cases {
+        assert_eq!(encode(&tokenizer, &text), ids, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids), text);
+    }
+}
+
+/// The rule, literally.
+fn reference(spec: &PieceSpec, text: &str) -> Vec<usize> {
+    let normal = |text: &str| {
+        spec.pieces.iter().position(|piece| piece.kind == PieceKind::Normal && piece.text == text)
+    };
+    let byte = |byte: u8| {
+        let name = format!("<0x{byte:02X}>");
+        spec.pieces.iter().position(|piece| piece.text == name).expect("all bytes are there")
+    };
+    let mut ids = Vec::new();
+    for c in format!(" {text}").chars() {
+        let mut bytes = [0; 4];
+        let c = c.encode_utf8(&mut bytes);
+        match normal(c) {
+            Some(id) => ids.push(id),
+            None => ids.extend(c.bytes().map(byte)),
+        }
+    }
+    loop {
+        let mut best: Option<(f32, usize, usize)> = None;
+        for at in 1..ids.len() {
+            let pair = [ids[at - 1], ids[at]].map(|id| &spec.pieces[id]);
+            if pair.iter().any(|piece| piece.kind != PieceKind::Normal) {
+                continue;
+            }
+            if let Some(made) = normal(&[pair[0].text.as_str(), &pair[1].text].concat())
+                && best.is_none_or(|(score, ..)| spec.pieces[made].score > score)
+            {
+                best = Some((spec.pieces[made].score, at, made));
+            }
+        }
+        let Some((_, at, made)) = best else { return ids };
+        ids.splice(at - 1..=at, [made]);
+    }
+}
+
+/// Scores in any order, many of them equal; pieces of blanks, pieces that go on after a blank, pieces that no merge makes.
+#[test]
+fn tokens_are_those_of_the_rule_whatever_the_scores() {
+    let mut random = Random::new(11);
+    let letters = ["a", "b", " ", "é", "\u{2581}", "\n"];
+    let text = |random: &mut Random, most: usize, letters: &[&str]| -> String {
+        (0..1 + random.below(most)).map(|_| letters[random.below(letters.len())]).collect()
+    };
+    for round in 0..300 {
+        let some = if round % 2 == 0 { &letters[..4] } else { &letters[..3] };
+        let mut pieces: Vec<String> = some.iter().take(3).map(|letter| (*letter).to_owned()).collect();
+        for _ in 0..20 {
+            let new = text(&mut random, 4, some);
+            if !pieces.contains(&new) && (round % 3 > 0 || !new.trim_start_matches(' ').contains(' ')) {
+                pieces.push(new);
+            }
+        }
+        let scores: Vec<f32> = pieces.iter().map(|_| random.below(8) as f32 / 2.0 - 2.0).collect();
+        let spec = spec(pieces.iter().map(String::as_str).zip(scores));
+        let tokenizer = build(&spec);
+        for _ in 0..10 {
+            let text = text(&mut random, 40, &letters);
+            let ids = encode(&tokenizer, &text);
+            assert_eq!(ids, reference(&spec, &text), "{text:?} with {pieces:?}");
+            assert_eq!(tokenizer.decode(&ids), text);
+        }
+    }
+}
+
+#[test]
+fn any_text_comes_back_token_by_token() {
+    let tokenizer = build(&golden_spec());
+    let mut random = Random::new(12);
+    for _ in 0..300 {
+        let text: String = (0..random.below(40))
+            .map(|_| char::from_u32(random.below(0x11_0000) as u32).unwrap_or('\u{2581}'))
+            .collect();
+        let text = [" ", "", "\u{2581}", "  the"][random.below(4)].to_owned() + &text;
+        let ids = encode(&tokenizer, &text);
+        let mut stream = TextStream::default();
+        let mut said: String = [1].iter().chain(&ids).map(|&id| stream.push(&tokenizer, id)).collect();
+        said += &stream.finish();
+        assert_eq!(said, text, "after the token before a document");
+        assert_eq!(tokenizer.decode(&ids), text);
+    }
+}
+
+/// The blank before a text is dropped once, at its beginning, and nowhere else.
+#[test]
+fn a_stream_after_a_prompt_keeps_its_blanks() {
+    let tokenizer = build(&golden_spec());
+    let ids = encode(&tokenizer, "the dog");
+    let (prompt, rest) = ids.split_at(1);
+    assert_eq!(tokenizer.decode(prompt), "the");
+    let show =
+        |mut stream: TextStream| rest.iter().map(|&id| stream.push(&tokenizer, id)).collect::<String>();
+    assert_eq!(show(TextStream::after(&tokenizer, prompt)), " dog");
+    assert_eq!(show(TextStream::after(&tokenizer, &[1])), "dog");
+    assert_eq!(show(TextStream::default()), "dog");
+    let bare = build(&PieceSpec { space_prefix: false, ..golden_spec() });
+    assert_eq!(bare.decode(&encode(&bare, " the")), " the");
+    assert_eq!(encode(&bare, " the"), encode(&tokenizer, "the"));
+}
+
+#[test]
+fn special_tokens_never_come_from_a_text() {
+    let mut spec = golden_spec();
+    // Every part of the name is a piece, so that merges would make it if it were one.
+    let first = spec.pieces.len();
+    spec.pieces.extend(["<", "s", ">", "<s"].map(|text| piece(text, 9.0, PieceKind::Normal)));
+    spec.pieces.retain({
+        let mut seen = Vec::new();
+        move |piece| {
+            let new = !seen.contains(&piece.text);
+            seen.push(piece.text.clone());
+            new
+        }
+    });
+    assert!(spec.pieces.len() > first);
+    spec.pieces.push(piece("[free]", 0.0, PieceKind::Unused));
+    let tokenizer = build(&spec);
+    let free = spec.pieces.len() - 1;
+    let named = ["<unk>", "<s>", "</s>", "[free]"].map(|name| tokenizer.special(name));
+    assert_eq!(named, [Some(0), Some(1), Some(2), Some(free)]);
+    assert_eq!(tokenizer.special("the"), None);
+    for text in ["<s>", "a<s>b</s>", "<unk>", "<0x41>", "[free]"] {
+        let ids = encode(&tokenizer, text);
+        assert!(ids.iter().all(|&id| id > 2 && id != free), "{text}: {ids:?}");
+        assert_eq!(tokenizer.decode(&ids), text);
+    }
+    assert_eq!(tokenizer.decode(&[0, 1, 2, free, usize::MAX]), "");
+}
+
+#[test]
+fn user_defined_pieces_are_found_before_anything_is_merged() {
+    let mut spec = golden_spec();
+    let first = spec.pieces.len();
+    for text in ["he do", "he dog", "\u{2581}\u{2581}"] {
+        spec.pieces.push(piece(text, -1.0, PieceKind::UserDefined));
+    }
+    let tokenizer = build(&spec);
+    let ids = encode(&tokenizer, "the dogs, the do\u{2581}\u{2581}");
+    let defined: Vec<usize> = ids.iter().copied().filter(|&id| id >= first).collect();
+    assert_eq!(defined, [first + 1, first, first + 2], "the longest that starts at a place");
+    assert_eq!(tokenizer.decode(&ids), "the dogs, the do\u{2581}\u{2581}");
+    assert_eq!(tokenizer.decode(&[first]), "he do");
+}
+
+/// A time in proportion to the square of the text would be hours.
+#[test]
+fn a_long_text_takes_no_longer_than_it_should() {
+    let letters: Vec<String> = (1..=16).map(|n| "a".repeat(n)).chain([" ".to_owned()]).collect();
+    let tokenizer = build(&spec(letters.iter().map(|text| (text.as_str(), text.len() as f32))));
+    let text = "a".repeat(1 << 20);
+    let ids = encode(&tokenizer, &text);
+    assert!(ids.len() < 1 << 18, "{} tokens", ids.len());
+    assert_eq!(tokenizer.decode(&ids), text);
+}
+
+#[test]
+fn a_spec_survives_json() {
+    let spec = TokenizerSpec::Pieces(golden_spec());
+    let json = serde_json::to_string(&spec).expect("plain JSON");
+    let read: TokenizerSpec = serde_json::from_str(&json).expect("what was written");
+    assert_eq!(read, spec);
+    let tokenizer = read.build().expect("a tokenizer that there is");
+    assert_eq!(tokenizer.spec(), spec);
+    assert_eq!(tokenizer.vocab_size(), golden_spec().pieces.len());
+    assert!(spec.to_string().contains("pieces with scores, 3 of them special"), "{spec}");
+}
+
+#[test]
+fn specs_that_lie_are_errors() {
+    let error = |change: &dyn Fn(&mut PieceSpec)| {
+        let mut spec = golden_spec();
+        change(&mut spec);
+        let error = TokenizerSpec::Pieces(spec).build().err().expect("a lie");
+        error.to_string()
+    };
+    let cases: [(&dyn Fn(&mut PieceSpec), &str); 8] = [
+        (&|spec| spec.pieces[300].text.clear(), "piece 300 has no text"),
+        (&|spec| spec.pieces[300].text = "x".repeat(513), "piece 300 has 513 bytes"),
+        (&|spec| spec.pieces[300].score = f32::NAN, "has the score NaN"),
+        (&|spec| spec.pieces[300].text = spec.pieces[299].text.clone(), "piece 300"),
+        (&|spec| spec.pieces[5].text = "<0x3>".to_owned(), "piece 5, \"<0x3>\", is to be a byte"),
+        (&|spec| spec.pieces[5].text = "<0xFF>".to_owned(), "\"<0xFF>\", is there twice"),
+        (&|spec| drop(spec.pieces.remove(13)), "no piece is the byte <0x0A>"),
+        (&|spec| spec.pieces.clear(), "no piece is the byte <0x00>"),
+    ];
+    for (change, words) in cases {
+        let text = error(change);
+        assert!(text.contains(words), "{text:?} does not say {words:?}");
+    }
+}
