@@ -6,7 +6,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use gradus::checkpoint::{self, Checkpoint, EndTokens, GenerationDefaults, LanguageModel, TrainedModel, write_atomically};
+use gradus::checkpoint::{
+    self, Checkpoint, EndTokens, GenerationDefaults, LanguageModel, TrainedModel, write_atomically,
+};
 use gradus::model::{Decoder, Model, SavedModel};
 use gradus::tokenizer::{Tokenizer, TokenizerSpec};
 use serde::{Deserialize, Serialize};
@@ -39,11 +41,14 @@ pub fn write(folder: &Path, language_model: &LanguageModel) -> Result<()> {
     let LanguageModel { model, params, tokenizer, tokens, chat_template, defaults } = language_model;
     let tokenizer = match tokenizer {
         Ok(spec) => filled_up(spec, model.vocab_size())?,
-        Err(other) => bail!("its tokenizer cannot be read: {other}. A checkpoint of gradus needs one that can"),
+        Err(other) => {
+            bail!("its tokenizer cannot be read: {other}. A checkpoint of gradus needs one that can")
+        }
     };
     Checkpoint { model: model.spec(), tokenizer, params: params.clone() }.save(folder)?;
     let EndTokens { bos, add_bos, eos, pad } = tokens.clone();
-    let GenerationDefaults { do_sample, temperature, top_k, top_p, repetition_penalty, max_new_tokens } = *defaults;
+    let GenerationDefaults { do_sample, temperature, top_k, top_p, repetition_penalty, max_new_tokens } =
+        *defaults;
     let language = Language {
         bos,
         add_bos,
@@ -70,7 +75,9 @@ fn filled_up(spec: &TokenizerSpec, vocab_size: usize) -> Result<TokenizerSpec> {
         return Ok(spec);
     }
     let TokenizerSpec::Bpe(bpe) = &mut spec else {
-        bail!("its tokenizer has {known} tokens, and its table {vocab_size} rows, which only byte-level BPE can make up for")
+        bail!(
+            "its tokenizer has {known} tokens, and its table {vocab_size} rows, which only byte-level BPE can make up for"
+        )
     };
     for id in known..vocab_size {
         bpe.tokens.push(format!("<unused {id}>"));
@@ -88,7 +95,10 @@ pub fn read(folder: &Path) -> Result<LanguageModel> {
     let path = folder.join(FILE);
     let language = match fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-            anyhow!("{}: {error}. Without the file, tokens called <s> and </s> are taken: remove it", path.display())
+            anyhow!(
+                "{}: {error}. Without the file, tokens called <s> and </s> are taken: remove it",
+                path.display()
+            )
         })?,
         Err(error) if error.kind() == ErrorKind::NotFound => by_name(&*tokenizer),
         Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
@@ -98,7 +108,10 @@ pub fn read(folder: &Path) -> Result<LanguageModel> {
     let vocab_size = model.vocab_size();
     let unknown = eos.iter().chain(&bos).chain(&pad).find(|token| **token >= vocab_size);
     if let Some(token) = unknown {
-        bail!("{}: token {token} is not one of the {vocab_size} of the model. Remove the file", path.display());
+        bail!(
+            "{}: token {token} is not one of the {vocab_size} of the model. Remove the file",
+            path.display()
+        );
     }
     ensure!(!add_bos || bos.is_some(), "{}: add_bos without a bos. Remove the file", path.display());
     Ok(LanguageModel {
@@ -107,7 +120,14 @@ pub fn read(folder: &Path) -> Result<LanguageModel> {
         tokenizer: Ok(tokenizer.spec()),
         tokens: EndTokens { bos, add_bos, eos, pad },
         chat_template,
-        defaults: GenerationDefaults { do_sample, temperature, top_k, top_p, repetition_penalty, max_new_tokens },
+        defaults: GenerationDefaults {
+            do_sample,
+            temperature,
+            top_k,
+            top_p,
+            repetition_penalty,
+            max_new_tokens,
+        },
     })
 }
 

@@ -128,9 +128,12 @@ impl Source {
     /// The types of numbers in the weights with how many there are of each, if the files say so: of safetensors.
     pub fn types(&self) -> Vec<(String, u64)> {
         let mut types: Vec<(String, u64)> = Vec::new();
-        for path in weights(self).iter().filter(|path| path.extension().is_some_and(|end| end == "safetensors")) {
+        for path in
+            weights(self).iter().filter(|path| path.extension().is_some_and(|end| end == "safetensors"))
+        {
             let header = header(path).unwrap_or_default();
-            for tensor in header.as_object().into_iter().flatten().filter(|(name, _)| *name != "__metadata__") {
+            for tensor in header.as_object().into_iter().flatten().filter(|(name, _)| *name != "__metadata__")
+            {
                 let count = tensor.1["shape"].as_array().map(Vec::as_slice).unwrap_or_default();
                 let count = count.iter().filter_map(Value::as_u64).fold(1_u64, u64::saturating_mul);
                 let name = tensor.1["dtype"].as_str().unwrap_or("?").to_lowercase();
@@ -176,7 +179,11 @@ fn folder_format(folder: &Path) -> Result<Format> {
         Some(path) => format!("Did you mean {}?", path.display()),
         None => KNOWN.to_owned(),
     };
-    Err(anyhow!("{} is no model: it has no config.json, and no {} of gradus. {cure}", folder.display(), checkpoint::FILE))
+    Err(anyhow!(
+        "{} is no model: it has no config.json, and no {} of gradus. {cure}",
+        folder.display(),
+        checkpoint::FILE
+    ))
 }
 
 /// The header of a file of safetensors, if it has one that is not longer than the file.
@@ -196,10 +203,13 @@ fn header(path: &Path) -> Option<Value> {
 
 /// Whether seven integers can be the sizes of a Llama in a file of this length: version 0 of llama2.c has no name for itself.
 fn looks_like_llama2c(start: &[u8], length: u64) -> bool {
-    let numbers: Vec<i64> =
-        start.chunks_exact(4).map(|four| i32::from_le_bytes([four[0], four[1], four[2], four[3]]).into()).collect();
+    let numbers: Vec<i64> = start
+        .chunks_exact(4)
+        .map(|four| i32::from_le_bytes([four[0], four[1], four[2], four[3]]).into())
+        .collect();
     let &[width, hidden, layers, heads, kv_heads, vocab, context] = &numbers[..] else { return false };
     // A vocabulary below zero says that the head is a matrix of its own.
-    let positive = [width, hidden, layers, heads, kv_heads, vocab.abs(), context].iter().all(|&size| size > 0);
+    let positive =
+        [width, hidden, layers, heads, kv_heads, vocab.abs(), context].iter().all(|&size| size > 0);
     positive && width % heads == 0 && heads % kv_heads == 0 && (width * vocab.abs()) as u64 <= length / 4
 }

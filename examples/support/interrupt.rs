@@ -23,13 +23,17 @@ impl Interrupt {
         Interrupt
     }
 
-    /// Does a piece of work that such a signal ends, and after which the program goes on. A second signal kills, and so does one
-    /// between two pieces of work.
+    /// Does a piece of work that such a signal ends, and after which the program goes on. A second signal kills.
     pub fn each<T>(&self, work: impl FnOnce() -> T) -> T {
         REQUESTED.store(false, Ordering::Relaxed);
-        IDLE.store(false, Ordering::Relaxed);
-        let done = work();
+        work()
+    }
+
+    /// Waits for something. A signal then kills, since there is no work to end.
+    pub fn idle<T>(&self, wait: impl FnOnce() -> T) -> T {
         IDLE.store(true, Ordering::Relaxed);
+        let done = wait();
+        IDLE.store(false, Ordering::Relaxed);
         done
     }
 
