@@ -62,7 +62,10 @@ fn written(model: &Decoder, params: &[f32]) -> Vec<u8> {
         "mlp.up_proj",
     ] {
         for layer in 0..2 {
-            put(&format!("model.layers.{layer}.{part}.weight"), part.ends_with("q_proj") || part.ends_with("k_proj"));
+            put(
+                &format!("model.layers.{layer}.{part}.weight"),
+                part.ends_with("q_proj") || part.ends_with("k_proj"),
+            );
         }
     }
     put("model.norm.weight", false);
@@ -121,7 +124,10 @@ fn what_another_hand_wrote_is_read_number_by_number() {
         let read = read(folder.path(), &written(&model, &params), &tokenizer()).expect("a checkpoint");
         assert_eq!(read.model.config(), model.config());
         assert_eq!(read.params, params);
-        assert_eq!((read.tokens.bos, read.tokens.add_bos, &read.tokens.eos[..]), (Some(1), true, &[2, 1][..]));
+        assert_eq!(
+            (read.tokens.bos, read.tokens.add_bos, &read.tokens.eos[..]),
+            (Some(1), true, &[2, 1][..])
+        );
         let Ok(TokenizerSpec::Pieces(spec)) = &read.tokenizer else { panic!("{:?}", read.tokenizer) };
         let piece = |id: usize| (spec.pieces[id].text.as_str(), spec.pieces[id].kind, spec.pieces[id].score);
         assert_eq!(piece(0), ("<unk>", PieceKind::Unknown, 0.0));
@@ -146,8 +152,14 @@ fn every_truncation_is_an_error() {
         read(folder.path(), &checkpoint, &tokenizer[..length]).expect_err("cut off");
     }
     let longer = |bytes: &[u8]| [bytes, &[0]].concat();
-    assert!(read(folder.path(), &longer(&checkpoint), &tokenizer).expect_err("too long").contains("there are"));
-    assert!(read(folder.path(), &checkpoint, &longer(&tokenizer)).expect_err("too long").contains("1 bytes are left"));
+    assert!(
+        read(folder.path(), &longer(&checkpoint), &tokenizer).expect_err("too long").contains("there are")
+    );
+    assert!(
+        read(folder.path(), &checkpoint, &longer(&tokenizer))
+            .expect_err("too long")
+            .contains("1 bytes are left")
+    );
 }
 
 #[test]

@@ -32,7 +32,8 @@ fn read(folder: &std::path::Path) -> LanguageModel {
 
 /// What a model writes after BOS if it always takes the likeliest token.
 fn greedy(model: &LanguageModel, count: usize) -> String {
-    let tokenizer = model.tokenizer.as_ref().expect("a tokenizer").build().expect("a tokenizer that there is");
+    let tokenizer =
+        model.tokenizer.as_ref().expect("a tokenizer").build().expect("a tokenizer that there is");
     let mut engine = FastEngine::new(ThreadPool::new(1));
     let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() });
     let prompt = [model.tokens.bos.expect("BOS")];

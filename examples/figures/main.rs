@@ -7,6 +7,7 @@
 mod fast;
 mod generate;
 mod inside;
+mod language;
 mod model;
 mod scalar;
 mod sphere;
@@ -64,6 +65,8 @@ impl Program for Args {
             ("placement.svg", translation::placement()?),
             ("beam.svg", translation::beam()),
             ("merges.svg", tokens::merges()?),
+            ("layouts.svg", language::layouts()),
+            ("reads.svg", language::reads()?),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);
