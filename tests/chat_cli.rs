@@ -409,6 +409,46 @@ fn what_is_wrong_is_said_with_its_cure() {
     refuse(1, &["info", "model"], &["language.json"]);
 }
 
+/// The largest number that a machine knows is refused, and the help says what the largest is that is not. Any number can be a
+/// seed, and the sizes of a model have their limit together.
+#[test]
+fn every_number_has_a_limit_that_the_help_says() {
+    let place = Place::new();
+    let mut found = 0;
+    for command in ["create", "talk"] {
+        let help = place.ok(&[command, "--help"]);
+        assert!(help.contains("Examples:"), "{help}");
+        let mut options: Vec<(String, String)> = Vec::new();
+        for line in help.lines().map(str::trim) {
+            match line.strip_prefix("--").and_then(|rest| rest.split_once(' ')) {
+                Some((option, rest)) => options.push((format!("--{option}"), rest.to_owned())),
+                None => options.iter_mut().next_back().into_iter().for_each(|(_, text)| *text += line),
+            }
+        }
+        options.retain(|(_, text)| text.starts_with("<N>") || text.starts_with("<K>"));
+        let without = ["--seed", "--layers", "--embd", "--heads", "--kv-heads", "--ffn"];
+        for (option, text) in options.iter().filter(|(option, _)| !without.contains(&option.as_str())) {
+            assert!(text.contains("at most"), "{command} {option} has no limit in the help: {text}");
+            let ended = place.run(&[command, option, "18446744073709551615"]);
+            assert_refused(&ended, 2, &[option, "it must be a whole number from"], &ended.stderr);
+            found += 1;
+        }
+        for (option, _) in &options {
+            let ended = place.run(&[command, option, "-1"]);
+            assert_refused(&ended, 2, &[option, "-1"], &ended.stderr);
+            assert!(!ended.stderr.contains("unexpected argument"), "{}", ended.stderr);
+        }
+    }
+    assert!(found >= 9, "{found} numbers");
+    for command in ["info", "import", "export"] {
+        assert!(place.ok(&[command, "--help"]).contains("Examples:"), "{command}");
+    }
+    let all = place.ok(&["--help"]);
+    for command in ["create", "talk", "info", "import", "export"] {
+        assert!(all.contains(command), "{command}");
+    }
+}
+
 /// Whoever reads the output may go away.
 #[cfg(unix)]
 #[test]

@@ -46,19 +46,19 @@ impl Info {
         let kinds = kinds(&language_model);
         let title = ["part", "", "shape", "numbers", "share", "mean", "deviation"];
         let [part, times, shape, numbers, share, mean, deviation] = title;
-        say!("\n{part:<18} {times:>4} {shape:>11} {numbers:>13} {share:>6} {mean:>9} {deviation:>9}");
+        say!("\n{part:<24} {times:>4} {shape:>11} {numbers:>13} {share:>6} {mean:>9} {deviation:>9}");
         for (kind, histogram) in &kinds {
             let share = 100.0 * histogram.count as f64 / count.max(1) as f64;
             let (times, shape) = (format!("{}x", kind.times), format!("{}x{}", kind.shape.0, kind.shape.1));
             let Histogram { mean, deviation, count, .. } = *histogram;
             let (name, numbers) = (&kind.name, grouped(count as u64));
             say!(
-                "{name:<18} {times:>4} {shape:>11} {numbers:>13} {share:>5.1}% {mean:>9.4} {deviation:>9.4}"
+                "{name:<24} {times:>4} {shape:>11} {numbers:>13} {share:>5.1}% {mean:>9.4} {deviation:>9.4}"
             );
         }
         say!("\nweights, from the least to the greatest, zero in the middle:");
         for (kind, histogram) in &kinds {
-            say!("{:<18} {:>8.4} |{}| {:.4}", kind.name, -histogram.most, histogram.line(), histogram.most);
+            say!("{:<24} {:>8.4} |{}| {:.4}", kind.name, -histogram.most, histogram.line(), histogram.most);
         }
         say!("");
         facts(&language_model, tokens);
@@ -167,7 +167,12 @@ fn facts(language_model: &LanguageModel, ends: &EndTokens) {
         }
     };
     say!("tokenizer: {spec}");
-    let text = |token: usize| tokenizer.decode(&[token]);
+    // Not as the beginning of a text, where some tokenizers take a blank away.
+    let text = |token: usize| {
+        let mut bytes = Vec::new();
+        tokenizer.push_bytes(token, &mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
     let all = (0..tokenizer.vocab_size()).map(text);
     if let Some(longest) = all.max_by_key(|text| text.chars().count()) {
         say!("longest token: {longest:?}, {} characters", longest.chars().count());

@@ -44,7 +44,7 @@ pub struct Reply {
     /// `None` if it was interrupted.
     pub finish: Option<Finish>,
     pub prompt: Pace,
-    /// Without the first token, which the prompt's logits give.
+    /// Without the first token, which comes with the prompt; of a search, with the prompt.
     pub reply: Pace,
 }
 
@@ -214,7 +214,8 @@ impl Speaker {
         let finish = if stopped { Finish::Stop } else { found.finish };
         let token_count = found.tokens.len();
         let reply = Pace { tokens: token_count, seconds };
-        Reply { text, token_count, finish: Some(finish), prompt: Pace::default(), reply }
+        let prompt = Pace { tokens: read.len(), seconds: 0.0 };
+        Reply { text, token_count, finish: Some(finish), prompt, reply }
     }
 }
 

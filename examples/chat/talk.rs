@@ -1,5 +1,6 @@
 //! Prompts, from wherever they come, and what the model makes of them.
 
+use std::borrow::Borrow;
 use std::fs;
 use std::io::{self, BufRead, IsTerminal, stderr};
 use std::path::{Path, PathBuf};
@@ -214,22 +215,20 @@ fn read_prompts(path: &Path) -> Result<Vec<String>> {
     Ok(prompts)
 }
 
-/// How fast replies were, in words.
-fn paces<R: std::borrow::Borrow<Reply>>(replies: &[R]) -> String {
+/// How fast replies were, in words. The first token of a reply comes with its prompt, so the speed is that of the others.
+fn paces<R: Borrow<Reply>>(replies: &[R]) -> String {
     let sum = |pace: fn(&Reply) -> Pace| {
         replies.iter().map(|reply| pace(reply.borrow())).fold(Pace::default(), |sum, pace| Pace {
             tokens: sum.tokens + pace.tokens,
             seconds: sum.seconds + pace.seconds,
         })
     };
-    let words = |name: &str, Pace { tokens, seconds }: Pace| {
-        let plural = if tokens == 1 { "" } else { "s" };
-        match seconds > 0.0 {
-            true => format!("{name}: {tokens} token{plural}, {:.1} a second", tokens as f64 / seconds),
-            false => format!("{name}: {tokens} tokens"),
-        }
+    let words = |name: &str, count: usize, Pace { tokens, seconds }: Pace| {
+        let speed = tokens as f64 / seconds;
+        let speed = if speed.is_finite() { format!(", {speed:.1} a second") } else { String::new() };
+        format!("{name}: {count} token{}{speed}", if count == 1 { "" } else { "s" })
     };
     let (prompt, reply) = (sum(|reply| reply.prompt), sum(|reply| reply.reply));
-    let prompt = if prompt.tokens > 0 { words("prompt", prompt) + " | " } else { String::new() };
-    format!("{prompt}{}", words("reply", reply))
+    let count = replies.iter().map(|reply| reply.borrow().token_count).sum();
+    format!("{} | {}", words("prompt", prompt.tokens, prompt), words("reply", count, reply))
 }
