@@ -65,7 +65,10 @@ fn chapter_17_a_prompt() {
     let token = 2.0 * preset().layout().len() as f64 / OPERATIONS;
     says(
         17,
-        &format!("From {:.0} tokens on, multiplying takes longer than reading", (reading / token).ceil()),
+        &format!(
+            "From {:.0} tokens on, multiplying takes longer than reading",
+            (reading / token).round() + 1.0
+        ),
     );
     let [together, alone] = [1e3 * (reading.max(512.0 * token)), 1e3 * 512.0 * reading.max(token)];
     says(17, &format!("take {together:.0} ms together, and {alone:.0} ms one by one"));
@@ -124,6 +127,9 @@ fn chapter_17_how_far_off() {
 fn exercise_17_1() {
     let tokens = 4.0 * BANDWIDTH / weights(Dtype::Int8) as f64;
     says(17, &format!("At most {tokens:.0}: it reads 80 GB in a second"));
+    let multiplied = OPERATIONS / (2.0 * preset().layout().len() as f64);
+    assert!(multiplied < tokens);
+    says(17, &format!("0.83 ms a token, which leaves {multiplied:.0}"));
 }
 
 #[test]
