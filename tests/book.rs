@@ -234,9 +234,9 @@ fn commands_name_targets_and_options_that_exist() {
             Some(_) => false,
         };
         // A program of several commands has its options with each of them.
-        let command = program.first().filter(|word| !word.starts_with('-'));
+        let subcommand = program.first().filter(|word| !word.starts_with('-'));
         for option in program.iter().filter(|word| built && word.starts_with("--")) {
-            let said = program::run(Command::new(program::example(example)).args(command).arg("--help"));
+            let said = program::run(Command::new(program::example(example)).args(subcommand).arg("--help"));
             let help = said.stdout + "--help" + &said.stderr;
             let option = option.split('=').next().unwrap_or(option);
             if !help.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|word| word == option) {

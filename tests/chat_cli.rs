@@ -6,7 +6,7 @@
 #![cfg(feature = "chat")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -447,6 +447,46 @@ fn every_number_has_a_limit_that_the_help_says() {
     for command in ["create", "talk", "info", "import", "export"] {
         assert!(all.contains(command), "{command}");
     }
+}
+
+/// A reply that would not end for hours is ended, then the next line is read.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_reply_and_not_the_program() {
+    let place = Place::new();
+    place.model();
+    // The likeliest token, without a penalty, is a loop in which no text ends.
+    let talk =
+        ["talk", "--model", "model", "--greedy", "--repetition-penalty", "1", "--threads", "1", "--tokens"];
+    fs::write(place.path("some.jsonl"), "{\"prompt\": \"A: Hello\"}\n{\"prompt\": \"B: Bye\"}")
+        .expect("a file");
+    let replies = place.ok(&[&talk[..], &["2000", "--prompts", "some.jsonl"]].concat());
+    assert_eq!(replies.matches("\"finish\":\"length\"").count(), 2, "{replies}");
+    let mut command = place.command(&[&talk[..], &["1000000000"]].concat());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
+    let (mut stdin, mut stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let mut said = Vec::new();
+    for line in ["A: Hello", "B: Bye"] {
+        writeln!(stdin, "{line}").expect("it reads");
+        // What was written before the signal may come first.
+        let begun =
+            |said: &[u8]| String::from_utf8_lossy(said).find(line).is_some_and(|at| said.len() > at + 2000);
+        while !begun(&said) {
+            let mut piece = [0; 4096];
+            let count = stdout.read(&mut piece).expect("it writes");
+            assert!(count > 0, "it has ended: {}", String::from_utf8_lossy(&said));
+            said.extend_from_slice(&piece[..count]);
+        }
+        let kill = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
+        assert!(kill.expect("a shell").success());
+    }
+    drop(stdin);
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).expect("it ends");
+    said.extend(rest);
+    assert!(child.wait().expect("its end").success());
+    let said = String::from_utf8(said).expect("whole characters");
+    assert!(said.starts_with("A: Hello") && said.contains("\nB: Bye"), "{said}");
 }
 
 /// Whoever reads the output may go away.
