@@ -253,8 +253,9 @@ fn how_it_writes_can_be_chosen() {
     let place = Place::new();
     place.model();
     let said = |options: &[&str]| {
-        let talk = ["talk", "--model", "model", "--prompt", "A: Hello", "--tokens", "20", "--threads", "1"];
-        place.ok(&[&talk[..], options].concat())
+        let talk = ["talk", "--model", "model", "--prompt", "A: Hello", "--threads", "1"];
+        let tokens = if options.contains(&"--tokens") { &[][..] } else { &["--tokens", "20"] };
+        place.ok(&[&talk[..], tokens, options].concat())
     };
     let (free, greedy) = (said(&[]), said(&["--greedy"]));
     assert_eq!(said(&["--seed", "42"]), free);
