@@ -464,7 +464,8 @@ fn ctrl_c_ends_a_reply_and_not_the_program() {
     let replies = place.ok(&[&talk[..], &["2000", "--prompts", "some.jsonl"]].concat());
     assert_eq!(replies.matches("\"finish\":\"length\"").count(), 2, "{replies}");
     let mut command = place.command(&[&talk[..], &["1000000000"]].concat());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = pipes.spawn().expect("it can be started");
     let (mut stdin, mut stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
     let mut said = Vec::new();
     for line in ["A: Hello", "B: Bye"] {
