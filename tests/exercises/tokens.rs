@@ -256,7 +256,7 @@ fn exercise_15_3() {
         spec.tokens.push(pair.concat());
     }
     let tokenizer = BpeTokenizer::from_spec(&spec).expect("a vocabulary");
-    says(15, &format!("Into {}.", listed(&cut(&tokenizer, "abc"))));
+    says(15, &format!("Into {}", listed(&cut(&tokenizer, "abc"))));
     says(15, &format!("\"abab\" becomes {}", listed(&cut(&tokenizer, "abab"))));
 }
 
