@@ -1,56 +1,223 @@
-//! Generated tokens a second.
+//! Generation with stored weights: tokens a second, and how near that is to what the memory allows. To write a token, a model
+//! reads all of its weights once, and the keys and values of all tokens before; it cannot be faster than that.
 //!
 //! ```text
 //! cargo bench --bench generate
+//! cargo bench --bench generate -- --dtypes int8 --threads 1,2 --seconds 2
+//! cargo bench --bench generate -- --context 4000 --plot decode.svg
 //! ```
+//!
+//! The model is a Llama of 512 x 8 with random weights. The first table is of memory: how fast so many threads read a large
+//! buffer. In the second, `share` is how much of that bandwidth a token uses, and `prompt` is 512 tokens read at once. The plot
+//! has milliseconds a token against the tokens before, and below each curve what the reading of the bytes alone would take.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use gradus::Engine;
-use gradus::fast::FastEngine;
-use gradus::generate::{Sampler, Sampling, Stop, generate};
-use gradus::model::{Decoder, DecoderConfig, Model};
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use gradus::checkpoint::write_atomically;
+use gradus::crew::Crew;
+use gradus::engine::{Room, Session};
+use gradus::fast::{InferenceEngine, StoredParams};
+use gradus::gemm::Dtype;
+use gradus::generate::strategy::greedy;
+use gradus::model::{Decoder, DecoderConfig, Model, TiedEmbeddings};
 use gradus::random::Random;
-use gradus::scalar::ScalarEngine;
-use gradus::thread_pool::ThreadPool;
-use gradus_benches::training::VOCAB;
+use gradus_benches::measure::median;
+use support::plot::{Chart, Curve};
 
-/// Generates `count` tokens after a prompt of one. If they do not fit into the context, the last half of it is read again
-/// whenever it is full.
-fn generate_tokens<E: Engine>(
-    criterion: &mut Criterion,
-    name: &str,
-    mut engine: E,
-    config: DecoderConfig,
-    count: usize,
-) {
-    let model = Decoder::new(config).expect("a valid preset");
-    let mut random = Random::new(42);
-    let params: Vec<E::Real> = model.layout().initial(&mut random);
-    let mut sampler = Sampler::new(Sampling { temperature: 0.8, ..Sampling::default() });
-    let mut group = criterion.benchmark_group("generate");
-    group.sample_size(20).measurement_time(Duration::from_secs(3));
-    group.throughput(Throughput::Elements(count as u64));
-    group.bench_function(name, |bencher| {
-        bencher.iter(|| {
-            let stop = Stop::after(count);
-            generate(&mut engine, &model, &params, &[0], &stop, &mut sampler, &mut random)
+/// The tokens of a prompt.
+const PROMPT: usize = 512;
+
+/// Numbers of 64 bits in the buffer that is read to measure the memory: far more than fit into a cache.
+const BUFFER: usize = 1 << 25;
+
+/// Tokens that are measured at each point of the plot.
+const POINT: usize = 16;
+
+/// Measures generation with a Llama of 512 x 8 and random weights.
+#[derive(Parser)]
+struct Args {
+    /// How weights are stored: f32, bf16, int8
+    #[arg(long, value_name = "D,D,...", value_delimiter = ',', default_values_t = [Dtype::F32, Dtype::Bf16, Dtype::Int8])]
+    dtypes: Vec<Dtype>,
+    /// Threads [default: one, and one for each processor]
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    threads: Vec<usize>,
+    /// Seconds for each measurement
+    #[arg(long, value_name = "X", default_value_t = 2.0)]
+    seconds: f64,
+    /// Tokens before the last point of the plot
+    #[arg(long, value_name = "N", default_value_t = 4000)]
+    context: usize,
+    /// Draw milliseconds a token against the tokens before, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// What cargo says to every bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn llama(context: usize) -> Result<Decoder> {
+    let config = DecoderConfig {
+        context,
+        n_layer: 8,
+        n_embd: 512,
+        n_head: 8,
+        n_kv_head: 4,
+        n_ffn: 1536,
+        qk_norm: false,
+        dropout: 0.0,
+        init_std: 0.02,
+        tied_embeddings: TiedEmbeddings::Output,
+        ..DecoderConfig::dialog(32_000)
+    };
+    Ok(Decoder::new(config)?)
+}
+
+/// Bytes a second that so many threads read from a large buffer, the best of several times: what the memory can do.
+fn bandwidth(threads: usize, seconds: f64) -> f64 {
+    let crew = Crew::new(threads);
+    let buffer: Vec<u64> = (0..BUFFER as u64).collect();
+    let parts = crew.count() * 8;
+    let read = || {
+        crew.each(parts, |part| {
+            black_box(sum(&buffer[part * BUFFER / parts..(part + 1) * BUFFER / parts]));
         });
+    };
+    let best = times(seconds, read).into_iter().fold(f64::INFINITY, f64::min);
+    size_of_val(&buffer[..]) as f64 / best
+}
+
+/// A sum, in four streams: the processor fetches several in advance.
+fn sum(numbers: &[u64]) -> u64 {
+    let quarter = numbers.len() / 4;
+    let mut streams = numbers.chunks_exact(quarter).take(4);
+    let [a, b, c, d] = [(); 4].map(|()| streams.next().expect("four quarters"));
+    let fours = a.iter().zip(b).zip(c.iter().zip(d));
+    fours.fold(0, |sum, ((a, b), (c, d))| sum.wrapping_add(a ^ b).wrapping_add(c ^ d))
+}
+
+/// How long some work takes, again and again, three times at least.
+fn times(seconds: f64, mut work: impl FnMut()) -> Vec<f64> {
+    let (begin, limit) = (Instant::now(), Duration::from_secs_f64(seconds));
+    let mut all = Vec::new();
+    while all.len() < 3 || begin.elapsed() < limit {
+        let start = Instant::now();
+        work();
+        all.push(start.elapsed().as_secs_f64());
+    }
+    all
+}
+
+/// Bytes of keys and values that a token reads after so many others, its own among them.
+fn cache_bytes(config: &DecoderConfig, before: usize) -> usize {
+    2 * config.n_layer * config.n_kv_head * config.head_dim() * (before + 1) * size_of::<f32>()
+}
+
+/// A row of the table: decoding after a prompt of one token, and a prompt.
+fn measure(model: &Decoder, params: &StoredParams, threads: usize, seconds: f64) -> (Vec<f64>, Vec<f64>) {
+    let mut engine = InferenceEngine::new(threads);
+    let room = Room { sequences: 1, tokens: 2 * PROMPT, source_tokens: 0 };
+    let mut session = Session::new(&mut engine, model, params, room);
+    let prompt: Vec<usize> = (0..PROMPT).map(|at| (at * 977 + 1) % model.vocab_size()).collect();
+    session.feed(0, &prompt); // what is new takes memory
+    let prompts = times(seconds, || {
+        session.truncate(0, 0);
+        session.feed(0, &prompt);
     });
-    group.finish();
+    let mut token = 1;
+    session.truncate(0, 0);
+    let tokens = times(seconds, || {
+        if session.len(0) == PROMPT {
+            session.truncate(0, 0);
+        }
+        token = greedy(session.feed(0, &[token]));
+    });
+    (tokens, prompts)
 }
 
-fn generation(criterion: &mut Criterion) {
-    let names = DecoderConfig::microgpt(27);
-    let dialog = DecoderConfig::dialog(VOCAB);
-    let fast = || FastEngine::new(ThreadPool::new(1));
-    generate_tokens(criterion, "names, scalar", ScalarEngine::new(), names.clone(), names.context - 1);
-    generate_tokens(criterion, "names, fast", fast(), names.clone(), names.context - 1);
-    generate_tokens(criterion, "dialog, scalar", ScalarEngine::new(), dialog.clone(), dialog.context - 1);
-    generate_tokens(criterion, "dialog, fast", fast(), dialog.clone(), dialog.context - 1);
-    generate_tokens(criterion, "dialog, fast, beyond the context", fast(), dialog.clone(), 300);
+/// For numbers of tokens from none to `context`: milliseconds of the next one.
+fn curve(model: &Decoder, params: &StoredParams, threads: usize, context: usize) -> Vec<(f64, f64)> {
+    let mut engine = InferenceEngine::new(threads);
+    let mut session = Session::single(&mut engine, model, params);
+    let points = 8.min(context);
+    (0..=points)
+        .map(|point| {
+            let before = (context * point / points).max(1);
+            let more: Vec<usize> =
+                (session.len(0)..before).map(|at| (at * 977 + 1) % model.vocab_size()).collect();
+            if !more.is_empty() {
+                session.feed(0, &more);
+            }
+            let mut token = 1;
+            let all = (0..POINT).map(|_| {
+                let start = Instant::now();
+                token = greedy(session.feed(0, &[token]));
+                start.elapsed().as_secs_f64() * 1e3
+            });
+            let milliseconds = median(all.collect());
+            session.truncate(0, before);
+            (before as f64, milliseconds)
+        })
+        .collect()
 }
 
-criterion_group!(benches, generation);
-criterion_main!(benches);
+fn main() -> Result<()> {
+    let args = Args::parse();
+    ensure!(args.seconds > 0.0 && args.seconds <= 3600.0, "--seconds: more than 0, and at most 3600");
+    ensure!((1..=100_000).contains(&args.context), "--context: from 1 to 100000");
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut threads = if args.threads.is_empty() { vec![1, processors] } else { args.threads.clone() };
+    ensure!(threads.iter().all(|threads| (1..=1024).contains(threads)), "--threads: from 1 to 1024 each");
+    threads.dedup();
+    let model = llama(args.context.max(2 * PROMPT) + POINT)?;
+    let params: Vec<f32> = model.layout().initial(&mut Random::new(42));
+    println!("Llama, 512 wide, 8 layers, 32000 tokens: {:.1} million parameters", params.len() as f64 / 1e6);
+    println!("\nthreads  memory, GB/s");
+    let bandwidths: Vec<f64> = threads.iter().map(|&threads| bandwidth(threads, args.seconds)).collect();
+    threads
+        .iter()
+        .zip(&bandwidths)
+        .for_each(|(threads, bytes)| println!("{threads:7}  {:12.1}", bytes / 1e9));
+    println!("\ndtype  threads  tokens/s  ms/token  MB/token  GB/s  share  prompt, tokens/s");
+    let mut curves = Vec::new();
+    for dtype in args.dtypes {
+        let stored = StoredParams::new(model.layout(), &params, dtype);
+        for (&threads, bandwidth) in threads.iter().zip(&bandwidths) {
+            let (tokens, prompts) = measure(&model, &stored, threads, args.seconds);
+            // The median token comes after half of all that a session reads before it begins again.
+            let before = tokens.len().min(PROMPT) / 2;
+            let bytes = (stored.bytes() + cache_bytes(model.config(), before)) as f64;
+            let (token, prompt) = (median(tokens), median(prompts));
+            println!(
+                "{dtype:5}  {threads:7}  {:8.1}  {:8.3}  {:8.1}  {:4.1}  {:4.0}%  {:16.1}",
+                1.0 / token,
+                token * 1e3,
+                bytes / 1e6,
+                bytes / token / 1e9,
+                100.0 * bytes / token / bandwidth,
+                PROMPT as f64 / prompt,
+            );
+        }
+        if args.plot.is_some() {
+            let (&threads, bandwidth) = threads.iter().zip(&bandwidths).next_back().context("no threads")?;
+            let points = curve(&model, &stored, threads, args.context);
+            let bytes = |before: f64| (stored.bytes() + cache_bytes(model.config(), before as usize)) as f64;
+            let least = points.iter().map(|&(before, _)| (before, bytes(before) / bandwidth * 1e3)).collect();
+            curves.push(Curve { name: Cow::Borrowed(""), points: least });
+            points.iter().for_each(|(before, time)| println!("  after {before} tokens: {time:.3} ms"));
+            curves.push(Curve { name: Cow::Owned(format!("{dtype}, {threads} threads")), points });
+        }
+    }
+    if let Some(path) = args.plot {
+        let (title, x, y) = ("A token and the tokens before", "tokens before", "milliseconds a token");
+        let chart = Chart { title, x, y, curves: &curves, levels: &[] };
+        write_atomically(&path, chart.draw().as_bytes())
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(())
+}

@@ -11,7 +11,7 @@ use super::{MatMut, MatRef};
 /// of a tile are 14 KiB of `a`, and a panel of `b` is 32 KiB: they share the first cache. The blocks
 /// are part of the definition of the result, because `c` is rounded after each of them; they depend on
 /// nothing but the depth.
-const DEPTH: usize = 256;
+pub(super) const DEPTH: usize = 256;
 
 /// The largest block of `b` that all rows of `a` meet before the next one comes: 512 KiB, half of a
 /// usual second cache.
@@ -158,7 +158,7 @@ pub(super) unsafe fn multiply(
 
 /// How many parts of a size up to `size` make `total`; at least one. The smallest products take no longer
 /// than a few divisions, so they are avoided where the answer is plain.
-fn count(total: usize, size: usize) -> usize {
+pub(super) fn count(total: usize, size: usize) -> usize {
     if total <= size { 1 } else { total.div_ceil(size) }
 }
 
@@ -168,7 +168,7 @@ fn largest(total: usize, parts: usize) -> usize {
 }
 
 /// Splits `total` in `parts` that differ by one at most: where they start, and their sizes.
-fn split(total: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn split(total: usize, parts: usize) -> impl Iterator<Item = (usize, usize)> {
     let (size, larger) = if parts == 1 { (total, 0) } else { (total / parts, total % parts) };
     let mut start = 0;
     (0..parts).map(move |i| {
@@ -184,7 +184,7 @@ thread_local! {
 }
 
 /// Lends `size` numbers of scratch memory that begin with a cache line.
-fn with_scratch(size: usize, f: impl FnOnce(*mut f32)) {
+pub(super) fn with_scratch(size: usize, f: impl FnOnce(*mut f32)) {
     if size == 0 {
         return f(std::ptr::null_mut());
     }

@@ -26,6 +26,10 @@
 //!    Whatever is read where it lies costs nothing, and a product of 7x16 by 16x16 numbers is one call
 //!    of one tile.
 //!
+//! **Weights stored for generation** (`stored/`). What writes one more word reads each weight once, so the memory is the limit
+//! and not the arithmetic. A [`StoredMatrix`] is packed once, when a model is loaded, in 32, 16 or 8 bits, and [`products`]
+//! multiplies by several of them at once. Its threads are a [`Crew`](crate::crew::Crew).
+//!
 //! The loops are written once, for the vectors of any instruction set (`vector.rs`). Which one
 //! is found when the program runs, so one binary is fast everywhere.
 //!

@@ -2,6 +2,7 @@
 //! loops into what the target always has: NEON on AArch64, SSE2 on x86-64.
 
 use super::vector::{Kernel, Vector, kernel};
+use crate::real::half::from_bf16;
 
 pub(super) static PORTABLE: Kernel = kernel! {
     "portable", Plain, rows [12, 6], tiles
@@ -39,6 +40,13 @@ impl Vector for Plain {
     unsafe fn load_part(from: *const f32, lanes: usize) -> Self {
         // SAFETY: only the lanes that the caller vouches for are read.
         Plain(std::array::from_fn(|i| if i < lanes { unsafe { *from.add(i) } } else { 0.0 }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> [Self; 2] {
+        // SAFETY: the caller vouches for LANES pairs.
+        let number = |i| from_bf16(unsafe { *from.add(i) });
+        [Plain(std::array::from_fn(|i| number(2 * i))), Plain(std::array::from_fn(|i| number(2 * i + 1)))]
     }
 
     #[inline(always)]

@@ -23,6 +23,9 @@ pub(super) trait Vector: Copy {
     unsafe fn load(from: *const f32) -> Self;
     /// Lanes outside of the mask are not touched in memory and come out as zero.
     unsafe fn load_part(from: *const f32, mask: Self::Mask) -> Self;
+    /// Two vectors of bfloat16 that lie interleaved: each pair has a number of the first and one of the second. In a
+    /// register, a pair is a lane: shifted to the left it is the first number, with its lower half cleared the second.
+    unsafe fn load_bf16(from: *const u16) -> [Self; 2];
     unsafe fn store(self, to: *mut f32);
     unsafe fn store_part(self, to: *mut f32, mask: Self::Mask);
     unsafe fn mul(self, x: Self) -> Self;

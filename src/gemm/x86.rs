@@ -50,6 +50,16 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> [Self; 2] {
+        unsafe {
+            let pairs = _mm512_loadu_si512(from.cast());
+            let first = _mm512_slli_epi32::<16>(pairs);
+            let second = _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            [Avx512(_mm512_castsi512_ps(first)), Avx512(_mm512_castsi512_ps(second))]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
@@ -161,6 +171,16 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn load_part(from: *const f32, mask: __m256i) -> Self {
         unsafe { Avx2(_mm256_maskload_ps(from, mask)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> [Self; 2] {
+        unsafe {
+            let pairs = _mm256_loadu_si256(from.cast());
+            let first = _mm256_slli_epi32::<16>(pairs);
+            let second = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+            [Avx2(_mm256_castsi256_ps(first)), Avx2(_mm256_castsi256_ps(second))]
+        }
     }
 
     #[inline(always)]

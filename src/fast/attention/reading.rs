@@ -7,6 +7,7 @@
 //! multiple of [`KEYS`]. A block of keys and values stays in the fastest cache while all queries that share it pass by: those of
 //! a tile, and the heads of a group. What a single new token costs is the reading of keys and values, each of them once.
 
+use std::array::from_fn;
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -15,7 +16,7 @@ use smallvec::SmallVec;
 use super::bias::BoundBias;
 use super::{Attention, Sequence};
 use crate::crew::Crew;
-use crate::fast::simd;
+use crate::fast::simd::{self, LANES};
 use crate::fast::tape::TapeView;
 use crate::real::{Real, fma};
 use crate::tensor::Mask;
@@ -165,8 +166,7 @@ impl Reading<'_> {
         let start = (of_keys.start + block.start) * kv_width + kv_head * d;
         let mut scores = [0.0; KEYS];
         let scores = &mut scores[..block.len()];
-        let keys = self.k[start..].chunks(kv_width);
-        scores.iter_mut().zip(keys).for_each(|(score, k)| *score = self.scale * simd::dot(q, &k[..d]));
+        score(q, &self.k[start..], kv_width, self.scale, scores);
         if let Some(bias) = self.bias {
             let distance = (row.query + of_keys.len()) as isize - (block.start + of_queries.len()) as isize;
             bias.add_to(row.head, distance, scores);
@@ -178,9 +178,8 @@ impl Reading<'_> {
             (row.greatest, row.total) = (new, row.total * factor);
             o.iter_mut().for_each(|o| *o *= factor);
         }
-        scores.iter_mut().for_each(|s| *s = simd::probability(Real::exp(*s - new)));
-        row.total += simd::sum(scores.len(), |at| scores[at]);
-        mix(o, scores, self.v[start..].chunks(kv_width));
+        row.total += weigh(scores, new);
+        mix(scores, &self.v[start..], kv_width, o);
     }
 
     /// Where the result of a row is.
@@ -191,14 +190,41 @@ impl Reading<'_> {
     }
 }
 
-/// `o += Σ weight · v`, one after another.
-fn mix<'a>(o: &mut [f32], weights: &[f32], mut values: impl Iterator<Item = &'a [f32]>) {
+// The inner loops are functions of their own that are not inlined: by themselves, the compiler makes vector instructions of them.
+
+/// `scale · q · k` for each of the keys, whose rows lie `stride` apart.
+#[inline(never)]
+fn score(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]) {
+    let (q_chunks, q_rest) = q.as_chunks::<LANES>();
+    for (score, k) in scores.iter_mut().zip(keys.chunks(stride)) {
+        let (k_chunks, k_rest) = k[..q.len()].as_chunks::<LANES>();
+        let mut sums = [0.0; LANES];
+        for (q, k) in q_chunks.iter().zip(k_chunks) {
+            sums = from_fn(|lane| fma(q[lane], k[lane], sums[lane]));
+        }
+        let rest = q_rest.iter().zip(k_rest).fold(0.0, |sum, (q, k)| fma(*q, *k, sum));
+        *score = scale * (simd::fold(sums, |a, b| a + b) + rest);
+    }
+}
+
+/// Makes `e^(score - greatest)` of scores, and answers their sum.
+#[inline(never)]
+fn weigh(scores: &mut [f32], greatest: f32) -> f32 {
+    scores.iter_mut().for_each(|s| *s = simd::probability(Real::exp(*s - greatest)));
+    simd::sum(scores.len(), |at| scores[at])
+}
+
+/// `o += Σ weight · v`, one value after another, whose rows lie `stride` apart.
+#[inline(never)]
+fn mix(weights: &[f32], values: &[f32], stride: usize, o: &mut [f32]) {
+    let d = o.len();
+    let mut values = values.chunks(stride).map(|v| &v[..d]);
     let (fours, rest) = weights.as_chunks::<4>();
-    for weights in fours {
+    for [a, b, c, d] in fours {
         // Four at a time, so that what is summed is read and written once for all of them.
-        let v = [(); 4].map(|()| &values.next().expect("a value for each weight")[..o.len()]);
-        for (at, o) in o.iter_mut().enumerate() {
-            *o = (0..4).fold(*o, |sum, i| fma(weights[i], v[i][at], sum));
+        let [v, w, x, y] = [(); 4].map(|()| values.next().expect("a value for each weight"));
+        for (o, (((v, w), x), y)) in o.iter_mut().zip(v.iter().zip(w).zip(x).zip(y)) {
+            *o = fma(*d, *y, fma(*c, *x, fma(*b, *w, fma(*a, *v, *o))));
         }
     }
     for (weight, v) in rest.iter().zip(values) {
