@@ -601,13 +601,13 @@ fn tokenizers_of_other_kinds_are_named() {
     named("model", json!(7), &["null"]);
     named("model/byte_fallback", json!(true), &["byte_fallback"]);
     named("model/end_of_word_suffix", json!("</w>"), &["end_of_word_suffix", "</w>"]);
-    named("normalizer", json!({"type": "NFC"}), &["normalizer", "NFC"]);
+    named("normalizer", json!({"type": "Lowercase"}), &["normalizer", "Lowercase"]);
     named("pre_tokenizer", Value::Null, &["cuts texts by null"]);
     named("pre_tokenizer", json!({"type": "Whitespace"}), &["Whitespace"]);
     let prefixed = json!({"type": "ByteLevel", "add_prefix_space": true, "use_regex": true});
     named("pre_tokenizer", prefixed, &["add_prefix_space"]);
     let added = json!([{"id": 3, "content": "!", "special": false}]);
-    named("added_tokens", added, &["\"!\"", "not special"]);
+    named("added_tokens", added, &["\"!\"", "a single byte"]);
     let more = json!([{"id": VOCAB_SIZE, "content": "<more>", "special": true}]);
     named("added_tokens", more, &["272 tokens", "vocabulary of 271"]);
     // Merges as they were written before, and GPT-2's pieces as a regular expression.

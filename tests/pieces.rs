@@ -1,12 +1,18 @@
 //! Pieces with scores: the tokens of llama2.c's rule and of Hugging Face's `tokenizers` on lines that are hard; those of a
 //! reference that follows the rule word for word, on random vocabularies; any text comes back, token by token as well; special
-//! tokens never come from a text; specs that lie are errors.
+//! tokens never come from a text; specs that lie are errors. And `tokenizer.json`, which has merges instead of scores, both ways.
 //!
 //! `golden/pieces.json` was written by `golden/pieces.py`.
 
+use std::fs;
+use std::path::Path;
+
+use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel, StoredAs, llama};
+use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
 use gradus::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, TextStream, Tokenizer, TokenizerSpec};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -229,6 +235,9 @@ fn a_spec_survives_json() {
     assert!(spec.to_string().contains("pieces with scores, 3 of them special"), "{spec}");
 }
 
+/// What is changed for the worse.
+type Change<'a, T> = &'a dyn Fn(&mut T);
+
 #[test]
 fn specs_that_lie_are_errors() {
     let error = |change: &dyn Fn(&mut PieceSpec)| {
@@ -237,7 +246,7 @@ fn specs_that_lie_are_errors() {
         let error = TokenizerSpec::Pieces(spec).build().err().expect("a lie");
         error.to_string()
     };
-    let cases: [(&dyn Fn(&mut PieceSpec), &str); 8] = [
+    let cases: [(Change<'_, PieceSpec>, &str); 8] = [
         (&|spec| spec.pieces[300].text.clear(), "piece 300 has no text"),
         (&|spec| spec.pieces[300].text = "x".repeat(513), "piece 300 has 513 bytes"),
         (&|spec| spec.pieces[300].score = f32::NAN, "has the score NaN"),
@@ -249,6 +258,130 @@ fn specs_that_lie_are_errors() {
     ];
     for (change, words) in cases {
         let text = error(change);
+        assert!(text.contains(words), "{text:?} does not say {words:?}");
+    }
+}
+
+/// A folder with a tiny Llama and a tokenizer.
+fn export(folder: &Path, spec: &PieceSpec) {
+    let (n_layer, n_embd, n_head, n_ffn) = (1, 4, 2, 4);
+    let config = DecoderConfig {
+        n_layer,
+        n_embd,
+        n_head,
+        n_kv_head: 1,
+        n_ffn,
+        ..DecoderConfig::llama(spec.pieces.len())
+    };
+    let model = Decoder::new(config).expect("a small model");
+    let params = model.layout().initial(&mut Random::new(1));
+    let model = LanguageModel {
+        model,
+        params,
+        tokenizer: Ok(TokenizerSpec::Pieces(spec.clone())),
+        tokens: EndTokens { bos: Some(1), add_bos: true, eos: vec![2], pad: None },
+        chat_template: None,
+        defaults: GenerationDefaults::default(),
+    };
+    llama::export(folder, &model, StoredAs::F32).expect("a Llama");
+}
+
+/// What is read of a folder whose `tokenizer.json` was changed.
+fn changed(folder: &Path, change: impl FnOnce(&mut Value)) -> Result<TokenizerSpec, String> {
+    let path = folder.join("tokenizer.json");
+    let before = fs::read(&path).expect("a file");
+    let mut json = serde_json::from_slice(&before).expect("it is JSON");
+    change(&mut json);
+    fs::write(&path, json.to_string()).expect("it can be written");
+    let read = llama::import(folder);
+    fs::write(&path, before).expect("it can be written");
+    match read {
+        Ok(model) => model.tokenizer.map_err(|other| other.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// With `PIECES=DIR`, the folder stays there with what ours makes of some texts, for `golden/pieces.py`.
+#[test]
+fn tokenizer_json_has_the_same_tokens() {
+    let kept = std::env::var_os("PIECES");
+    let temporary = tempfile::tempdir().expect("a folder");
+    let folder = kept.as_ref().map_or(temporary.path(), Path::new);
+    let spec = golden_spec();
+    export(folder, &spec);
+    let read = llama::import(folder).expect("what was exported");
+    assert_eq!((read.tokens.bos, read.tokens.add_bos, &read.tokens.eos[..]), (Some(1), true, &[2][..]));
+    let theirs = read.tokenizer.expect("pieces").build().expect("a tokenizer");
+    let ours = build(&spec);
+    let mut texts: Vec<String> = golden().cases.into_iter().map(|case| case.text).collect();
+    // The name of a special token is one there.
+    texts.retain(|text| !["<s>", "</s>", "<unk>"].iter().any(|name| text.contains(name)));
+    texts.extend(include_str!("../datasets/phrases.tsv").lines().map(str::to_owned));
+    for text in &texts {
+        let ids = encode(&ours, text);
+        assert_eq!(theirs.encode(text).expect("any text"), ids, "{text:?}");
+        assert_eq!(&theirs.decode(&ids), text);
+    }
+    if kept.is_some() {
+        let ids: Vec<Vec<usize>> = texts.iter().map(|text| encode(&ours, text)).collect();
+        fs::write(folder.join("ours.json"), json!({"texts": texts, "ids": ids}).to_string())
+            .expect("written");
+    }
+}
+
+/// What `transformers` writes since its version 5 for such tokenizers, and what older files have.
+#[test]
+fn tokenizer_json_is_read_in_its_other_forms() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec = PieceSpec { space_prefix: true, ..golden_spec() };
+    export(folder.path(), &spec);
+    let as_written = changed(folder.path(), |_| {}).expect("pieces");
+    for (scheme, prefix) in [("first", true), ("always", true), ("never", false)] {
+        let read = changed(folder.path(), |json| {
+            json["normalizer"] = Value::Null;
+            json["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": false});
+        });
+        let TokenizerSpec::Pieces(read) = read.expect("pieces") else { panic!("{scheme}: another kind") };
+        assert_eq!(read.space_prefix, prefix, "{scheme}");
+    }
+    let old = changed(folder.path(), |json| {
+        let merges = json["model"]["merges"].as_array_mut().expect("merges");
+        for merge in merges {
+            *merge = json!(format!("{} {}", merge[0].as_str().unwrap(), merge[1].as_str().unwrap()));
+        }
+    });
+    assert!(old == Ok(as_written), "merges in one string are the same");
+    let without = PieceSpec { space_prefix: false, ..golden_spec() };
+    export(folder.path(), &without);
+    let TokenizerSpec::Pieces(read) = changed(folder.path(), |_| {}).expect("pieces") else {
+        panic!("another")
+    };
+    assert!(!read.space_prefix);
+}
+
+#[test]
+fn tokenizer_json_that_is_another_is_said_to_be() {
+    let folder = tempfile::tempdir().expect("a folder");
+    export(folder.path(), &golden_spec());
+    // Two ways to make one piece, with all others between them.
+    let apart = |merges: &mut Vec<Value>| {
+        let text = |merge: &Value| format!("{}{}", merge[0].as_str().unwrap(), merge[1].as_str().unwrap());
+        let twice =
+            merges.windows(2).position(|two| text(&two[0]) == text(&two[1])).expect("a piece made twice");
+        let first = merges.remove(twice);
+        merges.push(first);
+    };
+    let cases: [(Change<'_, Value>, &str); 7] = [
+        (&|json| json["normalizer"] = json!({"type": "NFKC"}), "its normalizer is {\"type\":\"NFKC\"}"),
+        (&|json| json["model"]["dropout"] = json!(0.1), "its BPE has a dropout"),
+        (&|json| apart(json["model"]["merges"].as_array_mut().unwrap()), "not in an order that scores"),
+        (&|json| drop(json["model"]["merges"].as_array_mut().unwrap().pop()), "not in an order that scores"),
+        (&|json| drop(json["model"]["vocab"].as_object_mut().unwrap().remove("<0x0A>")), "has the id"),
+        (&|json| json["model"]["merges"][0] = json!(["he", "he"]), "merges: \"he\" and \"he\" make no token"),
+        (&|json| json["model"]["merges"][0] = json!(["he", "nothing"]), "\"nothing\" is no token"),
+    ];
+    for (change, words) in cases {
+        let text = changed(folder.path(), change).map(|_| ()).expect_err("another");
         assert!(text.contains(words), "{text:?} does not say {words:?}");
     }
 }

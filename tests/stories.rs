@@ -6,10 +6,11 @@
 //! so and do nothing.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gradus::checkpoint::gguf::{self, TensorType};
 use gradus::checkpoint::{LanguageModel, StoredAs, llama, llama2c};
+use gradus::engine::Session;
 use gradus::fast::FastEngine;
 use gradus::generate::{Sampler, Sampling, Stop, generate_text};
 use gradus::random::Random;
@@ -26,7 +27,7 @@ fn stories() -> Option<PathBuf> {
     folder
 }
 
-fn read(folder: &std::path::Path) -> LanguageModel {
+fn read(folder: &Path) -> LanguageModel {
     llama2c::import(&folder.join("stories260K.bin"), &folder.join("tok512.bin")).expect("stories260K")
 }
 
@@ -86,4 +87,51 @@ fn it_is_the_same_after_a_folder_and_a_gguf() {
     // A folder has no scores, but a GGUF that was not made of one has.
     gguf::export(&file, &model, TensorType::F32).expect("a Llama");
     assert!(gguf::import(&file).expect("what was exported").tokenizer == model.tokenizer, "other scores");
+}
+
+/// In every type of numbers it is the same story. With `STORIES=DIR`, the files stay there with what ours makes of them, for
+/// `golden/gguf.py`.
+#[test]
+fn a_gguf_of_any_type_tells_it() {
+    let Some(folder) = stories() else { return };
+    let expected = fs::read_to_string(folder.join("expected_greedy_n200.txt")).expect("its text");
+    let model = read(&folder);
+    let kept = std::env::var_os("STORIES").map(|base| Path::new(&base).join("stories260K"));
+    let temporary = tempfile::tempdir().expect("a folder");
+    let base = kept.as_deref().unwrap_or(temporary.path());
+    let tokenizer = model.tokenizer.as_ref().expect("one").build().expect("one");
+    let prompts: Vec<Vec<usize>> = expected
+        .lines()
+        .flat_map(|line| (1..=12).map(move |len| line.split(' ').take(len).collect::<Vec<_>>().join(" ")))
+        .map(|text| [vec![1], tokenizer.encode(&text).expect("any text")].concat())
+        .collect();
+    let mut logits = serde_json::Map::new();
+    for kind in TensorType::ALL {
+        let path = base.join(format!("{kind}.gguf"));
+        gguf::export(&path, &model, kind).expect("a Llama");
+        let read = gguf::import(&path).expect("what was exported");
+        let text = greedy(&read, 200);
+        match kind {
+            TensorType::F32 => assert_eq!(text, expected),
+            // Two tokens may be so close that rounding decides; the beginning is the same.
+            _ => assert!(text.starts_with(&expected[..60]), "{kind}: {text}"),
+        }
+        if kept.is_some() {
+            let mut engine = FastEngine::new(ThreadPool::new(1));
+            let last: Vec<Vec<f64>> = prompts
+                .iter()
+                .map(|prompt| {
+                    Session::single(&mut engine, &read.model, &read.params).feed(0, prompt).to_vec()
+                })
+                .collect();
+            logits.insert(kind.to_string(), serde_json::json!({"logits": last, "greedy": text}));
+        }
+    }
+    if kept.is_some() {
+        let lines: Vec<&str> = include_str!("../datasets/dialog.txt").lines().take(1000).collect();
+        let ids: Vec<Vec<usize>> =
+            lines.iter().map(|line| tokenizer.encode(line).expect("any text")).collect();
+        let all = serde_json::json!({"prompts": prompts, "ours": logits, "lines": lines, "ids": ids});
+        fs::write(base.join("ours.json"), all.to_string()).expect("it can be written");
+    }
 }

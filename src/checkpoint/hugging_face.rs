@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::mapped::FileBytes;
 use super::safetensors::{Tensors, write_tensors};
 use super::{CheckpointError, FILE, StoredAs, write_atomically};
+use crate::real::half::{from_f16, to_f16};
 
 /// The file with sizes and variants.
 pub(super) const CONFIG: &str = "config.json";
@@ -268,6 +269,15 @@ pub(super) fn write_weights(
     if Tensors::parse(&there).is_ok_and(|tensors| tensors.description.is_some()) {
         let problem = "it is a checkpoint of gradus, and stays as it is";
         return Err(wrong(&path, problem, "Export into another folder"));
+    }
+    if stored_as == StoredAs::F16 {
+        let large = |(name, _, numbers): &(&str, &[usize], &[f32])| {
+            let number = numbers.iter().find(|x| x.is_finite() && from_f16(to_f16(**x)).is_infinite())?;
+            Some(format!("{name} has a number that is {number}, more than the 65504 of float16"))
+        };
+        if let Some(problem) = entries.iter().find_map(large) {
+            return Err(wrong(&path, problem, "Export it in bfloat16 or 32 bits. Nothing was written"));
+        }
     }
     let dtype = match stored_as {
         StoredAs::F32 => Dtype::F32,

@@ -99,7 +99,8 @@ fn space_prefix(file: &Value) -> Result<bool, String> {
         _ => {}
     }
     Err(format!(
-        "its normalizer is {normalizer} and its pre_tokenizer {cut}, where gradus has blanks as {BLANK}"
+        "it has byte_fallback, its normalizer is {normalizer} and its pre_tokenizer {cut}, where gradus only writes \
+         blanks as {BLANK}"
     ))
 }
 
@@ -131,7 +132,7 @@ pub(super) fn from_json(mut file: Value) -> Result<Result<PieceSpec, OtherTokeni
     }
     let by_text = with_added(bpe.vocab, &added)?;
     let merges = merges_of(&bpe.merges, &by_text)?;
-    let ids = in_order(by_text.clone())?;
+    let ids = in_order(&by_text)?;
     let mut pieces: Vec<Piece> = ids
         .iter()
         .map(|text| {

@@ -202,6 +202,7 @@ fn bpe_from_json(mut file: Value) -> Result<Result<BpeSpec, OtherTokenizer>, Str
         return Ok(Err(OtherTokenizer(other)));
     }
     let ids = with_added(bpe.vocab, &added)?;
+    let tokens = in_order(&ids)?;
     if let Some(byte) = (0..=255).find(|&byte| !ids.contains_key(&alphabet::to_text(&[byte]))) {
         let problem = format!("it has no token for the byte {byte:#04x}, which gradus's tokenizer needs");
         return Ok(Err(OtherTokenizer(problem)));
@@ -213,7 +214,7 @@ fn bpe_from_json(mut file: Value) -> Result<Result<BpeSpec, OtherTokenizer>, Str
         special: all(true).collect(),
         added: all(false).collect(),
         merges,
-        tokens: in_order(ids)?,
+        tokens,
         ignore_merges: bpe.ignore_merges,
         normalizer,
     };
@@ -254,12 +255,12 @@ pub(super) fn merges_of(merges: &[Merge], ids: &HashMap<String, usize>) -> Resul
 }
 
 /// The texts of tokens, in the order of their numbers.
-pub(super) fn in_order(ids: HashMap<String, usize>) -> Result<Vec<String>, String> {
+pub(super) fn in_order(ids: &HashMap<String, usize>) -> Result<Vec<String>, String> {
     let count = ids.len();
     let mut tokens = vec![None; count];
-    for (text, id) in ids {
+    for (text, &id) in ids {
         match tokens.get_mut(id) {
-            Some(place @ None) => *place = Some(text),
+            Some(place @ None) => *place = Some(text.clone()),
             _ => {
                 return Err(format!(
                     "vocab: {text:?} has the id {id}, but {count} tokens have those below {count}"
@@ -280,6 +281,9 @@ fn check_plain(added: &[Added], merges: &[Merge], normalizer: Normalizer) -> Res
             return Err(format!(
                 "its token {content:?} is added with {key}, which gradus's tokenizer has not"
             ));
+        }
+        if content.chars().count() == 1 && alphabet::to_bytes(content).is_ok() {
+            return Err(format!("its token {content:?} is added, but is a single byte as well"));
         }
         if token.normalized && normalizer != Normalizer::None {
             let problem = "is looked for in the normalised text, where gradus looks in the text as it was";

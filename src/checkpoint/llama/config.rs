@@ -35,6 +35,19 @@ pub(super) fn read(file: &JsonFile) -> Result<DecoderConfig, FolderError> {
         Class::Qwen3 => file.get_or("head_dim", Some(128))?,
         Class::Llama | Class::Mistral | Class::Qwen2 => file.get_or("head_dim", None)?,
     };
+    let n_kv_head = match file.get_or("num_key_value_heads", n_kv_head)? {
+        0 => return Err(file.wrong("num_key_value_heads is 0", TAKE_A_COPY)),
+        n_kv_head => n_kv_head,
+    };
+    for (key, part, whole_key, whole) in [
+        ("num_attention_heads", n_head, "hidden_size", if head_dim.is_none() { n_embd } else { n_head }),
+        ("num_key_value_heads", n_kv_head, "num_attention_heads", n_head),
+    ] {
+        if !whole.is_multiple_of(part) {
+            let problem = format!("{key} is {part}, which does not divide {whole_key}, {whole}");
+            return Err(file.wrong(problem, TAKE_A_COPY));
+        }
+    }
     let attention_bias = match class {
         Class::Llama | Class::Qwen3 if file.get_or("attention_bias", false)? => AttentionBias::All,
         Class::Qwen2 => AttentionBias::Qkv,
@@ -45,7 +58,7 @@ pub(super) fn read(file: &JsonFile) -> Result<DecoderConfig, FolderError> {
         n_layer,
         n_embd,
         n_head,
-        n_kv_head: file.get_or("num_key_value_heads", n_kv_head)?,
+        n_kv_head,
         n_ffn: size(file, "intermediate_size")?,
         ffn_bias: class == Class::Llama && file.get_or("mlp_bias", false)?,
         position: rope::read(file, context)?,

@@ -19,6 +19,9 @@ use crate::tokenizer::TokenizerSpec;
 /// The class follows from the configuration: Qwen 3 if queries and keys are normalised, Qwen 2 if they and values have biases,
 /// Mistral if there is a window, else Llama.
 ///
+/// (Of the tokenizer of a Qwen 2, `transformers` 5 takes the vocabulary and the merges alone, and cuts texts as Qwen does
+/// whatever the folder says. Version 4 and all others read `tokenizer.json` as it is.)
+///
 /// # Errors
 /// If no class has such a model, if its tokens do not belong to its tokenizer or that is one of characters, if a number is
 /// NaN or infinite or too large for 16 bits, if there is a checkpoint of ours in the folder, or if the system refuses.
