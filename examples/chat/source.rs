@@ -147,6 +147,9 @@ impl Source {
     }
 }
 
+/// The most bytes of a header that the format allows.
+const LONGEST_HEADER: u64 = 100_000_000;
+
 /// What there is to choose from.
 const KNOWN: &str = "Known are folders of Hugging Face's (with config.json and safetensors), .gguf files, checkpoints of llama2.c of \
                      version 0, and folders that this program has written";
@@ -193,7 +196,7 @@ fn header(path: &Path) -> Option<Value> {
     let mut length = [0; 8];
     file.read_exact(&mut length).ok()?;
     let length = u64::from_le_bytes(length);
-    if length > whole.saturating_sub(8) {
+    if length > whole.saturating_sub(8).min(LONGEST_HEADER) {
         return None;
     }
     let mut text = Vec::new();
