@@ -89,7 +89,7 @@ fn chapter_17_the_cache() {
 fn difference(dtype: Dtype) -> f64 {
     const INPUTS: usize = 512;
     const OUTPUTS: usize = 256;
-    let mut random = Random::new(17);
+    let mut random = Random::python(17);
     let mut normal =
         |count: usize, std: f64| -> Vec<f32> { (0..count).map(|_| random.gauss(0.0, std) as f32).collect() };
     let (matrix, x) = (normal(INPUTS * OUTPUTS, 0.02), normal(INPUTS, 1.0));
