@@ -227,9 +227,16 @@ fn commands_name_targets_and_options_that_exist() {
         }
         let Some(example) = value(&cargo, "--example").filter(|_| cargo[0] == "run") else { continue };
         // What needs a feature is built, and can be asked, only when that feature is on.
-        let built = cfg!(feature = "fetch") || !cargo.contains(&"--features");
+        let built = match value(&cargo, "--features") {
+            None => true,
+            Some("fetch") => cfg!(feature = "fetch"),
+            Some("chat") => cfg!(feature = "chat"),
+            Some(_) => false,
+        };
+        // A program of several commands has its options with each of them.
+        let subcommand = program.first().filter(|word| !word.starts_with('-'));
         for option in program.iter().filter(|word| built && word.starts_with("--")) {
-            let said = program::run(Command::new(program::example(example)).arg("--help"));
+            let said = program::run(Command::new(program::example(example)).args(subcommand).arg("--help"));
             let help = said.stdout + "--help" + &said.stderr;
             let option = option.split('=').next().unwrap_or(option);
             if !help.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|word| word == option) {

@@ -14,12 +14,16 @@ mod checks;
 mod dataset;
 #[path = "exercises/failures.rs"]
 mod failures;
+#[path = "exercises/files.rs"]
+mod files;
 #[path = "exercises/formulas.rs"]
 mod formulas;
 #[path = "exercises/parts.rs"]
 mod parts;
 #[path = "common/program.rs"]
 mod program;
+#[path = "exercises/reading.rs"]
+mod reading;
 #[path = "exercises/search.rs"]
 mod search;
 #[path = "exercises/solution_1.rs"]
@@ -30,6 +34,8 @@ mod solution_3;
 mod solutions;
 #[path = "exercises/tables.rs"]
 mod tables;
+#[path = "exercises/tokens.rs"]
+mod tokens;
 #[path = "exercises/training.rs"]
 mod training;
 #[path = "exercises/translation.rs"]
@@ -99,8 +105,11 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
         include_str!("exercises.rs"),
         include_str!("exercises/answers.rs"),
         include_str!("exercises/failures.rs"),
+        include_str!("exercises/files.rs"),
         include_str!("exercises/parts.rs"),
+        include_str!("exercises/reading.rs"),
         include_str!("exercises/search.rs"),
+        include_str!("exercises/tokens.rs"),
         include_str!("exercises/translation.rs"),
     ];
     let tests =

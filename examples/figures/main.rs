@@ -7,9 +7,11 @@
 mod fast;
 mod generate;
 mod inside;
+mod language;
 mod model;
 mod scalar;
 mod sphere;
+mod tokens;
 mod trained;
 mod training;
 mod translation;
@@ -62,6 +64,9 @@ impl Program for Args {
             ("positions.svg", translation::positions()),
             ("placement.svg", translation::placement()?),
             ("beam.svg", translation::beam()),
+            ("merges.svg", tokens::merges()?),
+            ("layouts.svg", language::layouts()),
+            ("reads.svg", language::reads()?),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);
