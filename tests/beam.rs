@@ -240,14 +240,10 @@ fn company<E: Reader, P: Borrow<E::Params>>(
 
 #[test]
 fn what_is_found_does_not_depend_on_the_company() {
-    company(&mut ScalarEngine::new(), |model, seed| params::<f64>(model, seed), assert_same_bits);
+    company(&mut ScalarEngine::new(), params::<f64>, assert_same_bits);
     // A single row is multiplied in another way than two, and rounded in another order (`gemm`). So what is found alone may
     // differ in the last bits; in company there is more than one row in every step.
-    company(
-        &mut fast(),
-        |model, seed| params::<f32>(model, seed),
-        |alone, together, what| assert_close(alone, together, 1e-4, what),
-    );
+    company(&mut fast(), params::<f32>, |alone, together, what| assert_close(alone, together, 1e-4, what));
 }
 
 /// Where weights are stored for generation, every row is computed by itself, also a single one.

@@ -8,7 +8,7 @@ use gradus::engine::{Room, Session};
 use gradus::fast::{FastEngine, InferenceEngine, StoredParams};
 use gradus::gemm::Dtype;
 use gradus::generate::{Sampler, Sampling, Stop, generate};
-use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::model::{Decoder, DecoderConfig, Model, Position};
 use gradus::params::Layout;
 use gradus::random::Random;
 use gradus::real::Real;
@@ -152,6 +152,38 @@ fn sequences_of_a_session_know_nothing_of_each_other() {
     // On any number of threads.
     for dtype in DTYPES {
         many_sequences(InferenceEngine::new(3), InferenceEngine::new(1), stored(dtype), assert_same_bits);
+    }
+}
+
+/// Where attention goes through blocks of keys and the threads share it, too.
+#[test]
+fn long_texts_have_the_same_bits_however_they_are_cut() {
+    let config = DecoderConfig {
+        context: 600,
+        n_embd: 64,
+        n_head: 4,
+        n_kv_head: 2,
+        position: Position::Rope { base: 100.0 },
+        ..DecoderConfig::microgpt(50)
+    };
+    let model = decoder(&config);
+    let tokens: Vec<usize> = (0..560).map(|at| at * at % 50).collect();
+    for dtype in DTYPES {
+        let params = stored(dtype)(model.layout());
+        let read = |threads: usize, piece: usize| {
+            let mut engine = InferenceEngine::new(threads);
+            let mut session = Session::single(&mut engine, &model, &params);
+            let last = tokens.chunks(piece).map(|piece| session.feed(0, piece).to_vec()).last();
+            last.expect("a piece")
+        };
+        let whole = read(1, 560);
+        for (threads, piece) in [(2, 560), (1, 1), (3, 1), (2, 17), (1, 100)] {
+            assert_same_bits(
+                &read(threads, piece),
+                &whole,
+                &format!("{dtype}, {threads} threads, {piece} at once"),
+            );
+        }
     }
 }
 
