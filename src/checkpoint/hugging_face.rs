@@ -155,7 +155,7 @@ const INDEX: &str = "model.safetensors.index.json";
 pub(super) struct WeightFiles {
     /// The only file, or the index of several.
     path: PathBuf,
-    /// The files, and how many tensors the index has in them; in no index, if it is the only one.
+    /// The files, and how many tensors the index says each holds. Of the only file nobody says it.
     files: BTreeMap<PathBuf, Option<usize>>,
 }
 

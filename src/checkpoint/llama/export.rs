@@ -1,6 +1,7 @@
 //! Writing a folder.
 
 use std::path::Path;
+use std::{fs, io};
 
 use serde_json::Value;
 
@@ -8,7 +9,7 @@ use super::tokens::{GENERATION, TEMPLATE, TOKENIZER, generation_config, tokenize
 use super::{Class, config, shape};
 use crate::checkpoint::hugging_face::{CONFIG, FolderError, fit, write_json, write_weights};
 use crate::checkpoint::tokenizer_json::{Around, to_json};
-use crate::checkpoint::{LanguageModel, StoredAs, write_atomically};
+use crate::checkpoint::{CheckpointError, LanguageModel, StoredAs, write_atomically};
 use crate::model::Model;
 use crate::tokenizer::TokenizerSpec;
 
@@ -95,9 +96,8 @@ fn check_tokens(class: Class, model: &LanguageModel) -> Result<&TokenizerSpec, F
 
 /// Removes a file, if it is there.
 fn remove(path: &Path) -> Result<(), FolderError> {
-    use crate::checkpoint::CheckpointError;
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(CheckpointError::Io { doing: "removed", path: path.to_owned(), source }.into())
         }
         _ => Ok(()),

@@ -48,7 +48,8 @@ impl Vocabulary {
         match self.whole.get(piece) {
             Some(&token) => scratch.tokens.push(token),
             None if piece.len() <= SHORT => self.merge_short(piece, scratch),
-            None => return self.merge_long(piece, out),
+            None if self.ordered => return self.merge_long(piece, out),
+            None => return self.merge_long_one_by_one(piece, out),
         }
         out.extend(scratch.tokens.iter().map(|&token| token as usize));
         if let Some(key) = key {
@@ -106,6 +107,33 @@ impl Vocabulary {
                 if let Some(after) = neighbours.after {
                     places.note(self.rank([made, after]), place);
                 }
+            }
+        }
+        out.extend(row.word(start, &self.lengths).map(|token| token as usize));
+    }
+}
+
+impl Vocabulary {
+    /// The same where a merge may make a pair of a lower rank, which then comes before all that is left: one at a time, the
+    /// lowest from a heap. That takes the logarithm of the length for each.
+    fn merge_long_one_by_one(&self, piece: &[u8], out: &mut Vec<usize>) {
+        let mut row = TokenRow::default();
+        let start = row.push_word(piece.iter().map(|&byte| self.bytes[usize::from(byte)]));
+        let mut places = BinaryHeap::new();
+        let note = |pair: [u32; 2], place: usize, places: &mut BinaryHeap<Reverse<(u32, usize)>>| {
+            places.extend(self.rank(pair).map(|rank| Reverse((rank, place))));
+        };
+        for (place, (&left, &right)) in (start..).zip(piece.iter().zip(&piece[1..])) {
+            note([left, right].map(|byte| self.bytes[usize::from(byte)]), place, &mut places);
+        }
+        while let Some(Reverse((rank, place))) = places.pop() {
+            let (pair, made) = (self.merges[rank as usize], self.made[rank as usize]);
+            let Some(neighbours) = row.merge(place, pair, made, &self.lengths) else { continue };
+            if let Some((place, before)) = neighbours.before {
+                note([before, made], place, &mut places);
+            }
+            if let Some(after) = neighbours.after {
+                note([made, after], place, &mut places);
             }
         }
         out.extend(row.word(start, &self.lengths).map(|token| token as usize));

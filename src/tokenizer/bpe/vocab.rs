@@ -60,6 +60,10 @@ pub(super) struct Vocabulary {
     pub merges: Vec<[u32; 2]>,
     /// What each merge makes.
     pub made: Vec<u32>,
+    /// Whether every token is made before it is a part of a merge, as a trainer makes them: when all pairs of one rank are
+    /// merged, no pair of a lower rank appears. The merges of Llama 3 are not in such an order: they were made from its
+    /// tokens, each in all ways in which it can be the sum of two.
+    pub ordered: bool,
     /// The rank of a pair, by its [`key`].
     ranks: FastMap<u64, u32>,
     /// The tokens that a whole piece may become without merges; empty unless `ignore_merges`.
@@ -97,7 +101,7 @@ impl Vocabulary {
                 SpecError(format!("no token is the single byte {byte:#04x}, written {:?}", to_text(&[byte])))
             })?;
         }
-        let (merges, made) = read_merges(spec, &tokens, &by_bytes)?;
+        let Merges { pairs: merges, made, ordered } = read_merges(spec, &tokens, &by_bytes)?;
         let ranks = merges.iter().map(|&pair| key(pair)).zip(0..).collect();
         let length = |token: &Token| match token {
             Token::Bytes(bytes) => bytes.len() as u32,
@@ -105,7 +109,7 @@ impl Vocabulary {
         };
         let lengths = tokens.iter().map(length).collect();
         let whole = if spec.ignore_merges { by_bytes } else { HashMap::new() };
-        Ok(Vocabulary { tokens, lengths, bytes, special, added, merges, made, ranks, whole })
+        Ok(Vocabulary { tokens, lengths, bytes, special, added, merges, made, ordered, ranks, whole })
     }
 
     /// The spec that it was made from.
@@ -188,18 +192,25 @@ fn read_tokens(spec: &BpeSpec) -> Result<Vec<Token>, SpecError> {
     Ok(tokens)
 }
 
-/// The merges, and the token that each makes.
+/// The merges, the token that each makes, and whether every token is made before it is a part.
+struct Merges {
+    pairs: Vec<[u32; 2]>,
+    made: Vec<u32>,
+    ordered: bool,
+}
+
+/// Checks the merges.
 fn read_merges(
     spec: &BpeSpec,
     tokens: &[Token],
     by_bytes: &HashMap<Box<[u8]>, u32>,
-) -> Result<(Vec<[u32; 2]>, Vec<u32>), SpecError> {
+) -> Result<Merges, SpecError> {
     let mut merges = Vec::with_capacity(spec.merges.len());
     let mut made = Vec::with_capacity(spec.merges.len());
     let mut seen = HashSet::with_capacity(spec.merges.len());
     // Whether a merge has used a token as its left or right part.
     let mut used = vec![false; tokens.len()];
-    let mut joined = Vec::new();
+    let (mut joined, mut ordered) = (Vec::new(), true);
     for (rank, &pair) in spec.merges.iter().enumerate() {
         let wrong = |problem: String| Err(SpecError(format!("merge {rank}, of tokens {pair:?}, {problem}")));
         joined.clear();
@@ -218,12 +229,9 @@ fn read_merges(
             return wrong(format!("makes {:?}, which is no token", to_text(&joined)));
         };
         pair.iter().for_each(|&part| used[part] = true);
-        // Encoding relies on it: when all pairs of one rank are merged, no pair of a lower rank appears.
-        if used[id as usize] {
-            return wrong(format!("makes token {id}, which an earlier merge already has as a part"));
-        }
+        ordered &= !used[id as usize];
         merges.push(pair.map(|part| part as u32));
         made.push(id);
     }
-    Ok((merges, made))
+    Ok(Merges { pairs: merges, made, ordered })
 }
