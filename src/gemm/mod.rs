@@ -58,6 +58,7 @@ use std::sync::OnceLock;
 
 use vector::Kernel;
 
+pub(crate) use stored::prefetch;
 pub use stored::{Dtype, StoredMatrix, UnknownDtype, products};
 
 /// A matrix to read: a slice of numbers and how they are laid out.

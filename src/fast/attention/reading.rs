@@ -3,36 +3,46 @@
 //! Nothing is saved, and what a query sees is computed from its own row, in an order that depends on nothing but which keys it
 //! sees. So its result has the same bits whether it is read alone or among others, and on any number of threads.
 //!
-//! The softmax is the running one of `blocked.rs`, block after block of keys, which begin where the number of a key is a
-//! multiple of [`KEYS`]. A block of keys and values stays in the fastest cache while all queries that share it pass by: those of
-//! a tile, and the heads of a group. What a single new token costs is the reading of keys and values, each of them once.
+//! Each block of keys, which begins where the number of a key is a multiple of [`KEYS`], has a softmax of its own. The blocks are
+//! joined one after another, as in `blocked.rs`: whichever has the greater score scales the other down. A block of keys and values
+//! stays in the fastest cache while all queries of a tile that share it pass by. A single new token reads keys and values row by
+//! row, all heads of a block before the next block, as they lie in memory: that reading is what it costs, so blocks are what threads
+//! share.
 
-use std::array::from_fn;
-use std::hint::black_box;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Mutex;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::bias::BoundBias;
 use super::{Attention, Sequence};
 use crate::crew::Crew;
-use crate::fast::simd::{self, LANES};
+use crate::fast::simd;
 use crate::fast::tape::TapeView;
-use crate::real::{Real, fma};
+use crate::gemm::{MatMut, MatRef, gemm, prefetch};
+use crate::real::Real;
 use crate::tensor::Mask;
 
 /// Keys in a block.
 const KEYS: usize = 64;
 
+/// Numbers in a line of the caches.
+const LINE: usize = 16;
+
 /// Queries of a sequence that meet a block of keys together.
 const QUERIES: usize = 16;
 
-/// Queries of several heads that meet a block of keys together.
-const ROWS: usize = 64;
+/// The most parts into which the blocks of a single query are divided.
+const PARTS: usize = 16;
 
 /// Multiplications from which on it is worth to wake the other threads: some microseconds.
 const WORTH_SHARING: usize = 1 << 16;
+
+thread_local! {
+    /// What single queries make of each block, until all are joined. It grows to the largest size ever asked for and stays.
+    static BLOCKS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What all parts of the work read.
 struct Reading<'a> {
@@ -47,15 +57,19 @@ struct Reading<'a> {
     bias: Option<BoundBias<'a>>,
 }
 
-/// A part for one thread: neighbouring queries of a sequence, in some of the heads.
-struct Part<'a> {
-    /// The rows of the sequence's queries and keys.
-    sequence: (Range<usize>, Range<usize>),
-    /// Which of its queries.
+/// The rows of a sequence's queries and keys.
+#[derive(Clone)]
+struct Rows {
     queries: Range<usize>,
-    kv_heads: Range<usize>,
-    /// Their results, query by query.
-    out: &'a mut [f32],
+    keys: Range<usize>,
+}
+
+/// A part for one thread.
+enum Part<'a> {
+    /// Some neighbouring queries of a sequence, and their results.
+    Tile { rows: Rows, queries: Range<usize>, out: &'a mut [f32] },
+    /// Some blocks of the keys that a single query sees, and what each of its heads makes of each.
+    Blocks { rows: Rows, blocks: Range<usize>, out: &'a mut [f32] },
 }
 
 pub fn forward(op: Attention, view: TapeView<'_>, crew: &Crew, y: &mut [f32]) {
@@ -63,183 +77,212 @@ pub fn forward(op: Attention, view: TapeView<'_>, crew: &Crew, y: &mut [f32]) {
     let (n_head, n_kv_head, d) = (op.n_head as usize, op.n_kv_head as usize, op.d as usize);
     let bias = op.bias.map(|bias| bias.bound(view));
     let reading = Reading { q, k, v, n_head, n_kv_head, d, scale: op.scale, mask: op.mask, bias };
-    let scores: usize = op.sequences(view).map(|s| s.queries.len() * s.keys.len()).sum();
-    let parts = parts(&reading, op.sequences(view), y);
-    if crew.count() > 1 && scores * n_head * d >= WORTH_SHARING {
-        let parts: SmallVec<[_; 64]> = parts.map(Mutex::new).collect();
-        crew.each(parts.len(), |at| {
-            reading.part(&mut parts[at].lock().expect("a part that nobody else has"))
-        });
-    } else {
-        parts.for_each(|mut part| reading.part(&mut part));
-    }
-}
-
-/// The work in parts whose results lie one after another: tiles of queries, or where there is a single query, the groups of heads
-/// that share keys.
-fn parts<'a>(
-    reading: &Reading<'_>,
-    sequences: impl Iterator<Item = Sequence>,
-    y: &'a mut [f32],
-) -> impl Iterator<Item = Part<'a>> {
-    let (width, n_kv_head) = (reading.n_head * reading.d, reading.n_kv_head);
-    let (mut rest, mut row) = (y, 0);
-    let tiles = sequences.flat_map(|Sequence { queries, keys, .. }| {
-        let count = queries.len();
-        let tile = move |start: usize| (queries.clone(), keys.clone(), start..count.min(start + QUERIES));
-        (0..count).step_by(QUERIES).map(tile)
+    let sequences = || op.sequences(view).map(|Sequence { queries, keys, .. }| Rows { queries, keys });
+    let scores: usize = sequences().map(|rows| rows.queries.len() * rows.keys.len()).sum();
+    let singles = || sequences().filter(|rows| rows.queries.len() == 1);
+    let room: usize = singles().map(|rows| reading.blocks_of(&rows).len() * reading.block_len()).sum();
+    BLOCKS.with_borrow_mut(|blocks| {
+        if blocks.len() < room {
+            blocks.resize(room, 0.0);
+        }
+        let parts = reading.parts(sequences(), y, blocks);
+        if crew.count() > 1 && scores * n_head * d >= WORTH_SHARING {
+            let parts: SmallVec<[_; 64]> = parts.map(Mutex::new).collect();
+            crew.each(parts.len(), |at| {
+                reading.part(&mut parts[at].lock().expect("a part that nobody else has"))
+            });
+        } else {
+            parts.for_each(|mut part| reading.part(&mut part));
+        }
+        let mut rest = &blocks[..];
+        for rows in singles() {
+            let (own, after) = rest.split_at(reading.blocks_of(&rows).len() * reading.block_len());
+            rest = after;
+            let width = n_head * d;
+            reading.join(own, &mut y[rows.queries.start * width..][..width]);
+        }
     });
-    tiles.flat_map(move |(of_queries, keys, queries)| {
-        let (first, len) = (of_queries.start + queries.start, queries.len());
-        let (own, after) = std::mem::take(&mut rest)[(first - row) * width..].split_at_mut(len * width);
-        (rest, row) = (after, first + len);
-        let heads = if len == 1 { 1 } else { n_kv_head };
-        own.chunks_mut(len * width / n_kv_head * heads).enumerate().map(move |(at, out)| Part {
-            sequence: (of_queries.clone(), keys.clone()),
-            queries: queries.clone(),
-            kv_heads: at * heads..(at + 1) * heads,
-            out,
-        })
-    })
 }
 
-/// A query in one head, while it passes by the keys.
-#[derive(Clone, Copy)]
-struct Row {
-    /// Its number in the sequence, and its head.
-    query: usize,
-    head: usize,
-    /// Its greatest score so far, and the sum of `e^(score - greatest)`.
+/// The softmax over some keys, in parts: the greatest score, the sum of `e^(score - greatest)`, and the same sum with values.
+struct Softmax<'a> {
     greatest: f32,
     total: f32,
+    values: &'a mut [f32],
+}
+
+impl<'a> Softmax<'a> {
+    /// That over no keys.
+    fn empty(values: &'a mut [f32]) -> Self {
+        values.fill(0.0);
+        Softmax { greatest: f32::NEG_INFINITY, total: 0.0, values }
+    }
+
+    /// Joins that over other keys.
+    fn join(&mut self, greatest: f32, total: f32, values: &[f32]) {
+        let new = simd::greater(self.greatest, greatest);
+        let [old, other] =
+            [self.greatest, greatest].map(|greatest| simd::probability(Real::exp(greatest - new)));
+        (self.greatest, self.total) = (new, self.total * old + total * other);
+        self.values.iter_mut().zip(values).for_each(|(o, v)| *o = *o * old + v * other);
+    }
+
+    /// The mean of the values.
+    fn finish(self) {
+        let share = 1.0 / self.total;
+        self.values.iter_mut().for_each(|o| *o *= share);
+    }
 }
 
 impl Reading<'_> {
-    fn part(&self, part: &mut Part<'_>) {
-        part.out.fill(0.0);
-        let group = self.n_head / self.n_kv_head;
-        let heads_at_once = (ROWS / part.queries.len()).max(1);
-        for kv_head in part.kv_heads.clone() {
-            let heads = kv_head * group..(kv_head + 1) * group;
-            for first in heads.clone().step_by(heads_at_once) {
-                let heads = first..heads.end.min(first + heads_at_once);
-                let new = |head| {
-                    part.queries.clone().map(move |query| Row {
-                        query,
-                        head,
-                        greatest: f32::NEG_INFINITY,
-                        total: 0.0,
-                    })
-                };
-                let mut rows: SmallVec<[Row; ROWS]> = heads.flat_map(new).collect();
-                self.rows(&mut rows, kv_head, part);
+    /// The work in parts whose results lie one after another: tiles of queries, and of single queries some blocks of keys.
+    fn parts<'a>(
+        &self,
+        sequences: impl Iterator<Item = Rows>,
+        y: &'a mut [f32],
+        blocks: &'a mut [f32],
+    ) -> impl Iterator<Item = Part<'a>> {
+        let (width, block_len) = (self.n_head * self.d, self.block_len());
+        let (mut rest, mut row, mut free) = (y, 0, blocks);
+        sequences.flat_map(move |rows| {
+            let count = rows.queries.len();
+            let mut parts: SmallVec<[Part<'a>; PARTS]> = SmallVec::new();
+            if count == 1 {
+                let all = self.blocks_of(&rows);
+                let each = all.len().div_ceil(PARTS);
+                for start in all.clone().step_by(each) {
+                    let blocks = start..all.end.min(start + each);
+                    let (out, after) = std::mem::take(&mut free).split_at_mut(blocks.len() * block_len);
+                    free = after;
+                    parts.push(Part::Blocks { rows: rows.clone(), blocks, out });
+                }
+                return parts;
             }
+            for start in (0..count).step_by(QUERIES) {
+                let queries = start..count.min(start + QUERIES);
+                let (first, len) = (rows.queries.start + start, queries.len());
+                let (out, after) =
+                    std::mem::take(&mut rest)[(first - row) * width..].split_at_mut(len * width);
+                (rest, row) = (after, first + len);
+                parts.push(Part::Tile { rows: rows.clone(), queries, out });
+            }
+            parts
+        })
+    }
+
+    /// The blocks that hold keys which a single query sees.
+    fn blocks_of(&self, rows: &Rows) -> Range<usize> {
+        let seen = self.mask.seen(0, 1, rows.keys.len());
+        seen.start / KEYS..seen.end.div_ceil(KEYS)
+    }
+
+    /// How many numbers all heads make of a block: greatest score, total and values.
+    fn block_len(&self) -> usize {
+        self.n_head * (2 + self.d)
+    }
+
+    fn part(&self, part: &mut Part<'_>) {
+        match part {
+            Part::Tile { rows, queries, out } => self.tile(rows, queries.clone(), out),
+            Part::Blocks { rows, blocks, out } => self.blocks(rows, blocks.clone(), out),
         }
     }
 
-    /// Leads some rows, which share a head of keys, past all blocks.
-    fn rows(&self, rows: &mut [Row], kv_head: usize, part: &mut Part<'_>) {
-        let (queries, keys) = (part.sequence.0.len(), part.sequence.1.len());
-        let seen = |query| self.mask.seen(query, queries, keys);
-        let all = seen(part.queries.start).start..seen(part.queries.end - 1).end;
-        let mut start = all.start / KEYS * KEYS;
-        while start < all.end {
-            for row in rows.iter_mut() {
-                let seen = seen(row.query);
-                let block = seen.start.clamp(start, start + KEYS)..seen.end.clamp(start, start + KEYS);
-                if !block.is_empty() {
-                    self.block(row, block, kv_head, part);
+    /// Leads some queries past all blocks of keys, one head of keys after the other.
+    fn tile(&self, rows: &Rows, queries: Range<usize>, out: &mut [f32]) {
+        let (d, group) = (self.d, self.n_head / self.n_kv_head);
+        let seen = |query| self.mask.seen(query, rows.queries.len(), rows.keys.len());
+        let all = seen(queries.start).start..seen(queries.end - 1).end;
+        let mut values: SmallVec<[f32; 256]> = smallvec![0.0; d];
+        let mut softmax: SmallVec<[Softmax<'_>; QUERIES * 8]> =
+            out.chunks_exact_mut(d).map(Softmax::empty).collect();
+        for kv_head in 0..self.n_kv_head {
+            for block in all.start / KEYS..all.end.div_ceil(KEYS) {
+                for query in queries.clone() {
+                    let keys = within(block, seen(query));
+                    if keys.is_empty() {
+                        continue;
+                    }
+                    for head in kv_head * group..(kv_head + 1) * group {
+                        let (greatest, total) = self.block(rows, (query, head), keys.clone(), &mut values);
+                        softmax[(query - queries.start) * self.n_head + head].join(greatest, total, &values);
+                    }
                 }
             }
-            start += KEYS;
         }
-        for row in rows {
-            let share = 1.0 / row.total;
-            self.out(row, part).iter_mut().for_each(|o| *o *= share);
+        softmax.into_iter().for_each(Softmax::finish);
+    }
+
+    /// Leads a single query past some blocks of keys, all heads past each.
+    fn blocks(&self, rows: &Rows, blocks: Range<usize>, out: &mut [f32]) {
+        let seen = self.mask.seen(0, 1, rows.keys.len());
+        for (block, out) in blocks.zip(out.chunks_exact_mut(self.block_len())) {
+            self.fetch(rows, within(block + 1, seen.clone()));
+            for (head, out) in out.chunks_exact_mut(2 + self.d).enumerate() {
+                let (softmax, values) = out.split_at_mut(2);
+                let (greatest, total) = self.block(rows, (0, head), within(block, seen.clone()), values);
+                softmax.copy_from_slice(&[greatest, total]);
+            }
         }
     }
 
-    /// A query meets the keys of a block that it sees.
-    fn block(&self, row: &mut Row, block: Range<usize>, kv_head: usize, part: &mut Part<'_>) {
-        let (d, kv_width) = (self.d, self.n_kv_head * self.d);
-        let (of_queries, of_keys) = (part.sequence.0.clone(), part.sequence.1.clone());
-        let q = &self.q[((of_queries.start + row.query) * self.n_head + row.head) * d..][..d];
-        let start = (of_keys.start + block.start) * kv_width + kv_head * d;
+    /// What a single query sees in all blocks.
+    fn join(&self, blocks: &[f32], out: &mut [f32]) {
+        for (head, out) in out.chunks_exact_mut(self.d).enumerate() {
+            let mut softmax = Softmax::empty(out);
+            for block in blocks.chunks_exact(self.block_len()) {
+                let block = &block[head * (2 + self.d)..][..2 + self.d];
+                softmax.join(block[0], block[1], &block[2..]);
+            }
+            softmax.finish();
+        }
+    }
+
+    /// Asks for the keys and values that come next.
+    fn fetch(&self, rows: &Rows, keys: Range<usize>) {
+        let width = self.n_kv_head * self.d;
+        let numbers = (rows.keys.start + keys.start) * width..(rows.keys.start + keys.end) * width;
+        for of in [self.k, self.v] {
+            let lines = of.get(numbers.clone()).unwrap_or_default().chunks(LINE);
+            lines.for_each(|line| prefetch(line.as_ptr().cast()));
+        }
+    }
+
+    /// One head of a query meets the keys of a block that it sees. The values that it mixes replace those in `values`.
+    fn block(
+        &self,
+        rows: &Rows,
+        (query, head): (usize, usize),
+        seen: Range<usize>,
+        values: &mut [f32],
+    ) -> (f32, f32) {
+        let (d, kv_width, count) = (self.d, self.n_kv_head * self.d, seen.len());
+        let q = &self.q[((rows.queries.start + query) * self.n_head + head) * d..][..d];
+        let start = (rows.keys.start + seen.start) * kv_width + head * self.n_kv_head / self.n_head * d;
+        let [k, v] = [self.k, self.v].map(|of| MatRef::strided(&of[start..], count, d, kv_width));
         let mut scores = [0.0; KEYS];
-        let scores = &mut scores[..block.len()];
-        score(q, &self.k[start..], kv_width, self.scale, scores);
+        let scores = &mut scores[..count];
+        gemm(self.scale, MatRef::new(q, 1, d), k.t(), 0.0, MatMut::new(scores, 1, count)); // scale · q · kᵀ
         if let Some(bias) = self.bias {
-            let distance = (row.query + of_keys.len()) as isize - (block.start + of_queries.len()) as isize;
-            bias.add_to(row.head, distance, scores);
+            let distance = (query + rows.keys.len()) as isize - (seen.start + rows.queries.len()) as isize;
+            bias.add_to(head, distance, scores);
         }
-        let (old, new) = (row.greatest, simd::greater(row.greatest, simd::max(scores)));
-        let o = self.out(row, part);
-        if new > old {
-            let factor = simd::probability(Real::exp(old - new));
-            (row.greatest, row.total) = (new, row.total * factor);
-            o.iter_mut().for_each(|o| *o *= factor);
-        }
-        row.total += weigh(scores, new);
-        mix(scores, &self.v[start..], kv_width, o);
-    }
-
-    /// Where the result of a row is.
-    fn out<'a>(&self, row: &Row, part: &'a mut Part<'_>) -> &'a mut [f32] {
-        let group = self.n_head / self.n_kv_head;
-        let (query, head) = (row.query - part.queries.start, row.head - part.kv_heads.start * group);
-        &mut part.out[(query * part.kv_heads.len() * group + head) * self.d..][..self.d]
+        let greatest = simd::max(scores);
+        let total = weigh(scores, greatest);
+        gemm(1.0, MatRef::new(scores, 1, count), v, 0.0, MatMut::new(values, 1, d)); // weights · v
+        (greatest, total)
     }
 }
 
-// The inner loops are functions of their own that are not inlined: by themselves, the compiler makes vector instructions of them.
-
-/// `scale · q · k` for each of the keys, whose rows lie `stride` apart. For the widths that most models have, the compiler knows the
-/// length of the loop.
-#[inline(never)]
-fn score(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]) {
-    match q.len() {
-        64 => score_each(&q[..64], keys, stride, scale, scores),
-        128 => score_each(&q[..128], keys, stride, scale, scores),
-        _ => score_each(q, keys, stride, scale, scores),
-    }
+/// The keys of a block that are seen.
+fn within(block: usize, seen: Range<usize>) -> Range<usize> {
+    let (start, end) = (block * KEYS, (block + 1) * KEYS);
+    seen.start.clamp(start, end)..seen.end.clamp(start, end)
 }
 
-#[inline(always)]
-fn score_each(q: &[f32], keys: &[f32], stride: usize, scale: f32, scores: &mut [f32]) {
-    let (q_chunks, q_rest) = q.as_chunks::<LANES>();
-    for (score, k) in scores.iter_mut().zip(keys.chunks(stride)) {
-        let (k_chunks, k_rest) = k[..q.len()].as_chunks::<LANES>();
-        let mut sums = [0.0; LANES];
-        for (q, k) in q_chunks.iter().zip(k_chunks) {
-            sums = from_fn(|lane| fma(q[lane], k[lane], sums[lane]));
-        }
-        sums.iter_mut().zip(q_rest.iter().zip(k_rest)).for_each(|(sum, (q, k))| *sum = fma(*q, *k, *sum));
-        // Through memory: else the compiler shuffles lanes within the loop above, to add them up, and it takes half as long again.
-        *score = scale * simd::fold(black_box(sums), |a, b| a + b);
-    }
-}
-
-/// Makes `e^(score - greatest)` of scores, and answers their sum.
+/// Makes `e^(score - greatest)` of scores, and answers their sum. Not inlined: by itself, the compiler makes vector instructions of it.
 #[inline(never)]
 fn weigh(scores: &mut [f32], greatest: f32) -> f32 {
     scores.iter_mut().for_each(|s| *s = simd::probability(Real::exp(*s - greatest)));
     simd::sum(scores.len(), |at| scores[at])
-}
-
-/// `o += Σ weight · v`, one value after another, whose rows lie `stride` apart.
-#[inline(never)]
-fn mix(weights: &[f32], values: &[f32], stride: usize, o: &mut [f32]) {
-    let d = o.len();
-    let mut values = values.chunks(stride).map(|v| &v[..d]);
-    let (fours, rest) = weights.as_chunks::<4>();
-    for [a, b, c, d] in fours {
-        // Four at a time, so that what is summed is read and written once for all of them.
-        let [v, w, x, y] = [(); 4].map(|()| values.next().expect("a value for each weight"));
-        for (o, (((v, w), x), y)) in o.iter_mut().zip(v.iter().zip(w).zip(x).zip(y)) {
-            *o = fma(*d, *y, fma(*c, *x, fma(*b, *w, fma(*a, *v, *o))));
-        }
-    }
-    for (weight, v) in rest.iter().zip(values) {
-        o.iter_mut().zip(v).for_each(|(o, v)| *o = fma(*weight, *v, *o));
-    }
 }

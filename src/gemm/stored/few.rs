@@ -13,7 +13,7 @@ pub(super) const AHEAD: usize = 4096;
 
 /// Asks for a line of the caches. Any address will do: one without memory behind it is left alone.
 #[inline(always)]
-pub(super) fn prefetch(at: *const u8) {
+pub(crate) fn prefetch(at: *const u8) {
     // SAFETY: every x86-64 processor has the instruction, and it changes nothing but the caches.
     #[cfg(target_arch = "x86_64")]
     unsafe {

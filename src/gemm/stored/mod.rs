@@ -32,6 +32,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use blocks::{BLOCK, PANEL, PanelBlock};
+pub(crate) use few::prefetch;
 use kernels::Kernels;
 pub use product::products;
 
