@@ -359,10 +359,16 @@ fn models_without_a_place_are_refused_by_field() {
         change(&mut model);
         gguf::export(&path, &model, TensorType::F16).expect_err("refused").to_string()
     };
-    let cases: [(&str, Change<'_, LanguageModel>); 5] = [
+    let cases: [(&str, Change<'_, LanguageModel>); 8] = [
         ("its tokenizer is", &|model| {
             model.tokenizer = Ok(CharTokenizer::of("ab".chars()).spec());
         }),
+        ("its tokenizer is one of 300 tokens", &|model| model.tokenizer = Ok(bpe(Pattern::Gpt2, 300))),
+        ("none that can be (no token is the single byte", &|model| {
+            let Ok(TokenizerSpec::Bpe(spec)) = &mut model.tokenizer else { panic!("BPE") };
+            spec.tokens.truncate(100);
+        }),
+        ("its tokens is 280 as padding_token_id", &|model| model.tokens.pad = Some(280)),
         ("its eos is no token", &|model| model.tokens.eos.clear()),
         ("its eos is 4 tokens", &|model| model.tokens.eos = vec![1, 2, 3, 4]),
         ("token_embd.weight holds 70000, for which f16 has no place", &|model| model.params[5] = 70_000.0),

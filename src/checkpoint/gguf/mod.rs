@@ -82,7 +82,7 @@ pub fn export(path: &Path, language_model: &LanguageModel, kind: TensorType) -> 
     write_defaults(&mut metadata, defaults);
     config::write(&mut metadata, arch, model.config())?;
     tokenizer::write(&mut metadata, language_model)?;
-    tokenizer::write_tokens(&mut metadata, tokens)?;
+    tokenizer::write_tokens(&mut metadata, tokens, model.config().vocab_size)?;
     if let Some(template) = chat_template {
         metadata.string("tokenizer.chat_template", template);
     }

@@ -40,6 +40,15 @@ pub(super) fn write(
 ) -> Result<(), FolderError> {
     let needed = "byte-level BPE or pieces with scores";
     let vocab_size = language_model.model.vocab_size();
+    if let Ok(spec) = &language_model.tokenizer {
+        spec.build().map_err(|SpecError(problem)| {
+            unfit("tokenizer", format!("none that can be ({problem})"), "one that can be")
+        })?;
+        if spec.token_count() > vocab_size {
+            let found = format!("one of {} tokens", spec.token_count());
+            return Err(unfit("tokenizer", found, format!("{vocab_size} at most, as many as the model has")));
+        }
+    }
     match &language_model.tokenizer {
         Ok(TokenizerSpec::Bpe(spec)) => write_bpe(metadata, spec, vocab_size),
         Ok(TokenizerSpec::Pieces(spec)) => {
@@ -129,7 +138,11 @@ fn write_pieces(metadata: &mut MetadataWriter, spec: &PieceSpec, vocab_size: usi
 }
 
 /// The tokens at both ends of a text.
-pub(super) fn write_tokens(metadata: &mut MetadataWriter, tokens: &EndTokens) -> Result<(), FolderError> {
+pub(super) fn write_tokens(
+    metadata: &mut MetadataWriter,
+    tokens: &EndTokens,
+    vocab_size: usize,
+) -> Result<(), FolderError> {
     if tokens.eos.is_empty() {
         // llama.cpp would take the token that it is in other models.
         return Err(unfit("eos", "no token", "at least one"));
@@ -141,6 +154,9 @@ pub(super) fn write_tokens(metadata: &mut MetadataWriter, tokens: &EndTokens) ->
     let ends = END_KEYS.into_iter().zip(tokens.eos.iter().map(|&id| Some(id)));
     for (name, id) in named.into_iter().chain(ends) {
         if let Some(id) = id {
+            if id >= vocab_size {
+                return Err(unfit("tokens", format!("{id} as {name}"), format!("below {vocab_size}")));
+            }
             metadata.u32(&key(name), integer("tokens", id)?);
         }
     }

@@ -31,9 +31,8 @@ use super::{SpecError, Tokenizer, TokenizerSpec, UnknownText};
 /// }
 /// let tokenizer = PieceTokenizer::from_spec(&PieceSpec { pieces, space_prefix: true })?;
 /// let tokens = tokenizer.encode("anna é")?;
-/// let parts: Vec<String> = tokens[1..].iter().map(|&token| tokenizer.decode(&[259, token])).collect();
-/// assert_eq!(tokens[0], 261); // " an", since a blank was put before the text
-/// assert_eq!(parts, ["na", " ", "\u{fffd}", "\u{fffd}"]); // no piece is é, which has two bytes
+/// // " an", since a blank was put before the text; "na"; a blank; and é, which is no piece, as its two bytes.
+/// assert_eq!(tokens, [261, 262, 257, 1 + 0xc3, 1 + 0xa9]);
 /// assert_eq!(tokenizer.decode(&tokens), "anna é");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
