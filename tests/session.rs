@@ -163,7 +163,7 @@ fn long_texts_have_the_same_bits_however_they_are_cut() {
         n_embd: 64,
         n_head: 4,
         n_kv_head: 2,
-        position: Position::Rope { base: 100.0 },
+        position: Position::rope(100.0),
         ..DecoderConfig::microgpt(50)
     };
     let model = decoder(&config);

@@ -172,7 +172,7 @@ fn long_texts() {
         n_kv_head: 2,
         n_ffn: 48,
         init_std: 0.2,
-        position: Position::Rope { base: 100.0 },
+        position: Position::rope(100.0),
         ..DecoderConfig::microgpt(50)
     };
     let window = DecoderConfig { mask: Mask::Window(100), ..rope.clone() };

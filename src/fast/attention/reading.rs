@@ -36,6 +36,9 @@ const QUERIES: usize = 16;
 /// The most parts into which the blocks of a single query are divided.
 const PARTS: usize = 16;
 
+/// For so many blocks room is asked for at once, so that a sequence that goes on asks for no more: 4,096 keys.
+const FIRST_BLOCKS: usize = 64;
+
 /// Multiplications from which on it is worth to wake the other threads: some microseconds.
 const WORTH_SHARING: usize = 1 << 16;
 
@@ -83,7 +86,7 @@ pub fn forward(op: Attention, view: TapeView<'_>, crew: &Crew, y: &mut [f32]) {
     let room: usize = singles().map(|rows| reading.blocks_of(&rows).len() * reading.block_len()).sum();
     BLOCKS.with_borrow_mut(|blocks| {
         if blocks.len() < room {
-            blocks.resize(room, 0.0);
+            blocks.resize(room.max(singles().count() * FIRST_BLOCKS * reading.block_len()), 0.0);
         }
         let parts = reading.parts(sequences(), y, blocks);
         if crew.count() > 1 && scores * n_head * d >= WORTH_SHARING {
