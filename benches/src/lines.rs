@@ -9,13 +9,18 @@ use anyhow::{Context, Result, ensure};
 ///
 /// - `naive` is the file `naive.rs` of the ladder, and `blocks/` all files in that folder,
 /// - `naive#slopes` is the part of that file between the anchors `slopes`,
-/// - `/src/fast/` is a file or folder from the root of the repository.
+/// - `/src/fast/` is a file or folder from the root of the repository,
+/// - `-/src/fast/memory.rs` is left out of what was counted before it.
 ///
 /// # Errors
 /// If one of them does not exist.
 pub fn count(sources: &str) -> Result<usize> {
-    let mut lines = 0;
+    let (mut lines, mut left_out) = (0, 0);
     for source in sources.split_whitespace() {
+        let (source, sum) = match source.strip_prefix('-') {
+            Some(source) => (source, &mut left_out),
+            None => (source, &mut lines),
+        };
         let (name, anchor) =
             source.split_once('#').map_or((source, None), |(name, anchor)| (name, Some(anchor)));
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -31,10 +36,10 @@ pub fn count(sources: &str) -> Result<usize> {
                     .with_context(|| format!("there is no anchor {anchor} in {name}"))?,
                 None => &text,
             };
-            lines += code_lines(text);
+            *sum += code_lines(text);
         }
     }
-    Ok(lines)
+    Ok(lines - left_out)
 }
 
 /// The file itself, or all files in a folder except tests.
