@@ -30,6 +30,8 @@ mod solution_3;
 mod solutions;
 #[path = "exercises/tables.rs"]
 mod tables;
+#[path = "exercises/tokens.rs"]
+mod tokens;
 #[path = "exercises/training.rs"]
 mod training;
 #[path = "exercises/translation.rs"]
@@ -101,6 +103,7 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
         include_str!("exercises/failures.rs"),
         include_str!("exercises/parts.rs"),
         include_str!("exercises/search.rs"),
+        include_str!("exercises/tokens.rs"),
         include_str!("exercises/translation.rs"),
     ];
     let tests =

@@ -10,6 +10,7 @@ mod inside;
 mod model;
 mod scalar;
 mod sphere;
+mod tokens;
 mod trained;
 mod training;
 mod translation;
@@ -62,6 +63,7 @@ impl Program for Args {
             ("positions.svg", translation::positions()),
             ("placement.svg", translation::placement()?),
             ("beam.svg", translation::beam()),
+            ("merges.svg", tokens::merges()?),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);

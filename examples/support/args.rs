@@ -62,8 +62,10 @@ pub struct Given(pub(crate) ArgMatches);
 impl Given {
     /// Whether this one did: `learning_rate` for `--learning-rate`.
     pub fn has(&self, field: &str) -> bool {
-        let known = self.0.try_contains_id(field).unwrap_or(false);
-        known && self.0.value_source(field) == Some(ValueSource::CommandLine)
+        // Those of a command, in a program that has several.
+        let options = self.0.subcommand().map_or(&self.0, |(_, options)| options);
+        let known = options.try_contains_id(field).unwrap_or(false);
+        known && options.value_source(field) == Some(ValueSource::CommandLine)
     }
 }
 

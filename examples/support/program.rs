@@ -43,6 +43,7 @@ pub trait Program: Parser {
         sigpipe::reset(); // `… | head` ends this program quietly, as it does any other
         // `--steps -5` is a number that does not fit, not an option that nobody knows.
         let command = Self::command().allow_negative_numbers(true);
+        let command = command.mut_subcommands(|command| command.allow_negative_numbers(true));
         let command = Self::DEFAULTS.iter().fold(command, |command, (argument, value)| {
             command.mut_arg(argument, |argument| argument.required(false).default_value(value))
         });

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use gradus::Reader;
 use gradus::checkpoint::TrainedModel;
 use gradus::fast::FastEngine;
-use gradus::generate::{BeamSearch, Generated, Sampler, Sampling, Stop, generate_text};
+use gradus::generate::{BeamSearch, Finish, Generated, Sampler, Sampling, Stop, StopStrings, generate_text};
 use gradus::model::{Model, SavedModel};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
@@ -20,25 +20,25 @@ use crate::{Usage, load, print, say};
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Generation")]
 pub struct SamplingArgs {
-    /// Below 1 it says more ordinary things, above 1 wilder ones; 0 is always the likeliest character, as with --greedy
+    /// Below 1 it says more ordinary things, above 1 wilder ones; 0 is always the likeliest token, as with --greedy
     #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = not_negative)]
     pub temperature: f64,
-    /// Choose only among the K likeliest characters, at most 1000000000; 0 is among all of them
+    /// Choose only among the K likeliest tokens, at most 1000000000; 0 is among all of them
     #[arg(long, value_name = "K", default_value_t = 40, value_parser = whole(0..=MANY))]
     pub top_k: usize,
-    /// Choose only among the likeliest characters that together have this probability
+    /// Choose only among the likeliest tokens that together have this probability
     #[arg(long, value_name = "P", value_parser = positive)]
     pub top_p: Option<f64>,
-    /// Choose only characters with at least this share of the probability of the likeliest: from 0, which is all, to below 1
+    /// Choose only tokens with at least this share of the probability of the likeliest: from 0, which is all, to below 1
     #[arg(long, value_name = "P", value_parser = share)]
     pub min_p: Option<f64>,
     /// Above 1 it says less of what it said just before
     #[arg(long, value_name = "X", default_value_t = 1.2, value_parser = positive)]
     pub repetition_penalty: f64,
-    /// Say no run of N characters twice, the beginning included: at most 1000000000; 0 is any run as often as it likes
+    /// Say no run of N tokens twice, the beginning included: at most 1000000000; 0 is any run as often as it likes
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=MANY))]
     pub no_repeat_ngram: usize,
-    /// Always choose the likeliest character
+    /// Always choose the likeliest token
     #[arg(long)]
     pub greedy: bool,
     /// End before this text, in which \n is a line break. It can be given several times: the first that comes ends it
@@ -65,10 +65,10 @@ impl SamplingArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Generation")]
 pub struct TextArgs {
-    /// Characters to say: at most 1000000000
+    /// Tokens to say: at most 1000000000
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = whole(0..=MANY))]
     pub tokens: usize,
-    /// Look for the likeliest text with N beams instead of drawing characters, as far as the context goes: at most 1000
+    /// Look for the likeliest text with N beams instead of drawing tokens, as far as the context goes: at most 1000
     #[arg(long, value_name = "N", value_parser = whole(1..=1000))]
     pub beams: Option<usize>,
     #[command(flatten)]
@@ -135,11 +135,14 @@ impl TextArgs {
         let room = model.context().saturating_sub(self.tokens).max(1);
         let read = &prompt[prompt.len().saturating_sub(room)..];
         let found = search.run_one(engine, model, params, read).swap_remove(0);
-        let mut text = tokenizer.decode(&found.tokens);
-        let end = self.sampling.stop.iter().filter_map(|stop| text.find(stop.as_str())).min();
-        text.truncate(end.unwrap_or(text.len()));
+        let (mut watch, mut text) = (StopStrings::new(&self.sampling.stop), String::new());
+        let stopped = watch.push(&tokenizer.decode(&found.tokens), &mut text);
+        if !stopped {
+            text.push_str(&watch.finish());
+        }
+        let finish = if stopped { Finish::Stop } else { found.finish };
         on_text(&text);
-        Generated { text, token_count: found.tokens.len(), finish: found.finish }
+        Generated { text, token_count: found.tokens.len(), finish }
     }
 }
 

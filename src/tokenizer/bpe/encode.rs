@@ -65,6 +65,7 @@ impl Vocabulary {
         for at in 1..parts.len() {
             parts[at - 1].rank = rank(parts[at - 1].token, parts[at].token);
         }
+        // ANCHOR: merge_short
         // `min_by_key` returns the first of several equal ones: the leftmost.
         while let Some((at, &Part { rank: lowest, .. })) =
             parts.iter().enumerate().min_by_key(|(_, part)| part.rank)
@@ -77,6 +78,7 @@ impl Vocabulary {
                 parts[at - 1].rank = rank(parts[at - 1].token, parts[at].token);
             }
         }
+        // ANCHOR_END: merge_short
         scratch.tokens.extend(parts.iter().map(|part| part.token));
     }
 

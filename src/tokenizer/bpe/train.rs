@@ -269,6 +269,7 @@ impl Training {
 
     /// Merges the pair that occurs most often. Returns false if there is none that occurs often enough.
     fn merge_most_frequent(&mut self, min_frequency: u64) -> bool {
+        // ANCHOR: most_frequent
         while let Some((count, Reverse(pair))) = self.queue.pop() {
             let now = self.pairs[&key(pair)].count;
             if now != count {
@@ -285,6 +286,7 @@ impl Training {
             }
         }
         false
+        // ANCHOR_END: most_frequent
     }
 
     fn bytes(&self, token: u32) -> &[u8] {

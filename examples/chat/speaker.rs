@@ -1,0 +1,257 @@
+//! A model that continues texts.
+
+use std::path::Path;
+use std::slice::from_mut;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
+use gradus::engine::{Room, Session};
+use gradus::fast::{InferenceEngine, StoredParams};
+use gradus::gemm::Dtype;
+use gradus::generate::{BeamSearch, Continuation, Finish, Sampler, Stop, StopStrings, advance};
+use gradus::model::{Decoder, Model};
+use gradus::random::Random;
+use gradus::tokenizer::{TextStream, Tokenizer};
+use support::{SamplingArgs, Usage, check_free};
+
+use crate::source::Source;
+
+/// A model, ready to continue texts.
+pub struct Speaker {
+    model: Decoder,
+    params: StoredParams,
+    tokenizer: Box<dyn Tokenizer>,
+    tokens: EndTokens,
+    defaults: GenerationDefaults,
+    engine: InferenceEngine,
+}
+
+/// How a text is to be continued.
+pub struct Manner {
+    pub sampling: SamplingArgs,
+    /// The most tokens of a reply.
+    pub tokens: usize,
+    /// A search with so many beams instead of drawing tokens.
+    pub beams: Option<usize>,
+    pub seed: u64,
+}
+
+/// What a model said, and how fast.
+pub struct Reply {
+    pub text: String,
+    pub token_count: usize,
+    /// `None` if it was interrupted.
+    pub finish: Option<Finish>,
+    pub prompt: Pace,
+    /// Without the first token, which the prompt's logits give.
+    pub reply: Pace,
+}
+
+/// Tokens, and the seconds that they took.
+#[derive(Clone, Copy, Default)]
+pub struct Pace {
+    pub tokens: usize,
+    pub seconds: f64,
+}
+
+impl Speaker {
+    /// Reads a model.
+    ///
+    /// # Errors
+    /// If it cannot be read, or has no tokenizer.
+    pub fn load(source: &Source, dtype: Dtype, threads: usize) -> Result<Self> {
+        let LanguageModel { model, params, tokenizer, tokens, defaults, .. } = source.read()?;
+        let spec = tokenizer.map_err(|other| anyhow!("{}: {other}", source.path.display()))?;
+        let tokenizer = spec.build().with_context(|| source.path.display().to_string())?;
+        let params = StoredParams::new(model.layout(), &params, dtype);
+        Ok(Speaker { model, params, tokenizer, tokens, defaults, engine: InferenceEngine::new(threads) })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Decoder {
+        &self.model
+    }
+
+    /// How its makers would have it write.
+    pub fn defaults(&self) -> GenerationDefaults {
+        self.defaults
+    }
+
+    /// The bytes of its weights in memory.
+    pub fn bytes(&self) -> usize {
+        self.params.bytes()
+    }
+
+    /// The tokens of a prompt, after BOS if the model was trained with it.
+    ///
+    /// # Errors
+    /// If a character is unknown, or if there would be no token.
+    pub fn encode(&self, prompt: &str) -> Result<Vec<usize>> {
+        let mut tokens: Vec<usize> = self.tokens.bos.filter(|_| self.tokens.add_bos).into_iter().collect();
+        tokens.extend(self.tokenizer.encode(prompt)?);
+        ensure!(
+            !tokens.is_empty(),
+            Usage::of("the prompt is empty, and this model has no token to begin with")
+        );
+        Ok(tokens)
+    }
+
+    /// Continues a prompt. `on_text` gets the reply as it comes, in whole characters; when `go_on` says no, it ends.
+    ///
+    /// # Errors
+    /// If there is not enough memory for what has to be kept of the text.
+    pub fn reply(
+        &mut self,
+        prompt: &[usize],
+        manner: &Manner,
+        on_text: impl FnMut(&str),
+        go_on: impl Fn() -> bool,
+    ) -> Result<Reply> {
+        let sequences = manner.beams.unwrap_or(1);
+        let need = prompt.len().saturating_add(manner.tokens).max(1);
+        let room = Room { sequences, tokens: need.min(self.model.context()), source_tokens: 0 };
+        let config = self.model.config();
+        let row = (2 * config.n_layer * config.n_kv_head * config.head_dim() * size_of::<f32>()) as f64;
+        let kept = row * room.tokens as f64 * sequences as f64;
+        check_free(&format!("a text of {} tokens", room.tokens), kept, "give a smaller --tokens or --beams")?;
+        Ok(match manner.beams {
+            Some(width) => self.search(prompt, manner, (width, room), on_text),
+            None => self.draw(prompt, manner, room, on_text, go_on),
+        })
+    }
+
+    /// Token by token.
+    fn draw(
+        &mut self,
+        prompt: &[usize],
+        manner: &Manner,
+        room: Room,
+        mut on_text: impl FnMut(&str),
+        go_on: impl Fn() -> bool,
+    ) -> Reply {
+        let Speaker { model, params, tokenizer, tokens, engine, .. } = self;
+        let strings = &manner.sampling.stop;
+        let stop = Stop { tokens: tokens.eos.clone(), max_tokens: Some(manner.tokens), ..Stop::default() };
+        let suppress = tokens.bos.filter(|bos| !tokens.eos.contains(bos));
+        let mut sampler: Sampler = manner.sampling.sampler(suppress);
+        let mut random = Random::new(manner.seed);
+        let (mut characters, mut watch) =
+            (TextStream::after(&**tokenizer, prompt), StopStrings::new(strings));
+        let mut session = Session::new(engine, model, params, room);
+        let mut new = Continuation::new(prompt, stop);
+        let mut pick = |_, logits: &[f64], tokens: &[usize]| sampler.sample(logits, tokens, &mut random);
+        let mut text = String::new();
+        let mut paces = [Pace::default(); 2];
+        let (mut seen, mut stopped, mut interrupted) = (0, false, false);
+        let mut start = Instant::now();
+        while advance(&mut session, from_mut(&mut new), &mut pick) {
+            let is_reply = paces[0].tokens > 0;
+            let pace = &mut paces[usize::from(is_reply)];
+            pace.tokens += if is_reply { 1 } else { prompt.len() };
+            pace.seconds += start.elapsed().as_secs_f64();
+            start = Instant::now();
+            if let Some(&token) = new.tokens().get(seen) {
+                let shown = text.len();
+                stopped = watch.push(&characters.push(&**tokenizer, token), &mut text);
+                on_text(&text[shown..]);
+                seen += 1;
+            }
+            interrupted = !stopped && !go_on();
+            if stopped || interrupted {
+                new.end(Finish::Stop);
+            }
+        }
+        let shown = text.len();
+        if !stopped {
+            // No more tokens come, so whatever has waited for them is text as it is.
+            stopped = watch.push(&characters.finish(), &mut text);
+            if !stopped {
+                text.push_str(&watch.finish());
+            }
+            on_text(&text[shown..]);
+        }
+        let finish = if stopped { Some(Finish::Stop) } else { new.finish().filter(|_| !interrupted) };
+        let [prompt, reply] = paces;
+        Reply { text, token_count: new.tokens().len(), finish, prompt, reply }
+    }
+
+    /// By a search, whose text comes all at once.
+    fn search(
+        &mut self,
+        prompt: &[usize],
+        manner: &Manner,
+        (width, room): (usize, Room),
+        mut on_text: impl FnMut(&str),
+    ) -> Reply {
+        let Speaker { model, params, tokenizer, tokens, engine, .. } = self;
+        let repeat = manner.sampling.no_repeat_ngram;
+        let search = BeamSearch {
+            width,
+            max_tokens: Some(manner.tokens),
+            end: tokens.eos.clone(),
+            no_repeat_ngram: (repeat > 0).then_some(repeat),
+            suppress: tokens.bos.into_iter().filter(|bos| !tokens.eos.contains(bos)).collect(),
+            ..BeamSearch::default()
+        };
+        // What does not fit into the context with the text to come is not read.
+        let most = model.context().saturating_sub(manner.tokens).max(1);
+        let read = &prompt[prompt.len().saturating_sub(most)..];
+        let start = Instant::now();
+        let mut session = Session::new(engine, model, params, room);
+        let found = search.run(&mut session, &[read]).swap_remove(0).swap_remove(0);
+        let seconds = start.elapsed().as_secs_f64();
+        let mut characters = TextStream::after(&**tokenizer, prompt);
+        let mut whole: String =
+            found.tokens.iter().map(|&token| characters.push(&**tokenizer, token)).collect();
+        whole += &characters.finish();
+        let (mut watch, mut text) = (StopStrings::new(&manner.sampling.stop), String::new());
+        let stopped = watch.push(&whole, &mut text);
+        if !stopped {
+            text.push_str(&watch.finish());
+        }
+        on_text(&text);
+        let finish = if stopped { Finish::Stop } else { found.finish };
+        let token_count = found.tokens.len();
+        let reply = Pace { tokens: token_count, seconds };
+        Reply { text, token_count, finish: Some(finish), prompt: Pace::default(), reply }
+    }
+}
+
+/// Which model, and how it is read.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ModelArgs {
+    /// The model: a folder or file, of whichever format
+    #[arg(long, value_name = "PATH")]
+    model: std::path::PathBuf,
+    /// The tokenizer of a checkpoint of llama2.c [default: tokenizer.bin beside it, or the only tok*.bin]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<std::path::PathBuf>,
+    /// How weights are stored in memory: f32, bf16 or int8
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = dtype)]
+    dtype: Dtype,
+    /// Threads: at most 1024; 0 is one for each processor
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = support::args::whole(0..=1024))]
+    threads: usize,
+}
+
+impl ModelArgs {
+    /// The model, read.
+    pub fn load(&self) -> Result<Speaker> {
+        Speaker::load(&Source::at(&self.model, self.tokenizer.as_deref())?, self.dtype, self.threads)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.model
+    }
+
+    /// How its weights are stored in memory.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+}
+
+fn dtype(name: &str) -> Result<Dtype, String> {
+    name.parse().map_err(|_| "it must be f32, bf16 or int8".to_owned())
+}

@@ -1,0 +1,235 @@
+//! Prompts, from wherever they come, and what the model makes of them.
+
+use std::fs;
+use std::io::{self, BufRead, IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use gradus::generate::Finish;
+use gradus::model::Model;
+use serde::Deserialize;
+use serde_json::json;
+use support::args::seed;
+use support::units::{bytes, grouped};
+use support::{Given, Interrupt, TextArgs, Usage, print, say};
+
+use crate::speaker::{Manner, ModelArgs, Pace, Reply, Speaker};
+
+/// Continue texts
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  chat -- talk --model mine --prompt 'Once upon a time'           one text
+  chat -- talk --model mine                                       every line that is typed; Ctrl-C ends a reply, Ctrl-D the program
+  chat -- talk --model mine --prompts some.jsonl --greedy         a line for each: {\"prompt\": \"Once upon a time\"}
+  chat -- talk --model model.gguf --dtype int8 --prompt 'Hello' --stop '\\n'")]
+#[command(mut_arg("repetition_penalty", |option| option.default_value("1.1")))]
+pub struct Talk {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Continue this text
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
+    prompt: Option<String>,
+    /// Continue the prompts of this file of JSON lines, and print replies as JSON lines; - is standard input
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+    /// Where randomness begins: the same number gives the same text
+    #[arg(long, value_name = "N", default_value_t = 42, value_parser = seed)]
+    seed: u64,
+    #[command(flatten)]
+    text: TextArgs,
+}
+
+impl Talk {
+    pub fn run(&self, given: &Given) -> Result<()> {
+        // A file of prompts that is wrong is found out before the model is read.
+        let prompts = self.prompts.as_deref().map(read_prompts).transpose()?;
+        let mut speaker = self.model.load()?;
+        let manner = self.manner(&speaker, given);
+        let interrupt = Interrupt::watch();
+        match (&self.prompt, prompts) {
+            (Some(prompt), _) => self.once(&mut speaker, prompt, &manner, &interrupt),
+            (None, Some(prompts)) => self.many(&mut speaker, &prompts, &manner, &interrupt),
+            (None, None) => self.lines(&mut speaker, &manner, &interrupt),
+        }
+    }
+
+    /// What was asked for, then what the model's makers say, then the defaults of this program.
+    fn manner(&self, speaker: &Speaker, given: &Given) -> Manner {
+        let TextArgs { tokens, beams, mut sampling } = self.text.clone();
+        let defaults = speaker.defaults();
+        let mut tokens = tokens;
+        let chosen =
+            ["temperature", "top_k", "top_p", "min_p", "greedy"].iter().any(|option| given.has(option));
+        if defaults.do_sample == Some(false) && !chosen {
+            sampling.greedy = true;
+        }
+        if let Some(x) = defaults.temperature.filter(|_| !given.has("temperature")) {
+            sampling.temperature = x;
+        }
+        if let Some(k) = defaults.top_k.filter(|_| !given.has("top_k")) {
+            sampling.top_k = k;
+        }
+        if let Some(p) = defaults.top_p.filter(|_| !given.has("top_p")) {
+            sampling.top_p = Some(p);
+        }
+        if let Some(x) = defaults.repetition_penalty.filter(|_| !given.has("repetition_penalty")) {
+            sampling.repetition_penalty = x;
+        }
+        if let Some(n) = defaults.max_new_tokens.filter(|_| !given.has("tokens")) {
+            tokens = n;
+        }
+        Manner { sampling, tokens, beams, seed: self.seed }
+    }
+
+    fn encode(&self, speaker: &Speaker, prompt: &str) -> Result<Vec<usize>> {
+        let path = self.model.path().display();
+        speaker.encode(prompt).with_context(|| format!("the model in {path} cannot read the prompt"))
+    }
+
+    /// A single text, printed as it comes.
+    fn once(
+        &self,
+        speaker: &mut Speaker,
+        prompt: &str,
+        manner: &Manner,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let tokens = self.encode(speaker, prompt)?;
+        print::piece(prompt);
+        let reply =
+            interrupt.each(|| speaker.reply(&tokens, manner, print::piece, || !interrupt.requested()))?;
+        say!("");
+        eprintln!("{}", paces(&[reply]));
+        Ok(())
+    }
+
+    /// Every line of standard input, until it ends. One that cannot be continued does not end it.
+    fn lines(&self, speaker: &mut Speaker, manner: &Manner, interrupt: &Interrupt) -> Result<()> {
+        let stdin = io::stdin();
+        let sign = if stdin.is_terminal() { "> " } else { "" };
+        if stdin.is_terminal() {
+            let (count, size) = (speaker.model().layout().len() as u64, bytes(speaker.bytes() as f64));
+            let dtype = self.model.dtype();
+            say!(
+                "{} parameters, {size} of {dtype}. Type a beginning, and Enter. Ctrl-D ends.",
+                grouped(count)
+            );
+        }
+        let mut replies = Vec::new();
+        print::piece(sign);
+        let mut lines = stdin.lock().lines();
+        while let Some(line) = interrupt.idle(|| lines.next()) {
+            let line = line.context("standard input cannot be read")?;
+            if !line.trim().is_empty() {
+                match self.encode(speaker, &line) {
+                    Ok(tokens) => {
+                        print::piece(&line);
+                        let reply = interrupt.each(|| {
+                            speaker.reply(&tokens, manner, print::piece, || !interrupt.requested())
+                        })?;
+                        say!("");
+                        if stderr().is_terminal() {
+                            eprintln!("{}", paces(&[&reply]));
+                        }
+                        replies.push(Reply { text: String::new(), ..reply });
+                    }
+                    Err(problem) => say!("? {problem:#}"),
+                }
+            }
+            print::piece(sign);
+        }
+        if !replies.is_empty() && !stderr().is_terminal() {
+            eprintln!("{}", paces(&replies));
+        }
+        Ok(())
+    }
+
+    /// Prompts of a file. Each begins with the same seed, so that a reply does not depend on the lines before it.
+    fn many(
+        &self,
+        speaker: &mut Speaker,
+        prompts: &[String],
+        manner: &Manner,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let mut all = Vec::with_capacity(prompts.len());
+        for (line, prompt) in (1..).zip(prompts) {
+            all.push(
+                self.encode(speaker, prompt).with_context(|| format!("{}, prompt {line}", self.name()))?,
+            );
+        }
+        let mut replies = Vec::new();
+        for (prompt, tokens) in prompts.iter().zip(all) {
+            let reply =
+                interrupt.each(|| speaker.reply(&tokens, manner, |_| (), || !interrupt.requested()))?;
+            let finish = match reply.finish {
+                Some(Finish::Stop) => "stop",
+                Some(Finish::Length) => "length",
+                None => "interrupted",
+            };
+            let line =
+                json!({"prompt": prompt, "text": reply.text, "tokens": reply.token_count, "finish": finish});
+            say!("{line}");
+            replies.push(Reply { text: String::new(), ..reply });
+        }
+        eprintln!("{}", paces(&replies));
+        Ok(())
+    }
+
+    /// The file of prompts, for messages.
+    fn name(&self) -> String {
+        self.prompts.as_deref().unwrap_or(Path::new("-")).display().to_string()
+    }
+}
+
+/// A line of a file of prompts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prompt {
+    prompt: String,
+}
+
+/// The prompts of a file of JSON lines, of which those that are empty are left out.
+fn read_prompts(path: &Path) -> Result<Vec<String>> {
+    let unreadable = || format!("{} cannot be read as a text in UTF-8", path.display());
+    let text = if path == Path::new("-") {
+        io::read_to_string(io::stdin()).with_context(unreadable)?
+    } else {
+        fs::read_to_string(path).with_context(unreadable)?
+    };
+    let mut prompts = Vec::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        match serde_json::from_str(line) {
+            Ok(Prompt { prompt }) => prompts.push(prompt),
+            Err(error) => {
+                let cure = "A line is, for example, {\"prompt\": \"Once upon a time\"}";
+                bail!("{}, line {number}: {error}. {cure}", path.display());
+            }
+        }
+    }
+    let empty =
+        format!("{} has no prompts: give it a line such as {{\"prompt\": \"Hello\"}}", path.display());
+    ensure!(!prompts.is_empty(), Usage(empty));
+    Ok(prompts)
+}
+
+/// How fast replies were, in words.
+fn paces<R: std::borrow::Borrow<Reply>>(replies: &[R]) -> String {
+    let sum = |pace: fn(&Reply) -> Pace| {
+        replies.iter().map(|reply| pace(reply.borrow())).fold(Pace::default(), |sum, pace| Pace {
+            tokens: sum.tokens + pace.tokens,
+            seconds: sum.seconds + pace.seconds,
+        })
+    };
+    let words = |name: &str, Pace { tokens, seconds }: Pace| {
+        let plural = if tokens == 1 { "" } else { "s" };
+        match seconds > 0.0 {
+            true => format!("{name}: {tokens} token{plural}, {:.1} a second", tokens as f64 / seconds),
+            false => format!("{name}: {tokens} tokens"),
+        }
+    };
+    let (prompt, reply) = (sum(|reply| reply.prompt), sum(|reply| reply.reply));
+    let prompt = if prompt.tokens > 0 { words("prompt", prompt) + " | " } else { String::new() };
+    format!("{prompt}{}", words("reply", reply))
+}

@@ -1,0 +1,427 @@
+//! The example `chat` as people run it: a model is made of texts, exported, imported, looked at and spoken to; and what is wrong
+//! with a file or an option is said.
+//!
+//! The program needs its feature: `cargo build -p gradus-examples --examples --features chat`, then
+//! `cargo test --features chat --test chat_cli`.
+#![cfg(feature = "chat")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+#[path = "common/program.rs"]
+mod program;
+#[path = "common/refusal.rs"]
+mod refusal;
+
+use program::{Output, example, run};
+use refusal::{assert_refused, content};
+
+const TINY: &str = "--layers 2 --embd 32 --heads 4 --kv-heads 2 --ffn 64 --context 64 --threads 1";
+
+struct Place(TempDir);
+
+impl Place {
+    /// A folder with a text.
+    fn new() -> Self {
+        let place = Place(tempfile::tempdir().expect("a folder"));
+        let text = fs::read_to_string(datasets().join("dialog.txt")).expect("a text");
+        fs::write(place.path("text.txt"), &text[..20_000]).expect("a file");
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(example("chat"));
+        command.args(options).current_dir(self.0.path());
+        command
+    }
+
+    fn run(&self, options: &[&str]) -> Output {
+        run(&mut self.command(options))
+    }
+
+    /// What it prints, if all goes well.
+    fn ok(&self, options: &[&str]) -> String {
+        let ended = self.run(options);
+        assert_eq!(ended.code, Some(0), "{options:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    /// What it prints with something on its standard input.
+    fn with_input(&self, options: &[&str], input: &str) -> String {
+        let pipes = [Stdio::piped(), Stdio::piped(), Stdio::piped()];
+        let [stdin, stdout, stderr] = pipes;
+        let mut child = self
+            .command(options)
+            .stdin(stdin)
+            .stdout(stdout)
+            .stderr(stderr)
+            .spawn()
+            .expect("it can be started");
+        child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads all of it");
+        let ended = child.wait_with_output().expect("it ends");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        String::from_utf8(ended.stdout).expect("UTF-8")
+    }
+
+    /// A tiny model in `model`.
+    fn model(&self) -> String {
+        let all = format!("create --out model --vocab-size 400 --data text.txt {TINY}");
+        self.ok(&all.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// What a model says after a beginning.
+    fn said(&self, model: &str) -> String {
+        self.ok(&[
+            "talk",
+            "--model",
+            model,
+            "--prompt",
+            "A: Hello",
+            "--tokens",
+            "24",
+            "--greedy",
+            "--threads",
+            "1",
+        ])
+    }
+}
+
+fn datasets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets")
+}
+
+#[test]
+fn a_model_is_made_of_texts() {
+    let place = Place::new();
+    let printed = place.model();
+    assert!(printed.contains("1 text, 20.0 kB") && printed.contains("400 tokens"), "{printed}");
+    let before = content(&place.path("model"));
+    let options = ["create", "--out", "model", "--data", "text.txt"];
+    let ended = place.run(&options);
+    assert_refused(&ended, 1, &["model", "--overwrite"], &ended.stderr);
+    assert_eq!(content(&place.path("model")), before);
+    // The same seed gives the same model, and another does not.
+    let again = |out: &str, more: &str| {
+        let all = format!("create --out {out} --overwrite --vocab-size 400 --data text.txt {TINY} {more}");
+        place.ok(&all.split_whitespace().collect::<Vec<_>>());
+        fs::read(place.path(out).join("model.safetensors")).expect("a model")
+    };
+    assert_eq!(
+        again("same", ""),
+        before.iter().find(|(path, _)| path.ends_with("model.safetensors")).expect("it").1
+    );
+    assert_ne!(again("other", "--seed 2"), again("same", ""));
+    // Pairs that are rare become no token.
+    let rare =
+        place.ok(&format!("create --out rare --vocab-size 4000 --min-frequency 100 --data text.txt {TINY}")
+            .split_whitespace()
+            .collect::<Vec<_>>());
+    assert!(rare.contains("--min-frequency"), "{rare}");
+}
+
+#[test]
+fn it_says_the_same_after_every_journey() {
+    let place = Place::new();
+    place.model();
+    let said = place.said("model");
+    assert!(said.starts_with("A: Hello") && said.len() > "A: Hello\n".len(), "{said}");
+    for (from, to, out) in [("model", "hf", "folder"), ("folder", "gguf", "one.gguf")] {
+        let printed = place.ok(&["export", "--model", from, "--to", to, "--out", out]);
+        assert!(printed.contains(out), "{printed}");
+        assert_eq!(place.said(out), said, "{to}");
+    }
+    assert!(place.path("Modelfile").exists());
+    for (from, out) in [("folder", "back"), ("one.gguf", "again"), ("model", "copy")] {
+        place.ok(&["import", from, "--out", out]);
+        assert_eq!(place.said(out), said, "{from}");
+        let weights = |name: &str| fs::read(place.path(name).join("model.safetensors")).expect("weights");
+        assert_eq!(weights(out).len(), weights("model").len(), "{from}");
+    }
+    // A file of a folder stands for it.
+    assert_eq!(place.said("folder/config.json"), said);
+    for dtype in ["f16", "bf16", "q8_0"] {
+        let out = format!("{dtype}.gguf");
+        place.ok(&[
+            "export",
+            "--model",
+            "model",
+            "--to",
+            "gguf",
+            "--out",
+            &out,
+            "--dtype",
+            dtype,
+            "--overwrite",
+        ]);
+        assert!(place.said(&out).starts_with("A: Hello"), "{dtype}");
+        let size = |name: &str| fs::metadata(place.path(name)).expect("a file").len();
+        assert!(size(&out) < size("one.gguf"), "{dtype}");
+    }
+    for dtype in ["f16", "bf16"] {
+        place.ok(&["export", "--model", "model", "--to", "hf", "--out", dtype, "--dtype", dtype]);
+        assert!(place.ok(&["info", dtype]).contains(&format!("of {dtype}")));
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_unasked() {
+    let place = Place::new();
+    place.model();
+    place.ok(&["export", "--model", "model", "--to", "hf", "--out", "folder"]);
+    place.ok(&["export", "--model", "model", "--to", "gguf", "--out", "one.gguf"]);
+    let before = content(place.0.path());
+    let refuse = |options: &[&str], words: &[&str]| {
+        let ended = place.run(options);
+        assert_refused(&ended, 1, words, &ended.stderr);
+    };
+    refuse(&["import", "folder", "--out", "model"], &["model", "--overwrite"]);
+    refuse(&["export", "--model", "model", "--to", "hf", "--out", "folder"], &["folder", "--overwrite"]);
+    refuse(&["export", "--model", "model", "--to", "gguf", "--out", "one.gguf"], &["--overwrite"]);
+    refuse(
+        &["export", "--model", "model", "--to", "gguf", "--out", "two.gguf"],
+        &["Modelfile", "--overwrite"],
+    );
+    refuse(
+        &["export", "--model", "folder", "--to", "hf", "--out", "model", "--overwrite"],
+        &["model", "gradus"],
+    );
+    assert_eq!(content(place.0.path()), before);
+}
+
+#[test]
+fn prompts_of_a_file() {
+    let place = Place::new();
+    place.model();
+    let lines = "{\"prompt\": \"A: Hello\"}\n\n{\"prompt\": \"B: 안녕\\n\"}\n";
+    fs::write(place.path("some.jsonl"), lines).expect("a file");
+    let talk = ["talk", "--model", "model", "--tokens", "12", "--threads", "1", "--prompts"];
+    let printed = place.ok(&[&talk[..], &["some.jsonl"]].concat());
+    let replies: Vec<Value> =
+        printed.lines().map(|line| serde_json::from_str(line).expect("JSON in a line")).collect();
+    assert_eq!(replies.len(), 2);
+    for (reply, prompt) in replies.iter().zip(["A: Hello", "B: 안녕\n"]) {
+        assert_eq!(reply["prompt"], prompt);
+        assert!(reply["text"].is_string() && reply["tokens"].as_u64().is_some_and(|n| n <= 12), "{reply}");
+        assert!(["stop", "length"].contains(&reply["finish"].as_str().expect("a reason")), "{reply}");
+    }
+    assert_eq!(place.with_input(&[&talk[..], &["-"]].concat(), lines), printed, "standard input");
+    // A reply does not depend on the lines before it.
+    fs::write(place.path("one.jsonl"), "{\"prompt\": \"B: 안녕\\n\"}\n").expect("a file");
+    assert_eq!(Some(place.ok(&[&talk[..], &["one.jsonl"]].concat()).trim_end()), printed.lines().last());
+    for (line, words) in [
+        ("{\"prompt\": \"a\"}\nno", &["wrong.jsonl, line 2"][..]),
+        ("\n\n{\"text\": \"a\"}", &["wrong.jsonl, line 3", "text", "prompt"]),
+        ("{\"prompt\": 5}", &["line 1"]),
+    ] {
+        fs::write(place.path("wrong.jsonl"), line).expect("a file");
+        let ended = place.run(&[&talk[..], &["wrong.jsonl"]].concat());
+        assert_refused(&ended, 1, words, &ended.stderr);
+        assert_eq!(ended.stdout, "");
+    }
+    fs::write(place.path("wrong.jsonl"), "").expect("a file");
+    let ended = place.run(&[&talk[..], &["wrong.jsonl"]].concat());
+    assert_refused(&ended, 2, &["wrong.jsonl", "no prompts"], &ended.stderr);
+}
+
+#[test]
+fn lines_that_are_typed() {
+    let place = Place::new();
+    place.model();
+    let talk = ["talk", "--model", "model", "--tokens", "8", "--greedy", "--threads", "1"];
+    let printed = place.with_input(&talk, "A: Hello\n\nB: 안녕\n");
+    let (first, rest) = printed.split_once("B: 안녕").expect("the second line");
+    assert!(first.starts_with("A: Hello") && rest.ends_with('\n'), "{printed}");
+    let one = place.ok(&[&talk[..], &["--prompt", "A: Hello"]].concat());
+    assert_eq!(one, first);
+    let said = place.run(&[&talk[..], &["--prompt", "A: Hello"]].concat());
+    for words in ["prompt: ", "reply: ", " a second"] {
+        assert!(said.stderr.contains(words), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn how_it_writes_can_be_chosen() {
+    let place = Place::new();
+    place.model();
+    let said = |options: &[&str]| {
+        let talk = ["talk", "--model", "model", "--prompt", "A: Hello", "--tokens", "20", "--threads", "1"];
+        place.ok(&[&talk[..], options].concat())
+    };
+    let (free, greedy) = (said(&[]), said(&["--greedy"]));
+    assert_eq!(said(&["--seed", "42"]), free);
+    assert_ne!(said(&["--seed", "43"]), free);
+    for options in
+        [&["--top-k", "1"][..], &["--temperature", "0"], &["--top-p", "1e-9"], &["--min-p", "0.999999"]]
+    {
+        assert_eq!(said(options), greedy, "{options:?}");
+    }
+    assert!(said(&["--beams", "3"]).starts_with("A: Hello"));
+    assert_eq!(said(&["--tokens", "0"]), "A: Hello\n");
+    // More tokens than the context holds.
+    assert!(said(&["--tokens", "100"]).len() > free.len());
+    // It ends before a text of the reply.
+    let reply = greedy.trim_end().strip_prefix("A: Hello").expect("the prompt");
+    let stop: String = reply.chars().skip(3).take(2).collect();
+    let end = reply.find(&stop).expect("it is there");
+    assert_eq!(said(&["--greedy", "--stop", &stop]), format!("A: Hello{}\n", &reply[..end]));
+    for dtype in ["bf16", "int8"] {
+        assert!(said(&["--dtype", dtype]).starts_with("A: Hello"), "{dtype}");
+    }
+    // A folder says how it wants to write, and an option overrides it.
+    place.ok(&["export", "--model", "model", "--to", "hf", "--out", "folder"]);
+    let file = place.path("folder/generation_config.json");
+    let mut wishes: Value = serde_json::from_slice(&fs::read(&file).expect("a file")).expect("JSON");
+    wishes["do_sample"] = false.into();
+    wishes["max_new_tokens"] = 3.into();
+    fs::write(&file, wishes.to_string()).expect("a file");
+    let talk = ["talk", "--model", "folder", "--prompt", "A: Hello", "--threads", "1"];
+    let three = place.ok(&talk);
+    assert_eq!(said(&["--greedy", "--tokens", "3"]), three);
+    assert!(place.ok(&[&talk[..], &["--tokens", "20"]].concat()).len() > three.len());
+}
+
+#[test]
+fn what_a_model_is_made_of() {
+    let place = Place::new();
+    place.model();
+    let info = place.ok(&["info", "model", "--plot", "weights.svg"]);
+    for words in [
+        "a checkpoint of gradus",
+        "of f32",
+        "blocks: 2, 32 wide",
+        "4 of queries and 2 of keys, 8 wide",
+        "context: 64 tokens",
+        "embed_tokens",
+        "q_proj",
+        "down_proj",
+        "400 tokens of byte-level BPE, 12 of them special",
+        "1 <s>",
+        "begins with: 1 (<s>), before every text; ends with: 2 (</s>)",
+        "█",
+    ] {
+        assert!(info.contains(words), "{words} is not in {info}");
+    }
+    let parts: usize = info
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3).filter(|_| line.trim_end().contains('%')))
+        .map(|numbers| numbers.replace(',', "").parse::<usize>().expect("a number"))
+        .sum();
+    let all = info.lines().find_map(|line| line.strip_prefix("parameters: ")).expect("all parameters");
+    assert_eq!(parts, all.replace(',', "").parse::<usize>().expect("a number"));
+    let drawing = fs::read_to_string(place.path("weights.svg")).expect("a drawing");
+    assert!(drawing.contains("gate_proj") && drawing.contains("<desc"), "{drawing}");
+    place.ok(&["export", "--model", "model", "--to", "gguf", "--out", "one.gguf", "--dtype", "q8_0"]);
+    assert!(place.ok(&["info", "one.gguf"]).contains("a GGUF file"));
+    let over = place.run(&["info", "one.gguf", "--plot", "one.gguf"]);
+    assert_refused(&over, 2, &["--plot"], &over.stderr);
+}
+
+/// A checkpoint of llama2.c has no name for itself, and its tokenizer is beside it.
+#[test]
+fn a_checkpoint_of_llama2c() {
+    let place = Place::new();
+    let [width, hidden, vocab, context] = [8, 12, 259 + 2, 16];
+    let header = [width, hidden, 1, 2, 2, vocab, context];
+    let mut bytes: Vec<u8> = header.iter().flat_map(|&size: &i32| size.to_le_bytes()).collect();
+    let count =
+        vocab * width + 2 * width + 4 * width * width + 3 * width * hidden + width + context * (width / 2);
+    bytes.extend((0..count).flat_map(|i| (((i * 37 % 101) as f32 - 50.0) / 300.0).to_le_bytes()));
+    fs::write(place.path("small.bin"), &bytes).expect("a file");
+    let mut pieces: Vec<String> = ["<unk>", "\n<s>\n", "\n</s>\n"].map(str::to_owned).to_vec();
+    pieces.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
+    pieces.extend([" ", "a"].map(str::to_owned));
+    let mut file = 8_u32.to_le_bytes().to_vec();
+    for (id, piece) in pieces.iter().enumerate() {
+        file.extend((-(id as f32)).to_le_bytes());
+        file.extend((piece.len() as u32).to_le_bytes());
+        file.extend(piece.as_bytes());
+    }
+    let talk =
+        ["talk", "--model", "small.bin", "--prompt", "aa", "--greedy", "--tokens", "5", "--threads", "1"];
+    let ended = place.run(&talk);
+    assert_refused(&ended, 1, &["small.bin", "--tokenizer"], &ended.stderr);
+    fs::write(place.path("tok8.bin"), file).expect("a file");
+    let said = place.ok(&talk);
+    assert!(said.starts_with("aa"), "{said}");
+    assert!(place.ok(&["info", "small.bin"]).contains("a checkpoint of llama2.c"));
+    place.ok(&["import", "small.bin", "--tokenizer", "tok8.bin", "--out", "mine"]);
+    let mine = ["talk", "--model", "mine", "--prompt", "aa", "--greedy", "--tokens", "5", "--threads", "1"];
+    assert_eq!(place.ok(&mine), said);
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_cure() {
+    let place = Place::new();
+    let refuse = |code: i32, options: &[&str], words: &[&str]| {
+        let ended = place.run(options);
+        assert_refused(&ended, code, words, &ended.stderr);
+    };
+    fs::write(place.path("noise.bin"), [7; 4000]).expect("a file");
+    fs::create_dir(place.path("empty")).expect("a folder");
+    refuse(1, &["info", "nowhere"], &["nowhere", "cannot be read"]);
+    refuse(1, &["info", "noise.bin"], &["noise.bin", "no model that is known", ".gguf"]);
+    refuse(1, &["info", "empty"], &["empty", "config.json"]);
+    refuse(1, &["talk", "--model", "text.txt"], &["text.txt"]);
+    refuse(1, &["create", "--out", "m", "--data", "nowhere.txt"], &["nowhere.txt"]);
+    refuse(1, &["create", "--out", "m", "--data", "noise.bin", "empty"], &["empty"]);
+    fs::write(place.path("nothing.txt"), "").expect("a file");
+    refuse(1, &["create", "--out", "m", "--data", "nothing.txt"], &["nothing.txt", "nothing to learn"]);
+    refuse(2, &["create", "--out", "m", "--data", "text.txt", "--heads", "7"], &["7", "512"]);
+    refuse(
+        2,
+        &["create", "--out", "m", "--data", "text.txt", "--embd", "1048576", "--layers", "9999"],
+        &["2"],
+    );
+    refuse(
+        2,
+        &["create", "--out", "m", "--data", "text.txt", "--vocab-size", "100"],
+        &["--vocab-size", "268"],
+    );
+    refuse(2, &["talk"], &["--model"]);
+    assert!(!place.path("m").exists(), "nothing is begun");
+    place.model();
+    refuse(2, &["talk", "--model", "model", "--dtype", "int4"], &["--dtype", "int8"]);
+    refuse(2, &["export", "--model", "model", "--to", "gguf", "--out", "folder"], &[".gguf"]);
+    refuse(
+        2,
+        &["export", "--model", "model", "--to", "hf", "--out", "x", "--dtype", "q8_0"],
+        &["q8_0", "bf16"],
+    );
+    // A file that was cut off is named.
+    let weights = place.path("model/model.safetensors");
+    let whole = fs::read(&weights).expect("a file");
+    for length in [0, 7, 100, whole.len() - 1] {
+        fs::write(&weights, &whole[..length]).expect("a file");
+        let ended = place.run(&["info", "model"]);
+        assert_refused(&ended, 1, &["model"], &ended.stderr);
+    }
+    fs::write(&weights, &whole).expect("a file");
+    fs::write(place.path("model/language.json"), "{\"bos\": 5000}").expect("a file");
+    refuse(1, &["info", "model"], &["language.json"]);
+}
+
+/// Whoever reads the output may go away.
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let place = Place::new();
+    place.model();
+    let lines = "{\"prompt\": \"A: Hello\"}\n".repeat(200);
+    fs::write(place.path("many.jsonl"), lines).expect("a file");
+    let mut command =
+        place.command(&["talk", "--model", "model", "--prompts", "many.jsonl", "--tokens", "1"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("it ends");
+    assert!(!ended.status.success(), "a signal ends it");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+}
