@@ -38,9 +38,15 @@ impl<'s> Answer<'s> {
     pub fn whole(&self, said: Piece, finish: Finish, tokens: usize) -> Value {
         let logprobs = self.probabilities(&said);
         let choice = match self.shape {
-            Shape::Text => json!({"index": 0, "text": said.text, "logprobs": logprobs, "finish_reason": finish.name()}),
+            Shape::Text => {
+                json!({"index": 0, "text": said.text, "logprobs": logprobs, "finish_reason": finish.name()})
+            }
             Shape::Chat => {
-                let content = if said.text.is_empty() && !said.calls.is_empty() { Value::Null } else { said.text.into() };
+                let content = if said.text.is_empty() && !said.calls.is_empty() {
+                    Value::Null
+                } else {
+                    said.text.into()
+                };
                 let mut message = json!({"role": "assistant", "content": content, "refusal": null});
                 if !said.calls.is_empty() {
                     let calls = said.calls.iter().enumerate().map(|(nth, call)| self.call(nth, call));
@@ -61,16 +67,20 @@ impl<'s> Answer<'s> {
     /// What a streamed reply begins with, if anything.
     pub fn first(&self) -> Option<Value> {
         let delta = json!({"role": "assistant", "content": "", "refusal": null});
-        (self.shape == Shape::Chat).then(|| self.chunk(json!([{
-            "index": 0, "delta": delta, "logprobs": null, "finish_reason": null
-        }])))
+        (self.shape == Shape::Chat).then(|| {
+            self.chunk(json!([{
+                "index": 0, "delta": delta, "logprobs": null, "finish_reason": null
+            }]))
+        })
     }
 
     /// A piece of a streamed reply.
     pub fn piece(&mut self, said: &Piece) -> Value {
         let logprobs = self.probabilities(said);
         if self.shape == Shape::Text {
-            return self.chunk(json!([{"index": 0, "text": said.text, "logprobs": logprobs, "finish_reason": null}]));
+            return self.chunk(
+                json!([{"index": 0, "text": said.text, "logprobs": logprobs, "finish_reason": null}]),
+            );
         }
         let mut delta = Map::new();
         if !said.text.is_empty() || said.calls.is_empty() {

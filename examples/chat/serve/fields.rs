@@ -71,7 +71,9 @@ impl Fields {
         let Some(value) = self.any(field) else { return Ok(None) };
         match value.as_f64() {
             Some(x) if range.contains(&x) => Ok(Some(x)),
-            _ => Err(self.wrong(field, &format!("a number from {} to {}", range.start(), range.end()), &value)),
+            _ => {
+                Err(self.wrong(field, &format!("a number from {} to {}", range.start(), range.end()), &value))
+            }
         }
     }
 
@@ -118,9 +120,10 @@ impl Fields {
     pub fn end(self) -> Result<(), ApiError> {
         match self.left.iter().find(|(_, value)| !value.is_null()) {
             None => Ok(()),
-            Some((field, _)) => {
-                Err(ApiError::unsupported(self.name(field), "this server does not know the field: leave it out"))
-            }
+            Some((field, _)) => Err(ApiError::unsupported(
+                self.name(field),
+                "this server does not know the field: leave it out",
+            )),
         }
     }
 

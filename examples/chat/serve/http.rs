@@ -115,7 +115,8 @@ pub fn read(stream: &mut TcpStream, limits: Limits) -> Result<Request, Unreadabl
     while body.len() < length {
         let count = arriving.read(&mut piece)?;
         if count == 0 {
-            let problem = format!("the body ends after {} bytes of the {length} that Content-Length says", body.len());
+            let problem =
+                format!("the body ends after {} bytes of the {length} that Content-Length says", body.len());
             return Err(Unreadable::Malformed(problem));
         }
         body.extend_from_slice(&piece[..count]);
@@ -131,7 +132,9 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize, u64, bool)>, Unreadable
     let mut head = httparse::Request::new(&mut headers);
     let end = match head.parse(bytes) {
         Ok(httparse::Status::Complete(end)) if end <= HEAD => end,
-        Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => return Err(Unreadable::HeadTooLarge),
+        Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
+            return Err(Unreadable::HeadTooLarge);
+        }
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => return Err(Unreadable::Malformed(format!("this is no request of HTTP 1.1: {error}"))),
     };
@@ -213,7 +216,9 @@ pub fn is_gone(stream: &TcpStream) -> bool {
     let back = stream.set_nonblocking(false);
     match looked {
         Ok(count) => count == 0 || back.is_err(),
-        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) || back.is_err(),
+        Err(error) => {
+            !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) || back.is_err()
+        }
     }
 }
 

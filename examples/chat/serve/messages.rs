@@ -7,7 +7,9 @@ use super::fields::{Fields, kind};
 
 /// The messages of a request, as a list of objects for a template.
 pub fn messages(fields: &mut Fields) -> Result<Value, ApiError> {
-    let Some(items) = fields.list("messages")? else { return Err(ApiError::field("messages", "it is missing")) };
+    let Some(items) = fields.list("messages")? else {
+        return Err(ApiError::field("messages", "it is missing"));
+    };
     if items.is_empty() {
         return Err(ApiError::field("messages", "there is none: send at least one of the user"));
     }
@@ -119,7 +121,10 @@ fn tool(at: &str, item: Value) -> Result<Value, ApiError> {
         return Err(ApiError::field(function.name("parameters"), problem));
     }
     if function.flag("strict")? == Some(true) {
-        return Err(ApiError::unsupported(function.name("strict"), "this server does not force arguments into a schema"));
+        return Err(ApiError::unsupported(
+            function.name("strict"),
+            "this server does not force arguments into a schema",
+        ));
     }
     function.end()?;
     Ok(json!({"type": "function", "function": declared}))

@@ -108,19 +108,24 @@ impl Serve {
         let listener = listen(SocketAddr::new(self.host, self.port))?;
         let address = listener.local_addr().context("the address to listen on is unknown")?;
         let path = self.model.path();
-        let LanguageModel { model, params, tokenizer, tokens, defaults, chat_template } = self.model.read()?;
+        let LanguageModel { model, params, tokenizer, tokens, defaults, chat_template } =
+            self.model.read()?;
         let spec = tokenizer.map_err(|other| anyhow!("{}: {other}", path.display()))?;
         let tokenizer = spec.build().with_context(|| path.display().to_string())?;
         let config = model.config();
         let context = self.context.unwrap_or(model.context().min(CONTEXT));
         let most = model.context();
-        ensure!(context <= most, Usage(format!("the model reads at most {most} tokens: give --context {most} or less")));
+        ensure!(
+            context <= most,
+            Usage(format!("the model reads at most {most} tokens: give --context {most} or less"))
+        );
         ensure!(context >= 2, "the model reads a single token, which is no conversation");
         let row = 2 * config.n_layer * config.n_kv_head * config.head_dim() * size_of::<f32>();
         let kept = row as f64 * context as f64 * self.parallel as f64;
         let what = format!("the memory of {} replies of {context} tokens", self.parallel);
         check_free(&what, kept, "give a smaller --parallel or --context")?;
-        let name = path.canonicalize().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
+        let name =
+            path.canonicalize().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
         let name = self.name.clone().or(name).unwrap_or_else(|| "gradus".to_owned());
         let sizes = Sizes { context, most_tokens: self.max_tokens.unwrap_or(context) };
         let served = Served::new(name, tokenizer, tokens, defaults, chat_template.as_deref(), sizes)
@@ -138,7 +143,12 @@ impl Serve {
             places: self.parallel,
         });
         let count = grouped(model.layout().len() as u64);
-        say!("{}: {count} parameters, {} of {}", server.served.name, bytes(params.bytes() as f64), self.model.dtype());
+        say!(
+            "{}: {count} parameters, {} of {}",
+            server.served.name,
+            bytes(params.bytes() as f64),
+            self.model.dtype()
+        );
         say!("{} at a time, {context} tokens each, {} of memory for them", self.parallel, bytes(kept));
         if !server.served.converses() {
             say!("it has no chat template, so it only continues texts: /v1/completions");

@@ -306,8 +306,11 @@ mod tests {
         let mut tokens = Vec::new();
         let mut rest = said;
         while !rest.is_empty() {
-            let special = tokenizer.special_tokens().into_iter().find(|(name, _)| rest.starts_with(name.as_str()));
-            let length = special.as_ref().map_or_else(|| rest[1..].find('<').map_or(rest.len(), |at| at + 1), |(name, _)| name.len());
+            let special =
+                tokenizer.special_tokens().into_iter().find(|(name, _)| rest.starts_with(name.as_str()));
+            let length = special
+                .as_ref()
+                .map_or_else(|| rest[1..].find('<').map_or(rest.len(), |at| at + 1), |(name, _)| name.len());
             match special {
                 Some((_, token)) => tokens.push(token),
                 None => tokens.extend(tokenizer.encode(&rest[..length]).expect("any text")),
@@ -345,7 +348,12 @@ mod tests {
     #[test]
     fn what_is_no_call_is_text() {
         let tokenizer = tokenizer();
-        for wrong in ["{\"name\": \"add\"", "{\"name\": 1, \"arguments\": {}}", "{\"name\": \"a\", \"arguments\": []}", ""] {
+        for wrong in [
+            "{\"name\": \"add\"",
+            "{\"name\": 1, \"arguments\": {}}",
+            "{\"name\": \"a\", \"arguments\": []}",
+            "",
+        ] {
             let said = format!("a<tool>{wrong}</tool>b</assistant>");
             let (piece, finish) = write(&tokenizer, manner(&tokenizer), &said);
             assert_eq!((piece.text, piece.calls.len()), (format!("a{wrong}b"), 0));

@@ -102,10 +102,14 @@ fn prompt(served: &Served, value: Value) -> Result<Vec<usize>, ApiError> {
     match value {
         Value::String(text) => served.text_tokens("prompt", &text, true),
         Value::Array(items) if items.iter().all(Value::is_number) => token_list(served, "prompt", &items),
-        Value::Array(_) => {
-            Err(ApiError::unsupported("prompt", "this server takes one prompt a request: send the others in requests of their own"))
-        }
-        other => Err(ApiError::field("prompt", format!("it is to be a string or a list of tokens, not {}", kind(&other)))),
+        Value::Array(_) => Err(ApiError::unsupported(
+            "prompt",
+            "this server takes one prompt a request: send the others in requests of their own",
+        )),
+        other => Err(ApiError::field(
+            "prompt",
+            format!("it is to be a string or a list of tokens, not {}", kind(&other)),
+        )),
     }
 }
 
@@ -113,7 +117,8 @@ fn prompt(served: &Served, value: Value) -> Result<Vec<usize>, ApiError> {
 pub fn token_list(served: &Served, field: &str, items: &[Value]) -> Result<Vec<usize>, ApiError> {
     let vocab = served.tokenizer.vocab_size();
     let one = |(at, item): (usize, &Value)| {
-        let token = item.as_u64().and_then(|token| usize::try_from(token).ok()).filter(|&token| token < vocab);
+        let token =
+            item.as_u64().and_then(|token| usize::try_from(token).ok()).filter(|&token| token < vocab);
         token.ok_or_else(|| {
             let problem = format!("{item} is no token: they are whole numbers from 0 to {}", vocab - 1);
             ApiError::field(format!("{field}[{at}]"), problem)
@@ -123,7 +128,12 @@ pub fn token_list(served: &Served, field: &str, items: &[Value]) -> Result<Vec<u
 }
 
 /// What both kinds of requests can say about how a reply is written.
-fn manner(served: &Served, fields: &mut Fields, most: Option<usize>, ends: Vec<usize>) -> Result<Manner, ApiError> {
+fn manner(
+    served: &Served,
+    fields: &mut Fields,
+    most: Option<usize>,
+    ends: Vec<usize>,
+) -> Result<Manner, ApiError> {
     fields.text("model")?; // there is one, whatever it is called
     fields.ignore(&HARMLESS);
     fields.only("n", &[json!(1)])?;
@@ -174,7 +184,12 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
         Some(one) => vec![one],
     };
     let (count, length) = STOPS;
-    let wrong = || ApiError::field("stop", format!("it is to be a string or a list of at most {count}, each of 1 to {length} bytes"));
+    let wrong = || {
+        ApiError::field(
+            "stop",
+            format!("it is to be a string or a list of at most {count}, each of 1 to {length} bytes"),
+        )
+    };
     if items.len() > count {
         return Err(wrong());
     }
@@ -216,7 +231,10 @@ fn streaming(fields: &mut Fields) -> Result<(bool, bool), ApiError> {
 fn fitted(served: &Served, asked: Asked, field: &str) -> Result<Asked, ApiError> {
     let Asked { prompt, mut manner, stream, usage } = asked;
     if prompt.is_empty() {
-        return Err(ApiError::field(field, "there are no tokens in it, and the model has none to begin with"));
+        return Err(ApiError::field(
+            field,
+            "there are no tokens in it, and the model has none to begin with",
+        ));
     }
     let context = served.context;
     if prompt.len() >= context {

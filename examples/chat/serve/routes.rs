@@ -120,14 +120,19 @@ impl Server {
                 let problem = format!("the request did not arrive within {} seconds", arrival.as_secs());
                 ApiError::status(408, "request_timeout", problem)
             }
-            Unreadable::HeadTooLarge => ApiError::status(431, "head_too_large", "the head of the request is too long"),
+            Unreadable::HeadTooLarge => {
+                ApiError::status(431, "head_too_large", "the head of the request is too long")
+            }
             Unreadable::BodyTooLarge(length) => {
-                let problem = format!("the body has {length} bytes, and at most {body} are read (--max-body)");
+                let problem =
+                    format!("the body has {length} bytes, and at most {body} are read (--max-body)");
                 ApiError::status(413, "body_too_large", problem)
             }
-            Unreadable::NoLength => {
-                ApiError::status(411, "length_required", "send the length of the body as Content-Length, not in chunks")
-            }
+            Unreadable::NoLength => ApiError::status(
+                411,
+                "length_required",
+                "send the length of the body as Content-Length, not in chunks",
+            ),
             Unreadable::Malformed(problem) => ApiError::invalid(problem),
         })
     }
@@ -140,7 +145,9 @@ impl Server {
         let expected = match path.as_str() {
             "/" | "/health" | "/v1/models" => "GET",
             _ if one.is_some() => "GET",
-            "/v1/chat/completions" | "/v1/completions" | "/tokenize" | "/detokenize" | "/apply-template" => "POST",
+            "/v1/chat/completions" | "/v1/completions" | "/tokenize" | "/detokenize" | "/apply-template" => {
+                "POST"
+            }
             _ => {
                 let problem = format!("there is nothing at {path}");
                 return Err(ApiError::status(404, "not_found", problem).into());
@@ -153,11 +160,19 @@ impl Server {
         }
         let served = &self.served;
         let plain = match path.as_str() {
-            "/" => Plain { kind: "text/html; charset=utf-8", body: PAGE.as_bytes().to_vec(), ..Plain::json(&Value::Null) },
+            "/" => Plain {
+                kind: "text/html; charset=utf-8",
+                body: PAGE.as_bytes().to_vec(),
+                ..Plain::json(&Value::Null)
+            },
             "/health" => Plain::json(&self.health()),
             "/v1/models" => Plain::json(&json!({"object": "list", "data": [self.model()]})),
-            "/v1/chat/completions" => return self.generate(request::chat(served, body)?, Shape::Chat, stream),
-            "/v1/completions" => return self.generate(request::completion(served, body)?, Shape::Text, stream),
+            "/v1/chat/completions" => {
+                return self.generate(request::chat(served, body)?, Shape::Chat, stream);
+            }
+            "/v1/completions" => {
+                return self.generate(request::completion(served, body)?, Shape::Text, stream);
+            }
             "/tokenize" => Plain::json(&self.tokenize(body)?),
             "/detokenize" => Plain::json(&self.detokenize(body)?),
             "/apply-template" => Plain::json(&self.apply_template(body)?),
@@ -175,7 +190,9 @@ impl Server {
     fn check_origin(&self, request: &Request) -> Result<(), ApiError> {
         let problem = "requests from pages of other sites are not answered";
         let host = request.host.as_deref();
-        let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name }));
+        let name = host.map(|host| {
+            host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name })
+        });
         let is_local = name.is_none_or(|name| name.eq_ignore_ascii_case("localhost") || is_loopback(name));
         let origin = request.origin.as_deref();
         let is_same = origin.is_none_or(|origin| origin.split_once("://").map(|(_, origin)| origin) == host);
@@ -229,7 +246,9 @@ impl Server {
         let waiting = Waiting(Arc::default());
         let job = Job { prompt, manner, events: sender, abandoned: Arc::clone(&waiting.0) };
         self.queue.push(job).map_err(|refused| match refused {
-            Refused::Full => ApiError::status(429, "queue_full", "too many requests wait already: try again in a moment"),
+            Refused::Full => {
+                ApiError::status(429, "queue_full", "too many requests wait already: try again in a moment")
+            }
             Refused::Closed => closed(),
         })?;
         let mut events = Events { receiver, until, timeout: self.timeout, looked: Instant::now() };
@@ -245,14 +264,22 @@ impl Server {
                     all.scored.extend(piece.scored);
                     all.calls.extend(piece.calls);
                 }
-                Event::Ended(finish, tokens) => return Ok(Some(Plain::json(&answer.whole(all, finish, tokens)))),
+                Event::Ended(finish, tokens) => {
+                    return Ok(Some(Plain::json(&answer.whole(all, finish, tokens))));
+                }
                 Event::Closed => return Err(closed().into()),
             }
         }
     }
 
     /// Sends what is said as it is said.
-    fn stream(&self, answer: &mut Answer, events: &mut Events, usage: bool, to: &mut TcpStream) -> Result<(), Lost> {
+    fn stream(
+        &self,
+        answer: &mut Answer,
+        events: &mut Events,
+        usage: bool,
+        to: &mut TcpStream,
+    ) -> Result<(), Lost> {
         http::begin_events(to)?;
         if let Some(first) = answer.first() {
             event(to, &first)?;
@@ -289,7 +316,10 @@ impl Events {
         loop {
             let now = Instant::now();
             if now >= self.until {
-                let problem = format!("the reply was not complete after {} seconds: ask for fewer tokens", self.timeout.as_secs());
+                let problem = format!(
+                    "the reply was not complete after {} seconds: ask for fewer tokens",
+                    self.timeout.as_secs()
+                );
                 return Err(ApiError::status(408, "reply_timeout", problem).into());
             }
             if now.duration_since(self.looked) >= LOOK {

@@ -212,7 +212,12 @@ fn admit<'t, E: Reader, M: Model>(
 }
 
 /// Reads the next tokens of all running replies, and draws those that follow.
-fn step<E: Reader, M: Model>(session: &mut Session<'_, E, M>, places: &mut [Place], queue: &Queue, first: usize) {
+fn step<E: Reader, M: Model>(
+    session: &mut Session<'_, E, M>,
+    places: &mut [Place],
+    queue: &Queue,
+    first: usize,
+) {
     let new = next_pieces(session, places, first);
     let tokens: Vec<(usize, &[usize])> =
         new.iter().map(|(at, range)| (*at, &places[*at].tokens[range.clone()])).collect();
@@ -221,7 +226,9 @@ fn step<E: Reader, M: Model>(session: &mut Session<'_, E, M>, places: &mut [Plac
     drop(tokens);
     for ((at, range), logits) in new.into_iter().zip(logits.chunks_exact(vocab)) {
         let place = &mut places[at];
-        let Some(running) = place.running.as_mut().filter(|_| range.end == place.tokens.len()) else { continue };
+        let Some(running) = place.running.as_mut().filter(|_| range.end == place.tokens.len()) else {
+            continue;
+        };
         let (token, piece) = running.reply.next(logits, &place.tokens);
         let heard = piece.is_empty() || running.events.send(Event::Said(piece)).is_ok();
         match running.reply.finish() {
@@ -244,7 +251,8 @@ fn next_pieces<E: Reader, M: Model>(
     places: &[Place],
     first: usize,
 ) -> Vec<(usize, Range<usize>)> {
-    let writes = |place: &Place| place.running.as_ref().is_some_and(|running| place.tokens.len() > running.prompt_len);
+    let writes =
+        |place: &Place| place.running.as_ref().is_some_and(|running| place.tokens.len() > running.prompt_len);
     let mut budget = if places.iter().any(writes) { PIECE } else { PIECE_ALONE };
     let mut pieces = Vec::new();
     for at in (first..places.len()).chain(0..first) {

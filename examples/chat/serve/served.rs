@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use gradus::checkpoint::{EndTokens, GenerationDefaults};
-use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
 use gradus::tokenizer::Tokenizer;
+use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
@@ -81,7 +81,8 @@ impl Served {
         ];
         let special: Vec<&str> = self.special.iter().map(|(name, _)| name.as_str()).collect();
         let now = SystemTime::now();
-        let chat = Chat { messages, tools, add_generation_prompt: ask, named: &named, special: &special, now };
+        let chat =
+            Chat { messages, tools, add_generation_prompt: ask, named: &named, special: &special, now };
         template.render(&chat).map_err(|error| ApiError::field("messages", error))
     }
 
@@ -143,7 +144,8 @@ impl Served {
             .iter()
             .map(|scored| {
                 let mut entry = one(scored.token, scored.logprob);
-                entry["top_logprobs"] = scored.top.iter().map(|&(token, logprob)| one(token, logprob)).collect();
+                entry["top_logprobs"] =
+                    scored.top.iter().map(|&(token, logprob)| one(token, logprob)).collect();
                 entry
             })
             .collect();
