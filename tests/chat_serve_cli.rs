@@ -181,7 +181,7 @@ fn where_a_reply_ends() {
     };
     assert_eq!(ended("Hello", json!({})).0, 16, "as many as the API writes if nobody says how many");
     assert_eq!(ended("Hello", json!({"max_tokens": 1000})).0, 40);
-    assert_eq!(ended(&"Hello ".repeat(20), json!({"max_tokens": 1000})).1, 64);
+    assert_eq!(ended(&"Hello ".repeat(30), json!({"max_tokens": 1000})).1, 64);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub struct Server {
     /// What it printed before it listened.
     pub printed: String,
     /// Open, so that it can go on printing.
-    _stdout: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
 }
 
 /// The answer to a request.
@@ -61,21 +61,18 @@ impl Server {
     pub fn start(model: &Path, options: &str) -> Self {
         let mut command = Command::new(example("chat"));
         command.args(["serve", "--port", "0", "--threads", "1", "--model"]).arg(model);
-        let mut child = command
-            .args(options.split_whitespace())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it can be started");
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut printed = String::new();
+        command.args(options.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it can be started");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Server { child, address: nowhere, printed: String::new(), stdout };
         loop {
-            let before = printed.len();
-            let count = stdout.read_line(&mut printed).expect("a line of text");
-            assert!(count > 0, "it ended before it listened: {printed}");
-            if let Some(url) = printed[before..].strip_prefix("listening on http://") {
-                let address = url.trim().parse().expect("an address");
-                return Server { child, address, printed, _stdout: stdout };
+            let before = server.printed.len();
+            let count = server.stdout.read_line(&mut server.printed).expect("a line of text");
+            assert!(count > 0, "it ended before it listened: {}", server.printed);
+            if let Some(url) = server.printed[before..].strip_prefix("listening on http://") {
+                server.address = url.trim().parse().expect("an address");
+                return server;
             }
         }
     }

@@ -283,7 +283,8 @@ mod tests {
 
     fn tokenizer() -> BpeTokenizer {
         let special_tokens = ["<s>", "</assistant>", "<tool>", "</tool>"].map(str::to_owned).to_vec();
-        let trainer = BpeTrainer { vocab_size: 300, special_tokens, ..BpeTrainer::default() };
+        let trainer =
+            BpeTrainer { vocab_size: 300, min_frequency: 1, special_tokens, ..BpeTrainer::default() };
         trainer.train(&["a b c \"name\": \"arguments\": {}"]).expect("a tokenizer")
     }
 
