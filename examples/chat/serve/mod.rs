@@ -24,6 +24,7 @@ mod served;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -124,9 +125,7 @@ impl Serve {
         let kept = row as f64 * context as f64 * self.parallel as f64;
         let what = format!("the memory of {} replies of {context} tokens", self.parallel);
         check_free(&what, kept, "give a smaller --parallel or --context")?;
-        let name =
-            path.canonicalize().ok().and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
-        let name = self.name.clone().or(name).unwrap_or_else(|| "gradus".to_owned());
+        let name = self.name.clone().unwrap_or_else(|| name_of(path));
         let sizes = Sizes { context, most_tokens: self.max_tokens.unwrap_or(context) };
         let served = Served::new(name, tokenizer, tokens, defaults, chat_template.as_deref(), sizes)
             .with_context(|| path.display().to_string())?;
@@ -161,14 +160,21 @@ impl Serve {
         let door = Door::open(listener, Arc::clone(&server), MORE_CONNECTIONS + self.parallel + self.queue)?;
         scheduler::serve(&mut session, &*server.served.tokenizer, &server.queue, || {
             let over = interrupt.requested();
-            if over {
-                door.close();
+            if over && door.close() {
+                say!("no more requests: it ends when the last reply is complete, or with another Ctrl-C");
             }
             over
         });
         door.wait();
         Ok(())
     }
+}
+
+/// The name of a folder, or of a file without its ending.
+fn name_of(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_default();
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    name.map_or_else(|| "gradus".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn seconds(count: usize) -> Duration {
@@ -240,10 +246,10 @@ impl Door {
         Ok(door)
     }
 
-    /// Lets nobody in any more.
-    fn close(&self) {
+    /// Lets nobody in any more. Returns whether it was open.
+    fn close(&self) -> bool {
         if self.closed.swap(true, Ordering::AcqRel) {
-            return;
+            return false;
         }
         // It waits for a connection, so it gets one.
         let ip = match self.address.ip() {
@@ -252,6 +258,7 @@ impl Door {
             ip => ip,
         };
         TcpStream::connect_timeout(&SocketAddr::new(ip, self.address.port()), Duration::from_secs(1)).ok();
+        true
     }
 
     /// Waits until the last answers are sent, but not for clients that do not take them.

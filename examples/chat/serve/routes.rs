@@ -117,7 +117,7 @@ impl Server {
         Some(match unreadable {
             Unreadable::Gone => return None,
             Unreadable::Slow => {
-                let problem = format!("the request did not arrive within {} seconds", arrival.as_secs());
+                let problem = format!("the request did not arrive within {}", in_words(arrival));
                 ApiError::status(408, "request_timeout", problem)
             }
             Unreadable::HeadTooLarge => {
@@ -317,8 +317,8 @@ impl Events {
             let now = Instant::now();
             if now >= self.until {
                 let problem = format!(
-                    "the reply was not complete after {} seconds: ask for fewer tokens",
-                    self.timeout.as_secs()
+                    "the reply was not complete after {}: ask for fewer tokens",
+                    in_words(self.timeout)
                 );
                 return Err(ApiError::status(408, "reply_timeout", problem).into());
             }
@@ -340,6 +340,13 @@ impl Events {
 /// The server ends.
 fn closed() -> ApiError {
     ApiError::status(503, "closing", "the server is ending")
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        1 => "1 second".to_owned(),
+        count => format!("{count} seconds"),
+    }
 }
 
 /// Whether an address, with or without brackets, is this machine's own.
