@@ -1,4 +1,4 @@
-//! A language model to converse with: made, read from the files of other programs, looked at, and spoken to.
+//! A language model to converse with: made, read from the files of other programs, looked at, spoken to, and served.
 //!
 //! ```text
 //! cargo run --release --features chat --example chat -- create --out my-model --data texts.txt
@@ -11,6 +11,7 @@
 //! - `folder.rs`: a checkpoint of gradus with what a language model needs beside it.
 //! - `create.rs`: a tokenizer from texts, and a model that has learned nothing.
 //! - `talk.rs`: the prompts; `speaker.rs`: a model that continues them.
+//! - `serve/`: a server that several clients talk to at once.
 //! - `convert.rs`: from one format into another.
 //! - `info.rs`: what a model is made of; `histogram.rs`: how its weights are distributed.
 
@@ -19,6 +20,7 @@ mod create;
 mod folder;
 mod histogram;
 mod info;
+mod serve;
 mod source;
 mod speaker;
 mod talk;
@@ -37,6 +39,8 @@ Examples:
                                                    continue a text; without --prompt, every line that is typed
   cargo run --release --features chat --example chat -- talk --model model.gguf --dtype int8 --prompts some.jsonl
                                                    continue many, with weights of 8 bits
+  cargo run --release --features chat --example chat -- serve --model my-model
+                                                   a server for clients of OpenAI's API, with a page to chat on
   cargo run --release --features chat --example chat -- info model.gguf --plot weights.svg
                                                    what a model is made of
   cargo run --release --features chat --example chat -- export --model my-model --to hf --out for-transformers
@@ -48,7 +52,7 @@ Examples:
 A model is a folder of Hugging Face's (Llama, Mistral, Qwen 2, Qwen 3), a .gguf, a .bin of llama2.c, or a folder of gradus: which
 of them, its content says. Each command explains its options: chat -- talk --help";
 
-/// A language model: made, read from the files of other programs, looked at, and spoken to.
+/// A language model: made, read from the files of other programs, looked at, spoken to, and served.
 #[derive(Parser)]
 #[command(name = "chat", after_help = EXAMPLES)]
 struct Args {
@@ -60,6 +64,7 @@ struct Args {
 enum Command {
     Create(create::Create),
     Talk(talk::Talk),
+    Serve(serve::Serve),
     Info(info::Info),
     Import(convert::Import),
     Export(convert::Export),
@@ -70,6 +75,7 @@ impl Program for Args {
         match &self.command {
             Command::Create(create) => create.run(given),
             Command::Talk(talk) => talk.run(given),
+            Command::Serve(serve) => serve.run(),
             Command::Info(info) => info.run(),
             Command::Import(import) => import.run(),
             Command::Export(export) => export.run(),

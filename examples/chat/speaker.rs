@@ -237,6 +237,11 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// The model as it is in its file.
+    pub fn read(&self) -> Result<LanguageModel> {
+        Source::at(&self.model, self.tokenizer.as_deref())?.read()
+    }
+
     /// The model, read.
     pub fn load(&self) -> Result<Speaker> {
         Speaker::load(&Source::at(&self.model, self.tokenizer.as_deref())?, self.dtype, self.threads)
@@ -245,6 +250,11 @@ impl ModelArgs {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.model
+    }
+
+    /// How many threads compute; 0 is one for each processor.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// How its weights are stored in memory.

@@ -1,5 +1,7 @@
 //! Where generation ends: stop tokens, stop strings, and the maximum length.
 
+use std::borrow::Cow;
+
 /// Where generation ends: at whatever comes first.
 ///
 /// ```
@@ -58,15 +60,15 @@ pub enum Finish {
 /// ```
 #[derive(Clone, Debug)]
 pub struct StopStrings<'a> {
-    strings: &'a [String],
+    strings: Cow<'a, [String]>,
     /// The end of the text so far, as far as it may be the beginning of a stop string.
     held: String,
 }
 
 impl<'a> StopStrings<'a> {
-    /// A text that has not begun yet.
-    pub fn new(strings: &'a [String]) -> Self {
-        StopStrings { strings, held: String::new() }
+    /// A text that has not begun yet. The strings may be borrowed or given away.
+    pub fn new(strings: impl Into<Cow<'a, [String]>>) -> Self {
+        StopStrings { strings: strings.into(), held: String::new() }
     }
 
     /// Reads on. Appends to `shown` what is certain to stand before any stop string. Returns whether a stop string is
@@ -93,9 +95,11 @@ impl<'a> StopStrings<'a> {
 
     /// How many bytes at the end are the beginning of a stop string. At most, since a longer one may become complete first.
     fn begun(&self) -> usize {
-        let beginnings = |string: &'a String| string.char_indices().map(|(length, _)| &string[..length]);
-        let begun = self.strings.iter().flat_map(beginnings).filter(|start| self.held.ends_with(start));
-        begun.map(str::len).max().unwrap_or(0)
+        let begun = self.strings.iter().flat_map(|string| {
+            let lengths = string.char_indices().map(|(length, _)| length);
+            lengths.filter(|&length| self.held.ends_with(&string[..length]))
+        });
+        begun.max().unwrap_or(0)
     }
 }
 
