@@ -9,6 +9,7 @@
 //! - [`Positions`]: how a model knows where a token stands, in six ways.
 //! - [`FeedForward`]: the two-layer network at every token.
 //! - [`Linear`]: what multiplies by weights, in all of them.
+//! - [`LoraConfig`]: adapters beside the layers of a decoder that is frozen.
 //! - [`Norm`]: RMSNorm or LayerNorm, learned or not.
 //! - [`Scale`]: learned factors, stored at one size and used at another.
 //! - [`Sphere`]: the normalized transformer, another model made of the same parts.
@@ -24,6 +25,7 @@ mod decoder;
 mod encoder_decoder;
 mod feed_forward;
 mod linear;
+mod lora;
 mod norm;
 mod position;
 mod presets;
@@ -38,6 +40,7 @@ pub use decoder::Decoder;
 pub use encoder_decoder::{CrossBlock, EncoderDecoder, EncoderDecoderConfig, SharedEmbeddings};
 pub use feed_forward::{Activation, FeedForward};
 pub use linear::{Linear, LowRank};
+pub use lora::{LoraConfig, LoraTarget};
 pub use norm::{Norm, NormKind};
 pub use position::{Position, Positions};
 pub use presets::Preset;
