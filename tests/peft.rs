@@ -349,7 +349,6 @@ fn what_is_no_plain_lora_is_refused_by_name() {
     }
     said("target_modules", json!(".*_proj"), &["a pattern", "one by one"]);
     said("target_modules", json!(null), &["a pattern"]);
-    said("target_modules", json!([]), &["Choose among"]);
     said("target_modules", json!(["q_proj", "lm_head"]), &["shares the table", "merged"]);
     said("target_modules", json!(["embed_tokens"]), &["shares the table"]);
     said("target_modules", json!(["model.layers.0.self_attn.q_proj"]), &["no layer"]);
@@ -362,6 +361,7 @@ fn what_is_no_plain_lora_is_refused_by_name() {
         ("lora_alpha", Some(json!(0)), "alpha is 0"),
         ("lora_alpha", Some(json!(-1)), "alpha is -1"),
         ("lora_dropout", Some(json!(1)), "dropout of 1"),
+        ("target_modules", Some(json!([])), "no layer is to be adapted"),
         ("r", None, "r is missing"),
         ("lora_alpha", None, "lora_alpha is missing"),
         ("target_modules", None, "target_modules is missing"),

@@ -4,6 +4,7 @@
 //! does, and looks inside. The others are schematic, drawn with the same few shapes. The figures of the first
 //! chapter are drawn by the example `value`, those of the last by `ladder` and `scaling`, which measure.
 
+mod adapters;
 mod fast;
 mod generate;
 mod inside;
@@ -62,6 +63,7 @@ impl Program for Args {
             ("positions.svg", translation::positions()),
             ("placement.svg", translation::placement()?),
             ("beam.svg", translation::beam()),
+            ("adapter.svg", adapters::adapter()?),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);

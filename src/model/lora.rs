@@ -282,3 +282,31 @@ fn layer_name(weight: &ParamSpec) -> &str {
 fn target_of(weight: &ParamSpec) -> Option<LoraTarget> {
     LoraTarget::ALL.into_iter().find(|target| target.name() == layer_name(weight))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::DecoderConfig;
+
+    fn points(targets: &[LoraTarget]) -> Vec<usize> {
+        let config = DecoderConfig { n_layer: 3, ..DecoderConfig::llama(10) };
+        let lora = LoraConfig { targets: targets.to_vec(), ..LoraConfig::default() };
+        let mut model = Decoder::new(config).and_then(|base| base.with_adapters(&lora)).expect("a Llama");
+        let layers = model.blocks.iter_mut().flat_map(|block| block.layers_mut());
+        layers.filter_map(|layer| Some(layer.adapter?.dropout_point)).collect()
+    }
+
+    /// Each block has two points of its own before the first adapter's. What else is adapted does not move a point.
+    #[test]
+    fn no_two_adapters_drop_alike() {
+        let all = points(&LoraTarget::ALL);
+        assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (21, 21));
+        assert!(all.iter().all(|point| *point >= 2 * 3));
+        for (at, target) in LoraTarget::ALL.into_iter().enumerate() {
+            let own: Vec<usize> = all.iter().copied().skip(at).step_by(7).collect();
+            assert_eq!(points(&[target]), own, "{target}");
+        }
+    }
+}

@@ -106,7 +106,8 @@ def load(folder, adapter=None):
             model = PeftModel.from_pretrained(model, adapter)
     hf_logging.get_logger("transformers").removeHandler(heard)
     problems = {key: found for key, found in info.items() if found}
-    said = heard.messages + [str(w.message) for w in warned]
+    # peft calls what transformers is about to rename, which says nothing about a folder.
+    said = heard.messages + [str(w.message) for w in warned if not issubclass(w.category, FutureWarning)]
     if problems or said:
         raise SystemExit(f"{folder}, {adapter}: {problems} {said}")
     return model.eval()
