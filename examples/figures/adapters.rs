@@ -42,7 +42,7 @@ pub fn adapter() -> anyhow::Result<String> {
     let side = |spec: &ParamSpec| (spec.cols as f64 / SCALE, spec.rows as f64 / SCALE);
     let (above, below) = (110.0, 310.0);
     // A matrix with its middle at this height. Returns where it begins and ends.
-    let mut matrix = |svg: &mut Svg, class: &str, spec: &ParamSpec, (x, middle): Point, name: &str| {
+    let matrix = |svg: &mut Svg, class: &str, spec: &ParamSpec, (x, middle): Point, name: &str| {
         let (width, height) = side(spec);
         let top = middle - height / 2.0;
         svg.rect(class, (x, top), (width, height), 0.0);

@@ -82,12 +82,14 @@ impl Linear {
 
     /// `[n, inputs] → [n, outputs]`. Nothing is dropped: this is for layers without an adapter, such as heads, and for reading.
     pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
-        self.complete(w, x, x.linear(w[self.weight]), None)
+        let [y] = Self::all([self], w, x, None);
+        y
     }
 
     /// The same for the rows of these sequences in this mode: during training, an adapter may drop some of what it reads.
     pub fn forward_in<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, here: (Sequences<'_>, Mode)) -> T {
-        self.complete(w, x, x.linear(w[self.weight]), Some(here))
+        let [y] = Self::all([self], w, x, Some(here));
+        y
     }
 
     /// What several layers make of the same input: `[n, inputs] → [n, outputs]` each. An engine may compute all of it in one go.
@@ -97,33 +99,36 @@ impl Linear {
         x: T,
         here: (Sequences<'_>, Mode),
     ) -> [T; N] {
-        let products = x.linear_all(layers.map(|layer| w[layer.weight]));
-        from_fn(|at| layers[at].complete(w, x, products[at], Some(here)))
+        Self::all(layers, w, x, Some(here))
     }
 
-    // ANCHOR: complete
-    /// Adds the bias and the adapter, where there are any, to the product `y` of `x` and the weight.
-    fn complete<T: Tensor>(
-        &self,
+    // ANCHOR: adapter
+    fn all<const N: usize, T: Tensor>(
+        layers: [&Self; N],
         w: BoundParams<'_, T>,
         x: T,
-        mut y: T,
         here: Option<(Sequences<'_>, Mode)>,
-    ) -> T {
-        if let Some(bias) = self.bias {
-            y = y + w[bias];
-        }
-        if let Some(LowRank { a, b, scale, dropout, dropout_point }) = self.adapter {
-            let x = match here {
-                Some((sequences, mode)) => mode.dropout(x, dropout, dropout_point, sequences),
-                None => x,
-            };
-            let low = x.linear(w[a]) * scale; // [n, rank]
-            y = y + low.linear(w[b]);
-        }
-        y
+    ) -> [T; N] {
+        let adapters =
+            layers.map(|layer| layer.adapter.map(|adapter| (adapter.read(w, x, here), w[adapter.b])));
+        let products = x.linear_all_adapted(layers.map(|layer| w[layer.weight]), adapters);
+        from_fn(|at| layers[at].bias.map_or(products[at], |bias| products[at] + w[bias]))
     }
-    // ANCHOR_END: complete
+}
+
+impl LowRank {
+    /// The first half of an adapter, `scale · x·Aᵀ`: `[n, inputs] → [n, rank]`.
+    fn read<T: Tensor>(self, w: BoundParams<'_, T>, x: T, here: Option<(Sequences<'_>, Mode)>) -> T {
+        let rng = here.and_then(|(sequences, mode)| {
+            mode.dropout_rng(self.dropout, self.dropout_point, sequences, x.shape().1)
+        });
+        let low = match rng {
+            Some(rng) => x.dropout_linear(self.dropout, rng, w[self.a]),
+            None => x.linear(w[self.a]),
+        };
+        low * self.scale
+    }
+    // ANCHOR_END: adapter
 }
 
 /// The name of a layer, from that of its weight.

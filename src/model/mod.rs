@@ -139,13 +139,22 @@ pub struct Mode {
 impl Mode {
     /// Dropout at one point of the model. Each point has a number of its own, so that no two drop alike.
     fn dropout<T: Tensor>(self, x: T, rate: f64, point: usize, sequences: Sequences<'_>) -> T {
-        match self.dropout {
-            Some(rng) if rate > 0.0 => {
-                let before = sequences.rows_before * x.shape().1;
-                x.dropout(rate, rng.fork(point as u32).skip(before as u32))
-            }
-            _ => x,
+        match self.dropout_rng(rate, point, sequences, x.shape().1) {
+            Some(rng) => x.dropout(rate, rng),
+            None => x,
         }
+    }
+
+    /// What decides there which elements of rows of `cols` are dropped, if any are.
+    fn dropout_rng(
+        self,
+        rate: f64,
+        point: usize,
+        sequences: Sequences<'_>,
+        cols: usize,
+    ) -> Option<CounterRng> {
+        let rng = self.dropout.filter(|_| rate > 0.0)?;
+        Some(rng.fork(point as u32).skip((sequences.rows_before * cols) as u32))
     }
 }
 
