@@ -57,7 +57,7 @@ pub fn adapter() -> anyhow::Result<String> {
     let [a_left, a_right] = matrix(&mut svg, "yellow", a, (260.0, below), "A");
     let [b_left, b_right] = matrix(&mut svg, "yellow", b, (400.0, below), "B");
     svg.text(
-        (b_right + 12.0, below + 30.0),
+        (b_right + 12.0, below + 44.0),
         "small",
         &format!("{} numbers in A and B, trained", numbers(&[a, b])),
     );
@@ -65,7 +65,7 @@ pub fn adapter() -> anyhow::Result<String> {
     svg.labelled("blue", (460.0, below - 20.0), (90.0, 40.0), &["· alpha / r"]);
     let sum = (630.0, 202.0);
     svg.arrow(&[(52.0, 192.0), (80.0, above), (w_left - 3.0, above)]);
-    svg.arrow(&[(52.0, 212.0), (80.0, below), (107.0, below)]);
+    svg.arrow(&[(62.0, 216.0), (80.0, below), (107.0, below)]);
     svg.arrow(&[(210.0, below), (a_left - 3.0, below)]);
     svg.arrow(&[(a_right, below), (b_left - 3.0, below)]);
     svg.arrow(&[(b_right, below), (457.0, below)]);
