@@ -62,6 +62,9 @@ pub enum UnitNorm {
     Cols,
 }
 
+/// How the names of the two matrices of a low-rank adapter end, after the name of the layer that it adapts: those of peft.
+pub const ADAPTER_SUFFIXES: [&str; 2] = [".lora_A.weight", ".lora_B.weight"];
+
 /// A handle to one parameter of a model: an index into its [`Layout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Param(usize);
@@ -149,6 +152,11 @@ impl ParamSpec {
         ParamSpec { constraint: Some(constraint), ..self }
     }
 
+    /// Whether it is a matrix of a low-rank adapter, which its name says.
+    pub fn is_adapter(&self) -> bool {
+        ADAPTER_SUFFIXES.iter().any(|suffix| self.name.ends_with(suffix))
+    }
+
     /// Where its numbers are in the flat buffer, row by row.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.rows * self.cols
@@ -230,8 +238,18 @@ impl Layout {
 
     /// Fresh numbers for all parameters, drawn one parameter after another, row by row.
     pub fn initial<R: Real>(&self, random: &mut Random) -> Vec<R> {
-        let mut params = Vec::with_capacity(self.len());
-        for spec in &self.specs {
+        self.initial_from(0, random)
+    }
+
+    /// Fresh numbers for the parameters from this place in the order on; none are drawn for those before it. So a model whose
+    /// numbers are known can get new parameters at its end.
+    ///
+    /// # Panics
+    /// If there are fewer parameters.
+    pub fn initial_from<R: Real>(&self, first: usize, random: &mut Random) -> Vec<R> {
+        let specs = &self.specs[first..];
+        let mut params = Vec::with_capacity(specs.iter().map(|spec| spec.range().len()).sum());
+        for spec in specs {
             let draw = || {
                 R::from_f64(match spec.init {
                     Init::Normal(std) => random.gauss(0.0, std),

@@ -15,6 +15,7 @@ mod attention;
 mod memory;
 mod rotation;
 
+use std::array::from_fn;
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 use smallvec::SmallVec;
@@ -105,6 +106,21 @@ pub trait Tensor:
     /// Several layers of weights that read the same: `[n, in] → [n, out]`, each with an `out` of its own.
     fn linear_all<const N: usize>(self, weights: [Self; N]) -> [Self; N] {
         weights.map(|weight| self.linear(weight))
+    }
+
+    /// The same, and beside each layer perhaps a low-rank adapter: what it has made of `self` so far, `[n, rank]`, and its second
+    /// matrix, `[out, rank]`. Their product is added.
+    fn linear_all_adapted<const N: usize>(
+        self,
+        weights: [Self; N],
+        adapters: [Option<(Self, Self)>; N],
+    ) -> [Self; N] {
+        added(self.linear_all(weights), adapters)
+    }
+
+    /// A layer of weights that reads with [`dropout`](Self::dropout): `[n, in] → [n, out]`.
+    fn dropout_linear(self, rate: f64, rng: CounterRng, weight: Self) -> Self {
+        self.dropout(rate, rng).linear(weight)
     }
 
     // ANCHOR: softmax
@@ -319,6 +335,14 @@ pub trait Tensor:
             (0..rows * cols).map(|at| if rng.drops(at as u32, rate) { 0.0 } else { keep }).collect();
         self * self.constant(rows, cols, &mask)
     }
+}
+
+/// Adds the second products of adapters to those of their layers.
+pub(crate) fn added<T: Tensor, const N: usize>(products: [T; N], adapters: [Option<(T, T)>; N]) -> [T; N] {
+    from_fn(|at| match adapters[at] {
+        Some((low, b)) => products[at] + low.linear(b),
+        None => products[at],
+    })
 }
 
 /// What [`Tensor::unit`] adds to the mean square of a row. Relative to that of a row of length 1 and any practical

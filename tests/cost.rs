@@ -7,8 +7,8 @@ use gradus::counter_rng::CounterRng;
 use gradus::data::{Batch, Sequences};
 use gradus::fast::FastEngine;
 use gradus::model::{
-    Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, Position, Preset, Sphere,
-    SphereConfig,
+    Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, LoraConfig, Mode, Model, Position, Preset,
+    Sphere, SphereConfig,
 };
 use gradus::optim::{Adam, AdamSettings, Momentum, Muon, MuonSettings, Optimizer, UnitStep};
 use gradus::params::{BoundParams, Layout, ParamKind};
@@ -296,6 +296,41 @@ fn memory_of_a_step_in_parts() {
     assert_eq!((memory((4, 512)).shards, memory((2, 1024)).shards), (4.0 * params, 2.0 * params));
     let parts = one.parameters + one.gradient + one.shards + one.moments + one.results + one.result_gradients;
     assert_eq!(one.total(), parts);
+}
+
+/// On a frozen base, only adapters have a gradient and moments; what is kept of a step is what the tape holds.
+#[test]
+fn memory_of_adapters() {
+    let config = DecoderConfig { n_layer: 2, n_embd: 32, n_ffn: 96, context: 64, ..DecoderConfig::llama(50) };
+    let lora = LoraConfig { rank: 4, ..LoraConfig::default() };
+    let base = decoder(config);
+    let model = base.clone().with_adapters(&lora).expect("it has these layers");
+    let (layout, trained) = (model.layout(), model.layout().trainable_len());
+    assert_eq!(trained, layout.len() - base.layout().len());
+    let mut frozen = model.clone();
+    frozen.freeze(|_| true);
+    let activations = Activations::measure(&frozen, training(), texts);
+    assert_eq!(activations, Activations::measure(&model, training(), texts));
+    for (sequences, length) in [(1, 64), (3, 20)] {
+        let (results, gradients) = on_tape(&model, &texts(sequences, length));
+        let ours = activations.results.of(sequences, length);
+        assert!((ours - results).abs() < 1e-6 * results, "{sequences} of {length}: {ours}, not {results}");
+        let ratio = activations.gradients.of(sequences, length) / gradients;
+        assert!((0.6..1.7).contains(&ratio), "{sequences} of {length}: {ratio}");
+    }
+    let memory = TrainingMemory::new(layout, Moments::adamw(layout), activations, (1, 64));
+    assert_eq!(
+        [memory.parameters, memory.gradient, memory.shards, memory.moments],
+        [layout.len(), trained, trained, 2 * trained].map(|numbers| 4.0 * numbers as f64)
+    );
+    assert_eq!(Moments::muon(layout).kept, trained, "all adapters are matrices");
+    // Adapters belong to the parts whose layers they adapt.
+    let added: Vec<usize> =
+        counts(layout).iter().zip(counts(base.layout())).map(|(with, without)| with - without).collect();
+    let (attention, feed_forward) = (2 * 4 * 4 * (32 + 32), 2 * 4 * 3 * (32 + 96));
+    let kv = 2 * 4 * 2 * 16; // keys and values are half as wide
+    assert_eq!(added, [0, 0, attention - kv, feed_forward, 0, 0, 0]);
+    assert_eq!(added.iter().sum::<usize>(), trained);
 }
 
 /// What optimizers say they remember.

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "exercises/adapters.rs"]
+mod adapters;
 #[path = "exercises/answers.rs"]
 mod answers;
 #[path = "exercises/checks.rs"]
@@ -103,6 +105,7 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
     }
     let sources = [
         include_str!("exercises.rs"),
+        include_str!("exercises/adapters.rs"),
         include_str!("exercises/answers.rs"),
         include_str!("exercises/failures.rs"),
         include_str!("exercises/files.rs"),

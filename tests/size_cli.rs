@@ -139,6 +139,33 @@ fn the_help_says_what_there_is() {
     }
 }
 
+/// With adapters, gradient and moments are theirs alone.
+#[test]
+fn adapters_need_less() {
+    let sizes = "--layers 2 --embd 32 --heads 4 --context 16 --vocab-size 50 --batch 2 --threads 1";
+    let [whole, adapted] =
+        ["", "--lora-rank 4"].map(|lora| printed(&format!("--preset llama {sizes} {lora}")));
+    // A rank of 4, and the sides of q, k, v, o (four heads each) and of gate, up, down in two layers.
+    let trained = 2 * 4 * (4 * (32 + 32) + 3 * (32 + 96));
+    assert_eq!(figure(&adapted, "trained"), "5,120");
+    assert_eq!(trained, 5120);
+    assert!(!whole.contains("trained"), "{whole}");
+    let number =
+        |printed: &str, name| figure(printed, name).replace(',', "").parse::<usize>().expect("a number");
+    assert_eq!(number(&adapted, "all"), number(&whole, "all") + trained);
+    assert_eq!(
+        (figure(&adapted, "gradient"), figure(&adapted, "AdamW's two moments")),
+        ("20.5 kB", "41.0 kB")
+    );
+    assert!(whole.contains("Chinchilla") && !adapted.contains("Chinchilla"));
+    // Where there is no gate, attention alone has adapters.
+    let printed = printed(&format!("{TINY} --lora-rank 2 --measure --steps 2"));
+    assert_eq!(figure(&printed, "trained"), format!("{}", 2 * 2 * 4 * (8 + 8)));
+    assert!(printed.contains("loss of the first") && !printed.contains("Chinchilla"), "{printed}");
+    let ended = size("--preset sphere --lora-rank 2");
+    assert_refused(&ended, 2, &["--lora-rank", "sphere"], "a sphere with adapters");
+}
+
 #[test]
 fn sizes_that_make_no_model() {
     for (options, words) in [

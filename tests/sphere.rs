@@ -141,7 +141,7 @@ impl TokenColumn for OfBlock<'_> {
         let mut one = Batch::new();
         one.push(vec![0; h.shape().0 + 1]);
         let y = elements(match self.attention {
-            true => block.attend(w, h, one.sequences(), None),
+            true => block.attend(w, h, (one.sequences(), Mode::default()), None),
             false => block.forward(w, h, one.sequences(), Mode::default(), None),
         });
         y * y.constant(self.upstream.len(), 1, &self.upstream)

@@ -4,6 +4,7 @@
 //! does, and looks inside. The others are schematic, drawn with the same few shapes. The figures of the first
 //! chapter are drawn by the example `value`, those of the last by `ladder` and `scaling`, which measure.
 
+mod adapters;
 mod fast;
 mod generate;
 mod inside;
@@ -67,6 +68,7 @@ impl Program for Args {
             ("merges.svg", tokens::merges()?),
             ("layouts.svg", language::layouts()),
             ("reads.svg", language::reads()?),
+            ("adapter.svg", adapters::adapter()?),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);

@@ -20,7 +20,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use gradus::model::{
-    Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, ModelSpec, Preset, Sphere, SphereConfig,
+    Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, LoraConfig, LoraTarget, Model, ModelSpec,
+    Preset, Sphere, SphereConfig,
 };
 use gradus::thread_pool::ThreadPool;
 use support::args::whole;
@@ -36,6 +37,8 @@ Examples:
   cargo run --release --example size -- --preset tiny --measure       10 million, and a few real steps of it
   cargo run --release --example size -- --layers 8 --embd 512 --heads 8
                                                                       a size of your own, in the architecture of GPT-2
+  cargo run --release --example size -- --preset llama --lora-rank 16
+                                                                      its adapters are trained, and nothing else
   cargo run --release --example size -- --preset translate-modern     a translator
   cargo run --release --example size -- --preset small --markdown     as tables";
 
@@ -82,6 +85,9 @@ struct Args {
     /// How many different tokens there are: at most 16777216 [default: the preset's]
     #[arg(long, value_name = "N", value_parser = whole(1..=1 << 24))]
     vocab_size: Option<usize>,
+    /// Freeze the model, and train LoRA adapters of this rank beside its layers: at most 65536. For decoders
+    #[arg(long, value_name = "N", value_parser = whole(1..=1 << 16))]
+    lora_rank: Option<usize>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq)]
@@ -136,7 +142,14 @@ impl Program for Args {
         match self.spec(given) {
             ModelSpec::Decoder(config) => {
                 let model = Decoder::new(config).map_err(Usage::of)?;
+                let model = match self.lora_rank {
+                    Some(rank) => model.clone().with_adapters(&lora(&model, rank)).map_err(Usage::of)?,
+                    None => model,
+                };
                 self.answer(&sheet, Subject::decoder(model), given)
+            }
+            _ if self.lora_rank.is_some() => {
+                Err(Usage(format!("--lora-rank is for decoders, and {} is none", sheet.name)).into())
             }
             ModelSpec::Sphere(config) => {
                 let model = Sphere::new(config).map_err(Usage::of)?;
@@ -148,6 +161,15 @@ impl Program for Args {
             }
         }
     }
+}
+
+/// Adapters for every layer that the model has of those that may have one.
+fn lora(model: &Decoder, rank: usize) -> LoraConfig {
+    let has = |target: &LoraTarget| {
+        let name = format!(".{target}.weight");
+        model.layout().specs().iter().any(|spec| spec.name.ends_with(&name))
+    };
+    LoraConfig { rank, targets: LoraTarget::ALL.into_iter().filter(has).collect(), ..LoraConfig::default() }
 }
 
 impl Args {

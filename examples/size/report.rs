@@ -67,13 +67,20 @@ impl Args {
         let title = format!("Memory of a training step with AdamW: {sequences} x {context} tokens");
         sheet.section(&title, &of_training(&subject, needed, activations, sequences));
         sheet.section("Memory of generation: a full context", &of_generation(&subject));
+        // The rest is about training all of it.
+        let adapted = subject.model.layout().trainable_len() < subject.model.layout().len();
+        if adapted && !self.measure {
+            return Ok(());
+        }
         let title = match subject.translates {
             true => {
                 "Floating-point operations for a token and one of its source, the mean over full contexts"
             }
             false => "Floating-point operations a token, the mean over a full context",
         };
-        sheet.section(title, &of_operations(&subject, forward));
+        if !adapted {
+            sheet.section(title, &of_operations(&subject, forward));
+        }
         let training = forward.training() as f64 / context as f64;
         let rows = if self.measure {
             let what = format!("a training step of this model, {sequences} x {context} tokens,");
@@ -87,6 +94,9 @@ impl Args {
             let steps = measure::steps(subject.model, &batch, self.steps, threads);
             let rows = of_steps(&steps, tokens, needed.total(), &who);
             sheet.section("Measured", &rows);
+            if adapted {
+                return Ok(());
+            }
             let speed = tokens as f64 / steps.seconds;
             of_chinchilla(params, training, CHINCHILLA * params as f64 / speed, "at the speed of these steps")
         } else {
@@ -148,6 +158,14 @@ fn of_parameters<M: Model>(subject: &Subject<M>) -> Vec<Row> {
         if params > 0 || part == Part::Head {
             rows.push(row(part.name(), grouped(params as u64), remark));
         }
+    }
+    let trained = layout.trainable_len();
+    if trained < all {
+        let remark = format!(
+            "{:.1} %: adapters, counted with their layers above",
+            100.0 * trained as f64 / all as f64
+        );
+        rows.push(row("trained", grouped(trained as u64), remark));
     }
     rows
 }

@@ -48,6 +48,8 @@ pub(super) fn walk(grads: &mut Gradients, handed_on: &mut [Vec<f32>]) {
             Op::Attention(op) => op.backward(grads, node, &dy),
             Op::CrossEntropy(op) => op.backward(grads, node, &dy),
             Op::Dropout(op) => op.backward(grads, node, &dy),
+            Op::DropoutLinear(op) => op.backward(grads, node, &dy),
+            Op::LinearSum(op) => op.backward(grads, node, &dy),
         }
         grads.give(dy);
     }

@@ -1,5 +1,6 @@
 //! The fast engine's [`Tensor`]: the table of contents of `ops/`.
 
+use std::array::from_fn;
 use std::ops::Range;
 
 use super::ops::*;
@@ -7,7 +8,7 @@ use super::simd;
 use super::tape::Matrix;
 use crate::counter_rng::CounterRng;
 use crate::function::{BinaryOp, UnaryOp};
-use crate::tensor::{AttentionSpec, Rotation, Tensor};
+use crate::tensor::{AttentionSpec, Rotation, Tensor, added};
 
 impl Tensor for Matrix<'_> {
     fn shape(self) -> (usize, usize) {
@@ -71,6 +72,27 @@ impl Tensor for Matrix<'_> {
         match weights.iter().all(|weight| weight.is_stored()) {
             true => MatmulT::forward_all(self, weights),
             false => weights.map(|weight| self.linear(weight)),
+        }
+    }
+
+    fn linear_all_adapted<const N: usize>(
+        self,
+        weights: [Self; N],
+        adapters: [Option<(Self, Self)>; N],
+    ) -> [Self; N] {
+        if weights.iter().all(|weight| weight.is_stored()) {
+            return added(self.linear_all(weights), adapters);
+        }
+        from_fn(|at| match adapters[at] {
+            Some(adapter) => LinearSum::forward([(self, weights[at]), adapter]),
+            None => self.linear(weights[at]),
+        })
+    }
+
+    fn dropout_linear(self, rate: f64, rng: CounterRng, weight: Self) -> Self {
+        match weight.is_stored() {
+            true => self.dropout(rate, rng).linear(weight),
+            false => DropoutLinear::forward(self, rate, rng, weight),
         }
     }
 

@@ -60,6 +60,8 @@ pub struct Tape {
     /// Where an operation finds its operands in 32 bits, and writes its result before it is rounded.
     widened: RefCell<Widened>,
     unrounded: RefCell<Vec<f32>>,
+    /// Where an operation writes what it needs only while it computes its result.
+    pub(super) scratch: RefCell<Vec<f32>>,
     nodes: RefCell<Vec<Node>>,
     used: Cell<usize>,
     indices: RefCell<Vec<u32>>,

@@ -11,7 +11,7 @@ use crate::gemm::{Dtype, StoredMatrix};
 use crate::params::{Layout, ParamKind, ParamSpec};
 
 /// The parameters of a model, stored to be read: matrices and tables of embeddings in the precision and the order that products
-/// like best, everything else (gains, biases, scales) as it is. A model may be too large for training and yet be read.
+/// like best, everything else (gains, biases, scales) as it is. Adapters stay in 32 bits. A model may be too large for training and yet be read.
 #[derive(Debug)]
 pub struct StoredParams {
     /// Of each parameter, in the order of the layout.
@@ -69,6 +69,8 @@ impl StoredParams {
         for spec in layout.specs() {
             one.resize(spec.rows * spec.cols, 0.0);
             read(spec, &mut one)?;
+            // An adapter is small: rounding it would spoil what it has learned and spare nothing.
+            let dtype = if spec.is_adapter() { Dtype::F32 } else { dtype };
             let store = match spec.kind {
                 ParamKind::Matrix | ParamKind::Embedding => {
                     matrices.push(StoredMatrix::new(dtype, &one, spec.rows, spec.cols));
@@ -84,7 +86,7 @@ impl StoredParams {
         Ok(StoredParams { places, matrices, numbers, dtype })
     }
 
-    /// How matrices and tables are stored.
+    /// How matrices and tables are stored, but for those of adapters.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cache, DecoderConfig, Linear, Norm, Positions};
+use super::{Cache, DecoderConfig, Linear, Mode, Norm, Positions};
 use crate::data::Sequences;
 use crate::params::{BoundParams, Layout};
 use crate::tensor::{AttentionSpec, Mask, Tensor};
@@ -90,10 +90,15 @@ impl Attention {
         &self,
         w: BoundParams<'_, T>,
         x: T,
-        sequences: Sequences<'_>,
+        here: (Sequences<'_>, Mode),
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
-        self.attend(w, self.project(w, x, sequences), self.scale(), sequences, cache)
+        self.attend(w, self.project(w, x, here), self.scale(), here, cache)
+    }
+
+    /// Its layers, in the order of their parameters.
+    pub(super) fn layers_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        [&mut self.q_proj, &mut self.k_proj, &mut self.v_proj, &mut self.o_proj].into_iter()
     }
 
     /// What the products of queries and keys are multiplied by: `1/√head_dim`.
@@ -103,9 +108,14 @@ impl Attention {
 
     /// The first half of [`forward`](Self::forward): queries, keys and values, normalised if the configuration says
     /// so, and rotated. `[n, n_embd] → [n, n_head · head_dim]` and twice `[n, n_kv_head · head_dim]`.
-    pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, sequences: Sequences<'_>) -> [T; 3] {
-        let [q, k, v] = Linear::forward_all([&self.q_proj, &self.k_proj, &self.v_proj], w, x);
-        [self.place_queries(w, q, sequences), self.place_keys(w, k, sequences), v]
+    pub(super) fn project<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        x: T,
+        here: (Sequences<'_>, Mode),
+    ) -> [T; 3] {
+        let [q, k, v] = Linear::forward_all([&self.q_proj, &self.k_proj, &self.v_proj], w, x, here);
+        [self.place_queries(w, q, here.0), self.place_keys(w, k, here.0), v]
     }
 
     /// Queries alone: `[n, n_embd] → [n, n_head · head_dim]`.
@@ -113,9 +123,9 @@ impl Attention {
         &self,
         w: BoundParams<'_, T>,
         x: T,
-        sequences: Sequences<'_>,
+        here: (Sequences<'_>, Mode),
     ) -> T {
-        self.place_queries(w, self.q_proj.forward(w, x), sequences)
+        self.place_queries(w, self.q_proj.forward_in(w, x, here), here.0)
     }
 
     /// Keys and values alone: twice `[n, n_embd] → [n, n_kv_head · head_dim]`.
@@ -123,10 +133,10 @@ impl Attention {
         &self,
         w: BoundParams<'_, T>,
         x: T,
-        sequences: Sequences<'_>,
+        here: (Sequences<'_>, Mode),
     ) -> [T; 2] {
-        let [k, v] = Linear::forward_all([&self.k_proj, &self.v_proj], w, x);
-        [self.place_keys(w, k, sequences), v]
+        let [k, v] = Linear::forward_all([&self.k_proj, &self.v_proj], w, x, here);
+        [self.place_keys(w, k, here.0), v]
     }
 
     /// Queries normalised and rotated: `[n, n_head · head_dim]`.
@@ -148,31 +158,32 @@ impl Attention {
         w: BoundParams<'_, T>,
         [q, k, v]: [T; 3],
         scale: f64,
-        sequences: Sequences<'_>,
+        here: (Sequences<'_>, Mode),
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         match cache {
-            None => self.mix(w, [q, k, v], scale, sequences.rows, sequences.rows),
+            None => self.mix(w, [q, k, v], scale, here, here.0.rows),
             Some(cache) => {
                 let [k, v] = cache.append(self.layer, [k, v]);
-                self.mix(w, [q, k, v], scale, sequences.rows, cache.keys)
+                self.mix(w, [q, k, v], scale, here, cache.keys)
             }
         }
     }
 
-    /// Each query mixes the values of the keys in its sequence: `[n, n_embd]`.
+    /// Each query mixes the values of the keys in its sequence, whose rows are `keys`: `[n, n_embd]`.
     pub(super) fn mix<T: Tensor>(
         &self,
         w: BoundParams<'_, T>,
         [q, k, v]: [T; 3],
         scale: f64,
-        queries: &[Range<usize>],
+        here: (Sequences<'_>, Mode),
         keys: &[Range<usize>],
     ) -> T {
+        let queries = here.0.rows;
         let (n_head, n_kv_head, mask, bias) =
             (self.n_head, self.n_kv_head, self.mask, self.positions.bias(w));
         let spec = AttentionSpec { n_head, n_kv_head, scale, mask, bias, queries, keys };
-        self.o_proj.forward(w, q.attention(k, v, spec))
+        self.o_proj.forward_in(w, q.attention(k, v, spec), here)
     }
 
     /// How much each query of one head sees of each key, if it sees all of them: `[queries, keys]`.

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attention, Cache, DecoderConfig, FeedForward, Mode, Norm, Positions};
+use super::{Attention, Cache, DecoderConfig, FeedForward, Linear, Mode, Norm, Positions};
 use crate::data::Sequences;
 use crate::params::{BoundParams, Layout};
 use crate::tensor::Tensor;
@@ -116,10 +116,15 @@ impl Block {
     ) -> T {
         let here = (sequences, mode);
         // ANCHOR: block
-        let attn_out = self.attention.forward(w, self.attention_residual.reads(w, x), sequences, cache);
+        let attn_out = self.attention.forward(w, self.attention_residual.reads(w, x), here, cache);
         let x = self.attention_residual.add(w, x, attn_out, here);
-        let mlp_out = self.feed_forward.forward(w, self.feed_forward_residual.reads(w, x));
+        let mlp_out = self.feed_forward.forward(w, self.feed_forward_residual.reads(w, x), here);
         self.feed_forward_residual.add(w, x, mlp_out, here)
         // ANCHOR_END: block
+    }
+
+    /// Its layers of weights, in the order of their parameters.
+    pub(super) fn layers_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.attention.layers_mut().chain(self.feed_forward.layers_mut())
     }
 }

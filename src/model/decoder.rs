@@ -5,6 +5,7 @@
 
 use smallvec::smallvec;
 
+use super::lora::Adapters;
 use super::{
     Block, BlockPlace, Cache, ConfigError, DecoderConfig, EmbeddingScale, Linear, Mode, Model, Norm,
     Positions, State, TiedEmbeddings, last_rows, losses_in_stages,
@@ -16,14 +17,15 @@ use crate::tensor::Tensor;
 /// A decoder of any size and variant that a [`DecoderConfig`] describes.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    config: DecoderConfig,
-    layout: Layout,
+    pub(super) config: DecoderConfig,
+    pub(super) layout: Layout,
     tokens: Param,
     positions: Positions,
     embedding_norm: Option<Norm>,
-    blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block>,
     final_norm: Option<Norm>,
     lm_head: Linear,
+    pub(super) adapters: Option<Adapters>,
 }
 
 impl Decoder {
@@ -54,7 +56,18 @@ impl Decoder {
             Block::new(&config, &positions, place, &mut layout)
         };
         let blocks = (0..config.n_layer).map(&mut block).collect();
-        Ok(Decoder { config, layout, tokens, positions, embedding_norm, blocks, final_norm, lm_head })
+        let adapters = None;
+        Ok(Decoder {
+            config,
+            layout,
+            tokens,
+            positions,
+            embedding_norm,
+            blocks,
+            final_norm,
+            lm_head,
+            adapters,
+        })
     }
 
     /// Its sizes and variants.

@@ -185,16 +185,16 @@ impl EncoderDecoder {
         let read = self.read(w, source, here.1); // [source, n_embd]
         let mut x = self.target.forward(w, target, here.1);
         let sources = |block: &CrossBlock| Sources {
-            keys_values: block.cross.project_kv(w, read, source),
+            keys_values: block.cross.project_kv(w, read, (source, here.1)),
             rows: source.rows,
         };
         for block in &self.decoder[..layer] {
             x = block.forward(w, x, here, sources(block), None);
         }
         let block = &self.decoder[layer];
-        let attn_out = block.attention.forward(w, block.attention_residual.reads(w, x), target, None);
+        let attn_out = block.attention.forward(w, block.attention_residual.reads(w, x), here, None);
         let x = block.attention_residual.add(w, x, attn_out, here);
-        let q = block.cross.project_queries(w, block.cross_residual.reads(w, x), target);
+        let q = block.cross.project_queries(w, block.cross_residual.reads(w, x), here);
         let [k, _] = sources(block).keys_values;
         block.cross.probabilities(q, k, head)
     }
@@ -267,11 +267,11 @@ impl CrossBlock {
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
         // ANCHOR: cross_block
-        let attn_out = self.attention.forward(w, self.attention_residual.reads(w, x), here.0, cache);
+        let attn_out = self.attention.forward(w, self.attention_residual.reads(w, x), here, cache);
         let x = self.attention_residual.add(w, x, attn_out, here);
-        let found = self.look_across(w, self.cross_residual.reads(w, x), here.0, sources);
+        let found = self.look_across(w, self.cross_residual.reads(w, x), here, sources);
         let x = self.cross_residual.add(w, x, found, here);
-        let mlp_out = self.feed_forward.forward(w, self.feed_forward_residual.reads(w, x));
+        let mlp_out = self.feed_forward.forward(w, self.feed_forward_residual.reads(w, x), here);
         self.feed_forward_residual.add(w, x, mlp_out, here)
         // ANCHOR_END: cross_block
     }
@@ -281,12 +281,12 @@ impl CrossBlock {
         &self,
         w: BoundParams<'_, T>,
         x: T,
-        sequences: Sequences<'_>,
+        here: (Sequences<'_>, Mode),
         Sources { keys_values: [k, v], rows }: Sources<'_, T>,
     ) -> T {
         // ANCHOR: look_across
-        let q = self.cross.project_queries(w, x, sequences);
-        self.cross.mix(w, [q, k, v], self.cross.scale(), sequences.rows, rows)
+        let q = self.cross.project_queries(w, x, here);
+        self.cross.mix(w, [q, k, v], self.cross.scale(), here, rows)
         // ANCHOR_END: look_across
     }
 }
@@ -326,7 +326,7 @@ impl Model for EncoderDecoder {
         let x = state.get(1).copied().unwrap_or_else(|| self.target.forward(w, target, mode)); // [target, n_embd]
         match self.decoder.get(stage - self.encoder.len()) {
             Some(block) => {
-                let keys_values = block.cross.project_kv(w, read, source);
+                let keys_values = block.cross.project_kv(w, read, (source, mode));
                 let sources = Sources { keys_values, rows: source.rows };
                 smallvec![read, block.forward(w, x, (target, mode), sources, None)]
             }
@@ -370,7 +370,7 @@ impl Translator for EncoderDecoder {
         // ANCHOR: read_sources
         let read = self.read(w, sources, Mode::default()); // [n, n_embd]
         for (layer, block) in self.decoder.iter().enumerate() {
-            let [k, v] = block.cross.project_kv(w, read, sources);
+            let [k, v] = block.cross.project_kv(w, read, (sources, Mode::default()));
             memory.keep(MemoryId::Source(2 * layer), capacity, places, k);
             memory.keep(MemoryId::Source(2 * layer + 1), capacity, places, v);
         }

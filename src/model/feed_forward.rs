@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecoderConfig, Linear};
+use super::{DecoderConfig, Linear, Mode};
+use crate::data::Sequences;
 use crate::function::UnaryOp;
 use crate::params::{BoundParams, Init, Layout};
 use crate::tensor::Tensor;
@@ -85,22 +86,38 @@ impl FeedForward {
     }
 
     /// `[n, n_embd] → [n, n_embd]`.
-    pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
-        let (gate, up) = self.project(w, x);
-        self.activate(w, gate, up)
+    pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, here: (Sequences<'_>, Mode)) -> T {
+        let (gate, up) = self.project(w, x, here);
+        self.activate(w, gate, up, here)
+    }
+
+    /// Its layers, in the order of their parameters.
+    pub(super) fn layers_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.gate.iter_mut().chain([&mut self.up, &mut self.down])
     }
 
     /// The first half of [`forward`](Self::forward): the gate, if there is one, and what it lets
     /// through, `[n, n_ffn]` each.
-    pub(super) fn project<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> (Option<T>, T) {
-        let Some(gate) = &self.gate else { return (None, self.up.forward(w, x)) };
-        let [up, gate] = Linear::forward_all([&self.up, gate], w, x);
+    pub(super) fn project<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        x: T,
+        here: (Sequences<'_>, Mode),
+    ) -> (Option<T>, T) {
+        let Some(gate) = &self.gate else { return (None, self.up.forward_in(w, x, here)) };
+        let [up, gate] = Linear::forward_all([&self.up, gate], w, x, here);
         (Some(gate), up)
     }
 
     /// The second half: the activation, and back to `[n, n_embd]`. What a model does to gate and input of its own
     /// lies between the two.
-    pub(super) fn activate<T: Tensor>(&self, w: BoundParams<'_, T>, gate: Option<T>, up: T) -> T {
-        self.down.forward(w, self.activation.apply(gate, up))
+    pub(super) fn activate<T: Tensor>(
+        &self,
+        w: BoundParams<'_, T>,
+        gate: Option<T>,
+        up: T,
+        here: (Sequences<'_>, Mode),
+    ) -> T {
+        self.down.forward_in(w, self.activation.apply(gate, up), here)
     }
 }

@@ -5,7 +5,9 @@
 
 use std::array::from_fn;
 
-use crate::params::{BoundParams, Init, Layout, Param, ParamSpec};
+use super::Mode;
+use crate::data::Sequences;
+use crate::params::{ADAPTER_SUFFIXES, BoundParams, Init, Layout, Param, ParamSpec};
 use crate::tensor::Tensor;
 
 /// `y = x·Wᵀ + b`, and beside it a low-rank adapter. Bias and adapter are optional.
@@ -29,6 +31,11 @@ pub struct LowRank {
     pub b: Param,
     /// How much it counts: `alpha / rank` in the paper.
     pub scale: f64,
+    /// The probability that an element of what the adapter reads is dropped, during training. What the layer itself reads
+    /// stays whole.
+    pub dropout: f64,
+    /// Where in the model it drops. No two places drop alike.
+    pub dropout_point: usize,
 }
 
 impl Linear {
@@ -62,33 +69,66 @@ impl Linear {
         let weight = &layout[self.weight];
         let (name, outputs, inputs) = (base_name(&weight.name).to_owned(), weight.rows, weight.cols);
         let bound = (inputs as f64).sqrt().recip();
-        let a = ParamSpec::matrix(format!("{name}.lora_A.weight"), rank, inputs, Init::Uniform(bound));
-        let b = ParamSpec::matrix(format!("{name}.lora_B.weight"), outputs, rank, Init::Constant(0.0));
-        Linear { adapter: Some(LowRank { a: layout.add(a), b: layout.add(b), scale }), ..self }
+        let [a_name, b_name] = ADAPTER_SUFFIXES.map(|suffix| format!("{name}{suffix}"));
+        let a = layout.add(ParamSpec::matrix(a_name, rank, inputs, Init::Uniform(bound)));
+        let b = layout.add(ParamSpec::matrix(b_name, outputs, rank, Init::Constant(0.0)));
+        Linear { adapter: Some(LowRank { a, b, scale, dropout: 0.0, dropout_point: 0 }), ..self }
     }
 
-    /// `[n, inputs] → [n, outputs]`.
+    /// The same layer, whose adapter drops some of what it reads, at this point of the model. Without an adapter, nothing drops.
+    pub fn with_adapter_dropout(self, dropout: f64, dropout_point: usize) -> Self {
+        Linear { adapter: self.adapter.map(|adapter| LowRank { dropout, dropout_point, ..adapter }), ..self }
+    }
+
+    /// `[n, inputs] → [n, outputs]`. Nothing is dropped: this is for layers without an adapter, such as heads, and for reading.
     pub fn forward<T: Tensor>(&self, w: BoundParams<'_, T>, x: T) -> T {
-        self.complete(w, x, x.linear(w[self.weight]))
+        let [y] = Self::all([self], w, x, None);
+        y
+    }
+
+    /// The same for the rows of these sequences in this mode: during training, an adapter may drop some of what it reads.
+    pub fn forward_in<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, here: (Sequences<'_>, Mode)) -> T {
+        let [y] = Self::all([self], w, x, Some(here));
+        y
     }
 
     /// What several layers make of the same input: `[n, inputs] → [n, outputs]` each. An engine may compute all of it in one go.
-    pub fn forward_all<const N: usize, T: Tensor>(layers: [&Self; N], w: BoundParams<'_, T>, x: T) -> [T; N] {
-        let products = x.linear_all(layers.map(|layer| w[layer.weight]));
-        from_fn(|at| layers[at].complete(w, x, products[at]))
+    pub fn forward_all<const N: usize, T: Tensor>(
+        layers: [&Self; N],
+        w: BoundParams<'_, T>,
+        x: T,
+        here: (Sequences<'_>, Mode),
+    ) -> [T; N] {
+        Self::all(layers, w, x, Some(here))
     }
 
-    /// Adds the bias and the adapter, where there are any, to the product `y` of `x` and the weight.
-    fn complete<T: Tensor>(&self, w: BoundParams<'_, T>, x: T, mut y: T) -> T {
-        if let Some(bias) = self.bias {
-            y = y + w[bias];
-        }
-        if let Some(LowRank { a, b, scale }) = self.adapter {
-            let low = x.linear(w[a]) * scale; // [n, rank]
-            y = y + low.linear(w[b]);
-        }
-        y
+    // ANCHOR: adapter
+    fn all<const N: usize, T: Tensor>(
+        layers: [&Self; N],
+        w: BoundParams<'_, T>,
+        x: T,
+        here: Option<(Sequences<'_>, Mode)>,
+    ) -> [T; N] {
+        let adapters =
+            layers.map(|layer| layer.adapter.map(|adapter| (adapter.read(w, x, here), w[adapter.b])));
+        let products = x.linear_all_adapted(layers.map(|layer| w[layer.weight]), adapters);
+        from_fn(|at| layers[at].bias.map_or(products[at], |bias| products[at] + w[bias]))
     }
+}
+
+impl LowRank {
+    /// The first half of an adapter, `scale · x·Aᵀ`: `[n, inputs] → [n, rank]`.
+    fn read<T: Tensor>(self, w: BoundParams<'_, T>, x: T, here: Option<(Sequences<'_>, Mode)>) -> T {
+        let rng = here.and_then(|(sequences, mode)| {
+            mode.dropout_rng(self.dropout, self.dropout_point, sequences, x.shape().1)
+        });
+        let low = match rng {
+            Some(rng) => x.dropout_linear(self.dropout, rng, w[self.a]),
+            None => x.linear(w[self.a]),
+        };
+        low * self.scale
+    }
+    // ANCHOR_END: adapter
 }
 
 /// The name of a layer, from that of its weight.

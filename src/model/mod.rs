@@ -9,6 +9,7 @@
 //! - [`Positions`]: how a model knows where a token stands, in six ways.
 //! - [`FeedForward`]: the two-layer network at every token.
 //! - [`Linear`]: what multiplies by weights, in all of them.
+//! - [`LoraConfig`]: adapters beside the layers of a decoder that is frozen.
 //! - [`Norm`]: RMSNorm or LayerNorm, learned or not.
 //! - [`Scale`]: learned factors, stored at one size and used at another.
 //! - [`Sphere`]: the normalized transformer, another model made of the same parts.
@@ -24,6 +25,7 @@ mod decoder;
 mod encoder_decoder;
 mod feed_forward;
 mod linear;
+mod lora;
 mod norm;
 mod position;
 mod presets;
@@ -38,6 +40,7 @@ pub use decoder::Decoder;
 pub use encoder_decoder::{CrossBlock, EncoderDecoder, EncoderDecoderConfig, SharedEmbeddings};
 pub use feed_forward::{Activation, FeedForward};
 pub use linear::{Linear, LowRank};
+pub use lora::{LoraConfig, LoraTarget};
 pub use norm::{Norm, NormKind};
 pub use position::{Position, Positions};
 pub use presets::Preset;
@@ -136,13 +139,22 @@ pub struct Mode {
 impl Mode {
     /// Dropout at one point of the model. Each point has a number of its own, so that no two drop alike.
     fn dropout<T: Tensor>(self, x: T, rate: f64, point: usize, sequences: Sequences<'_>) -> T {
-        match self.dropout {
-            Some(rng) if rate > 0.0 => {
-                let before = sequences.rows_before * x.shape().1;
-                x.dropout(rate, rng.fork(point as u32).skip(before as u32))
-            }
-            _ => x,
+        match self.dropout_rng(rate, point, sequences, x.shape().1) {
+            Some(rng) => x.dropout(rate, rng),
+            None => x,
         }
+    }
+
+    /// What decides there which elements of rows of `cols` are dropped, if any are.
+    fn dropout_rng(
+        self,
+        rate: f64,
+        point: usize,
+        sequences: Sequences<'_>,
+        cols: usize,
+    ) -> Option<CounterRng> {
+        let rng = self.dropout.filter(|_| rate > 0.0)?;
+        Some(rng.fork(point as u32).skip((sequences.rows_before * cols) as u32))
     }
 }
 

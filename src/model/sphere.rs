@@ -212,11 +212,12 @@ impl SphereBlock {
         mode: Mode,
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
+        let here = (sequences, mode);
         // ANCHOR: block
-        let attn_out = self.attend(w, h, sequences, cache);
+        let attn_out = self.attend(w, h, here, cache);
         let h =
             self.attention_step.apply(w, h, mode.dropout(attn_out, self.dropout, 2 * self.layer, sequences));
-        let mlp_out = self.feed(w, h);
+        let mlp_out = self.feed(w, h, here);
         self.feed_forward_step.apply(w, h, mode.dropout(mlp_out, self.dropout, 2 * self.layer + 1, sequences))
         // ANCHOR_END: block
     }
@@ -226,10 +227,10 @@ impl SphereBlock {
         &self,
         w: BoundParams<'_, T>,
         h: T,
-        sequences: Sequences<'_>,
+        here: (Sequences<'_>, Mode),
         cache: Option<&mut Cache<'_, T>>,
     ) -> T {
-        let [mut q, mut k, v] = self.attention.project(w, h, sequences);
+        let [mut q, mut k, v] = self.attention.project(w, h, here);
         if self.qk_norm {
             // `rms_norm` leaves each head at the length √head_dim, which is divided out.
             let s_qk = self.s_qk.times(w, (self.head_dim as f64).sqrt().recip()); // [1, n_embd]
@@ -238,12 +239,12 @@ impl SphereBlock {
             let s_qk = self.s_qk.times(w, 1.0);
             [q, k] = [q * s_qk, k * s_qk];
         }
-        self.attention.attend(w, [q, k, v], self.softmax_scale, sequences, cache)
+        self.attention.attend(w, [q, k, v], self.softmax_scale, here, cache)
     }
 
     /// What the feed-forward network answers, of any length: `[n, n_embd]`.
-    pub fn feed<T: Tensor>(&self, w: BoundParams<'_, T>, h: T) -> T {
-        let (gate, up) = self.feed_forward.project(w, h); // [n, n_ffn] each
+    pub fn feed<T: Tensor>(&self, w: BoundParams<'_, T>, h: T, here: (Sequences<'_>, Mode)) -> T {
+        let (gate, up) = self.feed_forward.project(w, h, here); // [n, n_ffn] each
         let root = (self.width as f64).sqrt();
         let (gate, up) = match self.inner_scale {
             Inner::Learned { s_u, s_v } => {
@@ -252,7 +253,7 @@ impl SphereBlock {
             Inner::Root => (gate.map(|gate| gate * root), up * root),
             Inner::None => (gate, up),
         };
-        self.feed_forward.activate(w, gate, up)
+        self.feed_forward.activate(w, gate, up, here)
     }
 }
 

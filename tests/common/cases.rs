@@ -238,6 +238,31 @@ fn normalisations(v: &mut impl Visitor) {
                 |x| x[0].dropout(rate, CounterRng::new(7)));
         }
     }
+    for (rows, cols, outputs) in [(3, 4, 2), (1, 5, 3), (4, 1, 1), (9, 20, 5)] {
+        let name = format!("dropout_linear {rows} x {cols} to {outputs}");
+        case!(v, name, [d.any(rows, cols), d.any(outputs, cols)], |x| x[0].dropout_linear(
+            0.3,
+            CounterRng::new(7).fork(1),
+            x[1]
+        ));
+        // A layer with an adapter, one without, and another one with the same second matrix.
+        let name = format!("linear_all_adapted {rows} x {cols} to {outputs}");
+        let [first, second, b] = [cols, cols, 2].map(|cols| d.any(outputs, cols));
+        let (x, low) = (d.any(rows, cols), d.any(rows, 2));
+        case!(v, name, [x, first, second, low, b], |x| Tensor::concat_cols(
+            &x[0]
+                .linear_all_adapted([x[1], x[2], x[2]], [Some((x[3], x[4])), None, Some((x[3] * 0.5, x[4]))])
+        ));
+    }
+    case!(v, "dropout_linear by itself", [d.any(3, 3)], |x| x[0].dropout_linear(
+        0.3,
+        CounterRng::new(7),
+        x[0]
+    ));
+    case!(v, "linear_all_adapted by itself", [d.any(3, 3)], |x| {
+        let [y] = x[0].linear_all_adapted([x[0]], [Some((x[0], x[0]))]);
+        y
+    });
     case!(v, "dropout, later in its stream", [d.any(3, 4)], |x| x[0]
         .dropout(0.4, CounterRng::new(7).fork(2).skip(5)));
     case!(v, "dropout of nothing", [d.any(3, 4)], |x| x[0].dropout(0.0, CounterRng::new(7)));

@@ -30,7 +30,7 @@ use writer::MetadataWriter;
 use super::atomic::write_atomically_with;
 use super::hugging_face::{FolderError, wrong};
 use super::mapped::FileBytes;
-use super::{CheckpointError, GenerationDefaults, LanguageModel};
+use super::{CheckpointError, GenerationDefaults, LanguageModel, adapter};
 
 /// What helps with a file that was cut off or changed.
 const TAKE_A_COPY: &str = "Take a copy that is whole, or convert the model again, to f32, f16, bf16 or q8_0";
@@ -66,11 +66,12 @@ impl Trouble {
 /// rows are no whole blocks of `q8_0`; gains and biases are stored in `f32`.
 ///
 /// # Errors
-/// If it is no model of the three architectures, if it has no tokenizer that the format knows or no token that ends a text, if a
+/// If it is no model of the three architectures, if it has adapters, if it has no tokenizer that the format knows or no token that ends a text, if a
 /// number is not finite or too large for the type, or if the system refuses. Nothing is written then.
 pub fn export(path: &Path, language_model: &LanguageModel, kind: TensorType) -> Result<(), FolderError> {
     let LanguageModel { model, params, tokens, chat_template, defaults, .. } = language_model;
     let arch = Arch::of(model.config())?;
+    adapter::refuse("GGUF", model)?;
     let mut metadata = MetadataWriter::default();
     metadata.string("general.architecture", arch.name());
     metadata.string("general.type", "model");

@@ -9,7 +9,7 @@ use super::tokens::{GENERATION, TEMPLATE, TOKENIZER, generation_config, tokenize
 use super::{Class, config, shape};
 use crate::checkpoint::hugging_face::{CONFIG, FolderError, fit, write_json, write_weights};
 use crate::checkpoint::tokenizer_json::{Around, to_json};
-use crate::checkpoint::{CheckpointError, LanguageModel, StoredAs, write_atomically};
+use crate::checkpoint::{CheckpointError, LanguageModel, StoredAs, adapter, write_atomically};
 use crate::model::Model;
 use crate::tokenizer::TokenizerSpec;
 
@@ -24,7 +24,7 @@ use crate::tokenizer::TokenizerSpec;
 /// whatever the folder says. Version 4 and all others read `tokenizer.json` as it is.)
 ///
 /// # Errors
-/// If no class has such a model, if its tokens do not belong to its tokenizer or that is one of characters, if a number is
+/// If no class has such a model, if it has adapters, if its tokens do not belong to its tokenizer or that is one of characters, if a number is
 /// NaN or infinite or too large for 16 bits, if there is a checkpoint of ours in the folder, or if the system refuses.
 ///
 /// # Panics
@@ -33,6 +33,7 @@ pub fn export(folder: &Path, model: &LanguageModel, stored_as: StoredAs) -> Resu
     let (ours, layout) = (model.model.config(), model.model.layout());
     assert_eq!(model.params.len(), layout.len(), "as many weights as the model has");
     let class = config::class_of(ours)?;
+    adapter::refuse(class.name(), &model.model)?;
     let spec = check_tokens(class, model)?;
     let entries: Vec<(&str, Vec<usize>, &[f32])> = layout
         .specs()

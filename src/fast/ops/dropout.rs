@@ -9,9 +9,9 @@ use crate::fast::tape::{Gradients, Id, Matrix, Node, write_or_add};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Dropout {
-    x: Id,
-    rate: f64,
-    rng: CounterRng,
+    pub(super) x: Id,
+    pub(super) rate: f64,
+    pub(super) rng: CounterRng,
 }
 
 impl Dropout {
@@ -28,7 +28,7 @@ impl Dropout {
 
     /// The mask is laid over the bits of each product. Of an `if` the compiler would make a branch, and no processor
     /// can guess random branches; without one, the loop becomes vector instructions and takes a tenth of the time.
-    fn masked(self, x: &[f32]) -> impl Iterator<Item = f32> {
+    pub(super) fn masked(self, x: &[f32]) -> impl Iterator<Item = f32> {
         let (keep, threshold) = ((1.0 / (1.0 - self.rate)) as f32, CounterRng::threshold(self.rate));
         x.iter().enumerate().map(move |(at, x)| {
             let kept = self.rng.bits(at as u32) >= threshold;

@@ -8,8 +8,10 @@ mod concat_cols;
 mod concat_rows;
 mod cross_entropy;
 mod dropout;
+mod dropout_linear;
 mod gather_rows;
 mod layer_norm;
+mod linear_sum;
 mod matmul;
 mod matmul_t;
 mod pick;
@@ -30,8 +32,10 @@ pub use concat_cols::ConcatCols;
 pub use concat_rows::ConcatRows;
 pub use cross_entropy::CrossEntropy;
 pub use dropout::Dropout;
+pub use dropout_linear::DropoutLinear;
 pub use gather_rows::GatherRows;
 pub use layer_norm::LayerNorm;
+pub use linear_sum::LinearSum;
 pub use matmul::Matmul;
 pub use matmul_t::MatmulT;
 pub use pick::Pick;
@@ -79,4 +83,6 @@ pub enum Op {
     Attention(Attention),
     CrossEntropy(CrossEntropy),
     Dropout(Dropout),
+    DropoutLinear(DropoutLinear),
+    LinearSum(LinearSum),
 }
