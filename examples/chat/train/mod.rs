@@ -52,7 +52,7 @@ Examples:
     .long("output-dir").visible_alias("save").required(false).default_value("chat-model")
     .help("The folder to write: the model, and what is needed to go on")))]
 #[command(mut_arg("load", |option| option
-    .long("model").help("Begin with the model in this folder or file, of whichever format, instead of a fresh one")))]
+    .long("model").visible_alias("load").help("Begin with the model in this folder or file, of whichever format, instead of a fresh one")))]
 #[command(mut_arg("validate_every", |option| option
     .help("Validate, report and save after every N steps: at most 1000000000 [default: 500, or as before]")))]
 #[command(mut_arg("batch", |option| option
@@ -184,7 +184,7 @@ fn introduce(recipe: &Recipe, train: &Encoded, held_out: &Encoded, tokenizer: &d
         train.all.len()
     );
     say!("held out: {} conversations of other questions", held_out.all.len());
-    say!("tokens in a conversation, and how many have so many:");
+    say!("tokens in a conversation, and the conversations with as many:");
     let lengths: Vec<usize> = train.all.iter().map(|one: &ConversationTokens| one.tokens.len()).collect();
     say!("{}", lengths::bars(&lengths).trim_end());
     say!("vocab size: {}", tokenizer.vocab_size());
