@@ -88,7 +88,7 @@ struct Start {
 impl Train {
     pub fn run(&self, given: &Given) -> Result<()> {
         let Start { mut recipe, tokenizer, params, resumed } = self.start(given)?;
-        if self.show_masks.is_none() {
+        if !resumed && self.show_masks.is_none() {
             check_folder(&self.run.save)?;
         }
         let material = Material::read(&recipe, &self.run)?;
