@@ -20,7 +20,7 @@ mod program;
 mod refusal;
 
 use program::{Output, example, run};
-use refusal::assert_refused;
+use refusal::{assert_refused, content};
 
 const TINY: &str =
     "--layers 1 --embd 32 --heads 4 --kv-heads 2 --ffn 64 --context 64 --vocab-size 300 --threads 1";
@@ -95,12 +95,13 @@ impl Place {
 #[test]
 fn masks_are_shown_and_nothing_is_written() {
     let place = Place::new();
+    let before = content(place.0.path());
     let shown = place.train("--show-masks 2");
     assert_eq!(shown.matches("</user><assistant>«After ").count(), 2, "{shown}");
     assert_eq!(shown.matches(".</assistant>»").count(), 2, "{shown}");
-    assert!(!place.path("chat-model").exists());
     let all = place.train("--show-masks 1 --train-on-all");
     assert!(all.contains("«<s><user>What comes after"), "{all}");
+    assert!(content(place.0.path()) == before);
 }
 
 #[test]
@@ -234,7 +235,8 @@ fn what_is_malformed_or_cannot_be_learned_is_counted_or_refused() {
     let ended = place.run(&format!("train --strict --data mine.jsonl {TINY} --output-dir strict"));
     assert_refused(&ended, 1, &["mine.jsonl, line 41"], &ended.stderr);
     // Beside the synthetic ones.
-    let printed = place.train("--max-samples 30 --synthetic-tools 5 --show-masks 1 --context 2000");
+    let printed = place
+        .ok("train --data mine.jsonl --max-samples 30 --synthetic-tools 5 --show-masks 1 --context 2000");
     assert!(
         printed.contains("mine.jsonl: 30 conversations\nsynthetic, with tools: 5 conversations"),
         "{printed}"
@@ -246,7 +248,7 @@ fn what_is_malformed_or_cannot_be_learned_is_counted_or_refused() {
         ("--batch-size 0", 2, "1 to 65536"),
         ("--epochs 0", 2, "above 0"),
         ("--vocab-size 100", 2, "268 to"),
-        ("--heads 5", 2, "n_head"),
+        ("--heads 5", 2, "do not divide"),
         ("--plot mine.jsonl", 2, "--plot"),
     ] {
         let ended = place.run(&format!("train --data mine.jsonl --output-dir other {options}"));

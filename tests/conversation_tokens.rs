@@ -150,7 +150,7 @@ fn the_fingerprint_sees_tokens_and_masks() {
     let one = encode(&conversation(&[("one?", "two")]), 100, Learn::Assistant).expect("tokens");
     let all = encode(&conversation(&[("one?", "two")]), 100, Learn::All).expect("tokens");
     let other = encode(&conversation(&[("one?", "three")]), 100, Learn::Assistant).expect("tokens");
-    let of = ConversationTokens::fingerprint::<'_, Vec<&ConversationTokens>>;
+    let of = |all: Vec<&ConversationTokens>| ConversationTokens::fingerprint(all);
     assert_eq!(of(vec![&one]), of(vec![&one.clone()]));
     for different in [vec![&all], vec![&other], vec![&one, &one], vec![]] {
         assert_ne!(of(vec![&one]), of(different));
@@ -222,7 +222,8 @@ fn is_pytorchs<E: Engine>(mut engine: E, tolerance: f64) {
 
 #[test]
 fn the_masked_loss_and_its_gradient_are_pytorchs() {
-    is_pytorchs(ScalarEngine::new(), 1e-9);
+    // What transformers rotates by has 32 bits, whatever the model has.
+    is_pytorchs(ScalarEngine::new(), 1e-6);
     is_pytorchs(FastEngine::new(ThreadPool::new(1)), 1e-5);
 }
 

@@ -128,12 +128,13 @@ impl Conversation {
     }
 
     /// Whether it is held out to judge a model by, if this share of all conversations is: from 0 to 1. It follows from the first
-    /// message of the user alone (the upper 32 bits of its FNV-1a hash, as a share of all), so a conversation stays on its side
+    /// message of the user alone (the upper 32 bits of its FNV-1a hash, modulo 10,000), so a conversation stays on its side
     /// whatever others there are, and so do those that begin alike.
     pub fn is_held_out(&self, share: f64) -> bool {
         let first = self.messages.iter().find(|message| message.role == Role::User);
         let hash = fingerprint(first.map_or("", |message| &message.content).bytes()) >> 32;
-        (hash as f64) < share * 2.0_f64.powi(32)
+        // Of texts that differ in their last characters alone, the first bits are alike; the remainder is not.
+        ((hash % 10_000) as f64) < share * 10_000.0
     }
 
     /// The tool of this name, if it is offered.
