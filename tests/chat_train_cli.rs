@@ -160,10 +160,13 @@ fn it_learns_and_the_folder_is_whole() {
     let end = spec.build().expect("it builds").special("</assistant>").expect("a token");
     assert_eq!(read.tokens.eos[0], end);
     // It ends its reply, and what it says has the form of what it learned.
-    let said = place.say("--model chat-model --tokens 30", "What comes after 3?\nWhat comes after 4?\n");
+    let said =
+        place.say("--model chat-model --tokens 30", "What comes after 3?\n/reset\nWhat comes after 4?\n");
     let replies: Vec<&str> = said.lines().collect();
-    assert_eq!(replies.len(), 2, "{said}");
-    assert!(replies.iter().all(|reply| reply.starts_with("After ") && reply.ends_with('.')), "{said}");
+    assert_eq!((replies.len(), replies[1]), (3, "forgotten"), "{said}");
+    for reply in [replies[0], replies[2]] {
+        assert!(reply.starts_with("After ") && reply.ends_with('.'), "{said}");
+    }
 }
 
 #[test]

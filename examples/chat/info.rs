@@ -33,7 +33,7 @@ pub struct Info {
 impl Info {
     pub fn run(&self) -> Result<()> {
         if let Some(plot) = &self.plot {
-            check_output("--plot", plot, &[self.path.clone()])?;
+            check_output("--plot", plot, std::slice::from_ref(&self.path))?;
         }
         let source = Source::at(&self.path, self.tokenizer.as_deref())?;
         let language_model = source.read()?;

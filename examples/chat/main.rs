@@ -66,7 +66,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     Create(create::Create),
-    Train(train::Train),
+    Train(Box<train::Train>),
     Talk(talk::Talk),
     Info(info::Info),
     Import(convert::Import),
