@@ -7,19 +7,20 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
-use gradus::model::{Decoder, DecoderConfig, Model, Preset};
+use gradus::model::{Decoder, Model};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::{BpeTokenizer, BpeTrainer, Pattern, Tokenizer, TrainProgress};
 use indicatif::{ProgressBar, ProgressStyle};
-use support::args::{MANY, at_least_1, seed, whole};
+use support::args::{MANY, seed, whole};
 use support::units::{bytes, grouped};
 use support::{Given, Usage, check_free, check_text, say};
 
 use crate::folder;
+use crate::sizes::Sizes;
 
 /// The special tokens of a model that converses: first those of any text, then a pair for each who may speak.
-const SPECIAL: [&str; 12] = [
+pub const SPECIAL: [&str; 12] = [
     "<unk>",
     "<s>",
     "</s>",
@@ -36,6 +37,7 @@ const SPECIAL: [&str; 12] = [
 
 /// Train a byte-level BPE tokenizer on texts, and write a model that has learned nothing yet
 #[derive(clap::Args)]
+#[command(mut_arg("preset", |option| option.default_value("llama")))]
 #[command(after_help = "\
 Examples:
   chat -- create --out my-model --vocab-size 2000 --data texts.txt
@@ -59,27 +61,8 @@ pub struct Create {
     /// How texts are cut before tokens are merged
     #[arg(long, value_enum, default_value_t = Pieces::Llama3)]
     pieces: Pieces,
-    /// The sizes of the model, as far as no option says otherwise
-    #[arg(long, value_enum, default_value_t = PresetName::Llama, help_heading = "Model")]
-    preset: PresetName,
-    /// Blocks of the transformer. All sizes together may give a model at most 2^32 parameters
-    #[arg(long, value_name = "N", value_parser = at_least_1, help_heading = "Model")]
-    layers: Option<usize>,
-    /// Its width
-    #[arg(long, value_name = "N", value_parser = at_least_1, help_heading = "Model")]
-    embd: Option<usize>,
-    /// Heads of queries, which must divide the width
-    #[arg(long, value_name = "N", value_parser = at_least_1, help_heading = "Model")]
-    heads: Option<usize>,
-    /// Heads of keys and values, which must divide those of queries
-    #[arg(long, value_name = "N", value_parser = at_least_1, help_heading = "Model")]
-    kv_heads: Option<usize>,
-    /// The inner width of the feed-forward networks
-    #[arg(long, value_name = "N", value_parser = at_least_1, help_heading = "Model")]
-    ffn: Option<usize>,
-    /// The longest sequence it can read: at most 1048576 tokens
-    #[arg(long, value_name = "N", value_parser = whole(1..=1 << 20), help_heading = "Model")]
-    context: Option<usize>,
+    #[command(flatten)]
+    sizes: Sizes,
     /// Where the random numbers of its weights begin
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = seed)]
     seed: u64,
@@ -99,23 +82,16 @@ enum Pieces {
     Gpt2,
 }
 
-/// The presets that can be made here.
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum PresetName {
-    /// 8 blocks, 512 wide, 8 heads of queries and 4 of keys: 41.6 million parameters with 32,000 tokens
-    Llama,
-}
-
 impl Create {
     pub fn run(&self, _: &Given) -> Result<()> {
         folder::check_new(&self.out, self.overwrite)?;
         // The sizes are judged before the texts are read.
-        let config = self.config(self.vocab_size);
+        let config = self.sizes.config(self.vocab_size);
         let model = Decoder::new(config).map_err(Usage::of)?;
         let need = 4.0 * model.layout().len() as f64;
         check_free("a model of this size", 2.0 * need, "give a smaller --embd, --layers or --vocab-size")?;
         let tokenizer = self.train()?;
-        let model = Decoder::new(self.config(tokenizer.vocab_size())).map_err(Usage::of)?;
+        let model = Decoder::new(self.sizes.config(tokenizer.vocab_size())).map_err(Usage::of)?;
         let params: Vec<f32> = model.layout().initial(&mut Random::new(self.seed));
         let (tokens, count) = (tokenizer.vocab_size(), model.layout().len());
         let language_model = LanguageModel {
@@ -135,26 +111,6 @@ impl Create {
         let (count, tokens) = (grouped(count as u64), grouped(tokens as u64));
         say!("written to {}: {count} parameters, {tokens} tokens", self.out.display());
         Ok(())
-    }
-
-    fn config(&self, vocab_size: usize) -> DecoderConfig {
-        let preset = match self.preset {
-            PresetName::Llama => Preset::Llama.config(vocab_size),
-        };
-        let n_head = self.heads.unwrap_or(preset.n_head);
-        // With other heads, as many query heads as before share one of keys, where that is possible.
-        let shared = preset.n_head / preset.n_kv_head;
-        let n_kv_head = if n_head.is_multiple_of(shared) { n_head / shared } else { n_head };
-        let n_embd = self.embd.unwrap_or(preset.n_embd);
-        DecoderConfig {
-            n_layer: self.layers.unwrap_or(preset.n_layer),
-            n_embd,
-            n_head,
-            n_kv_head: self.kv_heads.unwrap_or(n_kv_head),
-            n_ffn: self.ffn.unwrap_or(n_embd.saturating_mul(preset.n_ffn / preset.n_embd)),
-            context: self.context.unwrap_or(preset.context),
-            ..preset
-        }
     }
 
     /// The tokenizer of the texts.

@@ -10,20 +10,25 @@
 //! - `source.rs`: what a folder or file holds, and how it is read.
 //! - `folder.rs`: a checkpoint of gradus with what a language model needs beside it.
 //! - `create.rs`: a tokenizer from texts, and a model that has learned nothing.
-//! - `talk.rs`: the prompts; `speaker.rs`: a model that continues them.
+//! - `train/`: a model that learns to converse; `sizes.rs`: how large one that is made here is.
+//! - `talk.rs`: the prompts; `dialogue.rs`: several turns, with `template.rs` for their marks; `speaker.rs`: a model that goes on.
 //! - `serve/`: a server that several clients talk to at once.
 //! - `convert.rs`: from one format into another.
 //! - `info.rs`: what a model is made of; `histogram.rs`: how its weights are distributed.
 
 mod convert;
 mod create;
+mod dialogue;
 mod folder;
 mod histogram;
 mod info;
 mod serve;
+mod sizes;
 mod source;
 mod speaker;
 mod talk;
+mod template;
+mod train;
 
 use std::process::ExitCode;
 
@@ -35,6 +40,8 @@ const EXAMPLES: &str = "\
 Examples:
   cargo run --release --features chat --example chat -- create --out my-model --vocab-size 2000 --data texts.txt
                                                    a tokenizer of these texts, and a model that has learned nothing
+  cargo run --release --features chat --example chat -- train
+                                                   learn to converse; then: chat -- talk --model chat-model
   cargo run --release --features chat --example chat -- talk --model my-model --prompt 'Once upon a time'
                                                    continue a text; without --prompt, every line that is typed
   cargo run --release --features chat --example chat -- talk --model model.gguf --dtype int8 --prompts some.jsonl
@@ -63,6 +70,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     Create(create::Create),
+    Train(Box<train::Train>),
     Talk(talk::Talk),
     Serve(serve::Serve),
     Info(info::Info),
@@ -74,6 +82,7 @@ impl Program for Args {
     fn run(&self, given: &Given) -> Result<()> {
         match &self.command {
             Command::Create(create) => create.run(given),
+            Command::Train(train) => train.run(given),
             Command::Talk(talk) => talk.run(given),
             Command::Serve(serve) => serve.run(),
             Command::Info(info) => info.run(),

@@ -16,6 +16,7 @@ use gradus::tokenizer::{TextStream, Tokenizer};
 use support::{SamplingArgs, Usage, check_free};
 
 use crate::source::Source;
+use crate::template::Template;
 
 /// A model, ready to continue texts.
 pub struct Speaker {
@@ -24,10 +25,12 @@ pub struct Speaker {
     tokenizer: Box<dyn Tokenizer>,
     tokens: EndTokens,
     defaults: GenerationDefaults,
+    chat_template: Option<String>,
     engine: InferenceEngine,
 }
 
 /// How a text is to be continued.
+#[derive(Clone)]
 pub struct Manner {
     pub sampling: SamplingArgs,
     /// The most tokens of a reply.
@@ -61,11 +64,27 @@ impl Speaker {
     /// # Errors
     /// If it cannot be read, or has no tokenizer.
     pub fn load(source: &Source, dtype: Dtype, threads: usize) -> Result<Self> {
-        let LanguageModel { model, params, tokenizer, tokens, defaults, .. } = source.read()?;
+        let LanguageModel { model, params, tokenizer, tokens, defaults, chat_template } = source.read()?;
         let spec = tokenizer.map_err(|other| anyhow!("{}: {other}", source.path.display()))?;
         let tokenizer = spec.build().with_context(|| source.path.display().to_string())?;
         let params = StoredParams::new(model.layout(), &params, dtype);
-        Ok(Speaker { model, params, tokenizer, tokens, defaults, engine: InferenceEngine::new(threads) })
+        let engine = InferenceEngine::new(threads);
+        Ok(Speaker { model, params, tokenizer, tokens, defaults, chat_template, engine })
+    }
+
+    /// What makes a text of a conversation, if the model has such a template.
+    ///
+    /// # Errors
+    /// If there is one that does not parse.
+    pub fn template(&self) -> Result<Option<Template>> {
+        let special = self.tokenizer.special_tokens();
+        let new = |source: &String| Template::new(source, &self.tokens, &special);
+        Ok(self.chat_template.as_ref().map(new).transpose()?)
+    }
+
+    /// What its tokens mean.
+    pub fn tokenizer(&self) -> &dyn Tokenizer {
+        &*self.tokenizer
     }
 
     /// The model.

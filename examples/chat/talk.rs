@@ -14,14 +14,17 @@ use support::args::seed;
 use support::units::{bytes, grouped};
 use support::{Given, Interrupt, TextArgs, Usage, print, say};
 
+use crate::dialogue::Dialogue;
 use crate::speaker::{Manner, ModelArgs, Pace, Reply, Speaker};
+use crate::template::Template;
 
-/// Continue texts
+/// Converse, with a model that has learned to; or continue texts
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   chat -- talk --model mine --prompt 'Once upon a time'           one text
   chat -- talk --model mine                                       every line that is typed; Ctrl-C ends a reply, Ctrl-D the program
+  chat -- talk --model chat-model --system 'Answer briefly.'      a conversation; /help lists what can be said to the program
   chat -- talk --model mine --prompts some.jsonl --greedy         a line for each: {\"prompt\": \"Once upon a time\"}
   chat -- talk --model model.gguf --dtype int8 --prompt 'Hello' --stop '\\n'")]
 #[command(mut_arg("repetition_penalty", |option| option.default_value("1.1")))]
@@ -34,6 +37,12 @@ pub struct Talk {
     /// Continue the prompts of this file of JSON lines, and print replies as JSON lines; - is standard input
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
+    /// A system prompt, which says how the model is to behave, for a model that converses
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt", "prompts", "raw"])]
+    system: Option<String>,
+    /// Continue the lines that are typed as texts, even if the model has a template of conversations
+    #[arg(long)]
+    raw: bool,
     /// Where randomness begins: the same number gives the same text
     #[arg(long, value_name = "N", default_value_t = 42, value_parser = seed)]
     seed: u64,
@@ -51,8 +60,44 @@ impl Talk {
         match (&self.prompt, prompts) {
             (Some(prompt), _) => self.once(&mut speaker, prompt, &manner, &interrupt),
             (None, Some(prompts)) => self.many(&mut speaker, &prompts, &manner, &interrupt),
-            (None, None) => self.lines(&mut speaker, &manner, &interrupt),
+            (None, None) => match speaker.template()?.filter(|_| !self.raw) {
+                Some(template) => self.converse(&mut speaker, template, &manner, &interrupt),
+                None => {
+                    let problem = "the model has no chat template, and so no place for --system";
+                    ensure!(self.system.is_none(), Usage::of(problem));
+                    self.lines(&mut speaker, &manner, &interrupt)
+                }
+            },
         }
+    }
+
+    /// A conversation of several turns.
+    fn converse(
+        &self,
+        speaker: &mut Speaker,
+        template: Template,
+        manner: &Manner,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        if io::stdin().is_terminal() {
+            self.introduce(speaker, "Say something, and Enter. /help lists what else there is. Ctrl-D ends.");
+        }
+        let each = stderr().is_terminal();
+        let mut dialogue = Dialogue::new(template, self.system.clone());
+        let replies = dialogue.run(speaker, manner, interrupt, |reply| {
+            if each {
+                eprintln!("{}", paces(&[reply]));
+            }
+        })?;
+        if !replies.is_empty() && !each {
+            eprintln!("{}", paces(&replies));
+        }
+        Ok(())
+    }
+
+    fn introduce(&self, speaker: &Speaker, how: &str) {
+        let (count, size) = (speaker.model().layout().len() as u64, bytes(speaker.bytes() as f64));
+        say!("{} parameters, {size} of {}. {how}", grouped(count), self.model.dtype());
     }
 
     /// What was asked for, then what the model's makers say, then the defaults of this program.
@@ -110,12 +155,7 @@ impl Talk {
         let stdin = io::stdin();
         let sign = if stdin.is_terminal() { "> " } else { "" };
         if stdin.is_terminal() {
-            let (count, size) = (speaker.model().layout().len() as u64, bytes(speaker.bytes() as f64));
-            let dtype = self.model.dtype();
-            say!(
-                "{} parameters, {size} of {dtype}. Type a beginning, and Enter. Ctrl-D ends.",
-                grouped(count)
-            );
+            self.introduce(speaker, "Type a beginning, and Enter. Ctrl-D ends.");
         }
         let mut replies = Vec::new();
         print::piece(sign);

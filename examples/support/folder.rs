@@ -12,6 +12,7 @@ use gradus::real::Real;
 use gradus::tokenizer::Tokenizer;
 use gradus::train;
 
+use crate::load::command;
 use crate::run::peek;
 use crate::say;
 
@@ -92,11 +93,8 @@ impl ModelFolder {
         let Some(content) = self.content().filter(|_| !overwrite) else { return Ok(()) };
         let (folder, quoted) = (self.path.display(), quoted(&self.path));
         let go_on = peek(&self.path).map_or("Replace it by --overwrite".to_owned(), |state| {
-            let program = state.program;
-            format!(
-                "Go on with it by --resume (cargo run --release --example {program} -- --resume {quoted}), replace it by \
-                 --overwrite"
-            )
+            let command = command(&state.program);
+            format!("Go on with it by --resume ({command} --resume {quoted}), replace it by --overwrite")
         });
         bail!("{folder} holds {content}. {go_on}, or give another folder to --save");
     }

@@ -2,10 +2,11 @@
 
 use gradus::random::RandomState;
 use gradus::tokenizer::TokenizerSpec;
-use gradus::train::EarlyStopping;
+use gradus::train::{EarlyStopping, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainArgs;
+use crate::losses::mean;
 use crate::plot::Curve;
 
 /// A run as its folder keeps it, beside what the trainer itself remembers.
@@ -33,6 +34,30 @@ pub struct History {
     pub seconds: f64,
     /// The training losses since the last report.
     pub losses: Vec<f64>,
+    /// The tokens that were trained on.
+    #[serde(default)] // runs that were begun before they were counted
+    pub tokens: u64,
+    /// What was said between reports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<Log>,
+}
+
+/// The figures between reports.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Log {
+    pub step: usize,
+    /// The mean training loss since the last of these, or since the last report if that was later.
+    pub loss: f64,
+    /// The learning rate of the step.
+    pub learning_rate: f64,
+}
+
+impl Log {
+    /// The line that is printed.
+    pub fn line(&self, tokens_per_second: f64) -> String {
+        let Log { step, loss, learning_rate } = self;
+        format!("Step: {step} | Loss: {loss:.4} | Rate: {learning_rate:.1e} | TPS: {tokens_per_second:.0}")
+    }
 }
 
 /// The figures of one report.
@@ -98,7 +123,16 @@ impl History {
     /// The history of a run before its first step.
     pub fn new(patience: usize) -> Self {
         let stopping = EarlyStopping::new(patience);
-        History { stopping, reports: Vec::new(), seconds: 0.0, losses: Vec::new() }
+        let (reports, losses, logs) = (Vec::new(), Vec::new(), Vec::new());
+        History { stopping, reports, seconds: 0.0, losses, tokens: 0, logs }
+    }
+
+    /// Notes the mean loss of the last `count` steps, of which this is the last.
+    pub(crate) fn log(&mut self, done: &Step, count: usize) -> Log {
+        let recent = &self.losses[self.losses.len().saturating_sub(count)..];
+        let log = Log { step: done.number, loss: mean(recent), learning_rate: done.learning_rate };
+        self.logs.push(log);
+        log
     }
 
     /// The last of its reports.

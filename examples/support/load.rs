@@ -22,11 +22,19 @@ pub fn or_train<T>(read: Result<T, CheckpointError>, program: &str, folder: &Pat
             return Error::new(error);
         }
         let (error, save) = (Error::new(error), quoted(folder));
-        anyhow!("{error:#}. To train a model there: cargo run --release --example {program} -- --save {save}")
+        anyhow!("{error:#}. To train a model there: {} --save {save}", command(program))
     })
 }
 
 /// What it means for a model that a text cannot be read with its tokenizer.
 pub fn cannot_learn(folder: &Path) -> String {
     format!("the model in {} cannot work with it", folder.display())
+}
+
+/// How a program is called to train; options follow.
+pub fn command(program: &str) -> String {
+    match program {
+        "chat" => "cargo run --release --features chat --example chat -- train".to_owned(),
+        _ => format!("cargo run --release --example {program} --"),
+    }
 }

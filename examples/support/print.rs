@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Arguments;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 
 /// The first error.
@@ -27,6 +27,15 @@ pub fn line(text: Arguments<'_>) {
 pub fn piece(text: &str) {
     let mut stdout = io::stdout();
     if let Err(error) = write!(stdout, "{}", printable(text)).and_then(|()| stdout.flush()) {
+        FAILED.lock().expect("no other thread panics while it prints").get_or_insert(error);
+    }
+}
+
+/// Prints a part of a line that stands out: in green on a terminal, elsewhere «between marks».
+pub fn marked(text: &str) {
+    let mut stdout = io::stdout();
+    let [before, after] = if stdout.is_terminal() { ["\x1b[32m", "\x1b[0m"] } else { ["«", "»"] };
+    if let Err(error) = write!(stdout, "{before}{}{after}", printable(text)).and_then(|()| stdout.flush()) {
         FAILED.lock().expect("no other thread panics while it prints").get_or_insert(error);
     }
 }

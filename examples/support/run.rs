@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::args::{MANY, positive, whole};
 use crate::history::{History, OnTheSphere, Report, RunState};
-use crate::load::{cannot_learn, or_train};
+use crate::load::{cannot_learn, command, or_train};
 use crate::losses::{check_finite, check_scale, mean};
 use crate::{Chart, Given, Interrupt, ModelFolder, OutputArgs, Outputs, Progress, TrainArgs, Usage, say};
 
@@ -249,6 +249,8 @@ pub trait Task {
     const PROGRAM: &'static str;
     /// What losses are counted in.
     const UNIT: &'static str;
+    /// Steps between reports, if nothing else is said.
+    const VALIDATE_EVERY: usize = VALIDATE_EVERY;
 
     /// What the run is begun with, and remembers.
     fn recipe(&self) -> &Self::Recipe;
@@ -264,6 +266,16 @@ pub trait Task {
 
     /// What it is trained on. A run goes on with the same data only.
     fn data(&self) -> Data<'_>;
+
+    /// The files that it reads, which nothing may be written over.
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.data().path]
+    }
+
+    /// Steps between lines that say the training loss alone; 0 for no such lines.
+    fn log_every(&self) -> usize {
+        0
+    }
 
     /// Fills the next micro-batch. It is number `number` of the training, from 0: that of a step, if each has only one.
     fn fill(&self, number: usize, batch: &mut Batch, random: &mut Random);
@@ -294,6 +306,16 @@ pub trait Task {
         self.train_args().muon()
     }
 
+    /// Writes the model into the folder of the run, where it takes the place of the one before.
+    fn save_model(&self, folder: &Path, model: &Self::Model, params: &[f32]) -> Result<()> {
+        Ok(Checkpoint::of(model, self.tokenizer(), params).save(folder)?)
+    }
+
+    /// Writes what other programs want to know of the run, whenever its state was saved.
+    fn save_more(&self, _: &Path, _: Standing<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// The least and the greatest length of a hidden state, if the model keeps them at length 1.
     fn hidden_lengths(&self, _: &mut Trainer<Self::Model, FastEngine>, _: &Batch) -> Option<[f64; 2]> {
         None
@@ -312,6 +334,17 @@ pub trait Task {
         let params = params.unwrap_or_else(|| model.layout().initial(random));
         Ok(Trainer::with_optimizer(model, engine, optimizer, self.settings(), params))
     }
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy)]
+pub struct Standing<'a> {
+    /// The steps that were made.
+    pub step: usize,
+    /// Steps from one validation to the next.
+    pub validate_every: usize,
+    /// Its figures.
+    pub history: &'a History,
 }
 
 /// Why there are no more steps.
@@ -359,7 +392,7 @@ impl<'a, T: Task> Run<'a, T> {
     pub fn start(task: T, args: &'a RunArgs, params: Option<Vec<f32>>) -> Result<Self> {
         let folder = args.resume.as_ref().unwrap_or(&args.save);
         let folders = args.load.iter().chain([folder]);
-        let files = folders.flat_map(|folder| ModelFolder::files(folder)).chain([task.data().path]);
+        let files = folders.flat_map(|folder| ModelFolder::files(folder)).chain(task.files());
         Outputs::check(&args.outputs, &files.collect::<Vec<_>>())?;
         let train = task.train_args();
         let threads = args.thread_pool()?;
@@ -385,7 +418,7 @@ impl<'a, T: Task> Run<'a, T> {
             ensure!(done <= asked, Usage(format!("{asked} steps are fewer than the {done} {problem}")));
             before = Some(state.validate_every);
         }
-        let validate_every = args.validate_every.or(before).unwrap_or_else(|| args.validation_interval());
+        let validate_every = args.validate_every.or(before).unwrap_or(T::VALIDATE_EVERY);
         let outputs = Outputs::open(&args.outputs, trainer.steps_done() > 0)?;
         Ok(Run { task, args, folder, replaces, validate_every, threads, trainer, random, history, outputs })
     }
@@ -411,6 +444,8 @@ impl<'a, T: Task> Run<'a, T> {
         say!("{why} after step {step} and {:.0} seconds", self.history.seconds);
         if let Some(best) = self.history.stopping.best() {
             say!("best validation loss: {best:.4} {}; the model is in {folder}", T::UNIT);
+        } else if step > 0 {
+            say!("there was no validation yet: the model in {folder} is that of step {step}");
         }
         let (resume, train) = (quoted(self.folder.path()), self.task.train_args());
         let more = match end {
@@ -418,7 +453,7 @@ impl<'a, T: Task> Run<'a, T> {
             End::Early => format!(" --patience {}", train.patience.saturating_mul(2)),
             End::Interrupted | End::Time => String::new(),
         };
-        say!("to go on: cargo run --release --example {} -- --resume {resume}{more}", T::PROGRAM);
+        say!("to go on: {} --resume {resume}{more}", command(T::PROGRAM));
         self.finish()
     }
 
@@ -436,6 +471,9 @@ impl<'a, T: Task> Run<'a, T> {
         }
         let end = self.steps(interrupt)?;
         if self.replaces.is_none() {
+            if self.history.stopping.best().is_none() && self.trainer.steps_done() > 0 {
+                self.save_model()?; // a run that had no time for a validation has a model all the same
+            }
             self.save()?;
         }
         Ok(end)
@@ -459,6 +497,7 @@ impl<'a, T: Task> Run<'a, T> {
         let progress = Progress::new(steps, self.trainer.steps_done());
         let limit = self.args.minutes.map_or(f64::INFINITY, |minutes| minutes * 60.0);
         let (start, first) = (Instant::now(), self.trainer.steps_done());
+        let log_every = self.task.log_every();
         let constrained = self.trainer.model().layout().specs().iter().any(|spec| spec.constraint.is_some());
         let mut batches = Vec::new();
         let mut line = String::new();
@@ -481,7 +520,14 @@ impl<'a, T: Task> Run<'a, T> {
             check_finite("loss", done.loss, done.number, &self.task.train_args().rates())?;
             check_scale(&done)?;
             self.history.losses.push(done.loss);
-            tokens += batches.iter().map(Batch::len).sum::<usize>();
+            let read = batches.iter().map(Batch::len).sum::<usize>();
+            tokens += read;
+            self.history.tokens += read as u64;
+            if log_every > 0 && done.number.is_multiple_of(log_every) {
+                let log = self.history.log(&done, log_every);
+                line = log.line(tokens as f64 / since.elapsed().as_secs_f64());
+                progress.line(true, &line);
+            }
             if due {
                 let took = since.elapsed().as_secs_f64();
                 self.history.seconds += took;
@@ -538,14 +584,17 @@ impl<'a, T: Task> Run<'a, T> {
         check_finite("validation loss", report.val, report.step, &self.task.train_args().rates())?;
         self.history.reports.push(report);
         if self.history.stopping.record(report.val) {
-            let (model, params) = (self.trainer.model(), self.trainer.eval_params());
-            Checkpoint::of(model, self.task.tokenizer(), &params).save(self.folder.path())?;
+            self.save_model()?;
         }
         self.replaces = None;
         self.save()?;
         self.outputs.record(&report);
         self.outputs.flush();
         Ok(report)
+    }
+
+    fn save_model(&self) -> Result<()> {
+        self.task.save_model(self.folder.path(), self.trainer.model(), &self.trainer.eval_params())
     }
 
     /// Saves all that is needed to go on.
@@ -559,6 +608,8 @@ impl<'a, T: Task> Run<'a, T> {
             random: self.random.state(),
             history: self.history.clone(),
         };
-        Ok(self.trainer.save_state(self.folder.path(), state)?)
+        self.trainer.save_state(self.folder.path(), state)?;
+        let (step, validate_every) = (self.trainer.steps_done(), self.validate_every);
+        self.task.save_more(self.folder.path(), Standing { step, validate_every, history: &self.history })
     }
 }

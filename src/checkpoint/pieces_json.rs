@@ -5,9 +5,9 @@
 //!
 //! (Two things differ: `tokenizers` finds the names of special tokens in a text, and takes `▁` for a blank.)
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::OtherTokenizer;
 use super::tokenizer_json::{Added, in_order, merges_of, parts, with_added};
@@ -27,7 +27,7 @@ pub(super) fn to_json(spec: &PieceSpec) -> Value {
         })
     });
     let unknown = spec.pieces.iter().find(|piece| piece.kind == PieceKind::Unknown);
-    let vocab: HashMap<String, usize> = (0..spec.pieces.len()).map(|id| (text(id), id)).collect();
+    let vocab: Map<String, Value> = (0..spec.pieces.len()).map(|id| (text(id), id.into())).collect();
     let merges: Vec<[String; 2]> = tokenizer.merges().into_iter().map(|(pair, _)| pair.map(text)).collect();
     let blanks = json!({"type": "Replace", "pattern": {"String": " "}, "content": BLANK});
     let prefix = json!({"type": "Prepend", "prepend": BLANK});

@@ -59,8 +59,9 @@ fn bpe_to_json(spec: &BpeSpec) -> Value {
         }
     };
     // Added tokens follow the vocabulary that was trained, and are not in it; special ones may be.
-    let vocab: HashMap<&str, usize> =
-        spec.tokens.iter().map(String::as_str).zip(0..).filter(|(_, id)| !spec.added.contains(id)).collect();
+    // An object of JSON, so that the same tokenizer always gives the same bytes.
+    let trained = spec.tokens.iter().zip(0..).filter(|(_, id)| !spec.added.contains(id));
+    let vocab: Map<String, Value> = trained.map(|(text, id): (_, usize)| (text.clone(), id.into())).collect();
     let merges: Vec<[&str; 2]> = spec.merges.iter().map(|pair| pair.map(name)).collect();
     json!({
         "version": "1.0",

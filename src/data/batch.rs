@@ -91,14 +91,20 @@ impl Batch {
 
     /// Appends a sequence of n + 1 tokens as n inputs, each with the next token as its target. Every loss weight is 1.
     pub fn push(&mut self, sequence: impl IntoIterator<Item = usize>) {
+        self.push_weighted(sequence.into_iter().map(|token| (token, 1.0)));
+    }
+
+    /// Appends a sequence, as [`push`](Self::push) does, of tokens with the weight in the loss that each has *as a target*: where
+    /// it is predicted, from the token before it. That of the first token does not matter, since nothing predicts it.
+    pub fn push_weighted(&mut self, sequence: impl IntoIterator<Item = (usize, f64)>) {
         let start = self.target.tokens.len();
         let mut sequence = sequence.into_iter();
-        let Some(mut token) = sequence.next() else { return };
-        for target in sequence {
+        let Some((mut token, _)) = sequence.next() else { return };
+        for (target, weight) in sequence {
             self.target.tokens.push(token);
             self.target.positions.push(self.target.tokens.len() - 1 - start);
             self.targets.push(target);
-            self.loss_weights.push(1.0);
+            self.loss_weights.push(weight);
             token = target;
         }
         if self.target.tokens.len() > start {

@@ -3,6 +3,7 @@
 mod batch;
 mod conversations;
 mod dialog;
+mod epochs;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod names;
@@ -16,7 +17,10 @@ pub use conversations::{
     MalformedRecord, Message, OnMalformed, PatternError, Reason, Role, SchemaError, SkippedRecords, Split,
     Tool, ToolCall, ToolPatterns, check_arguments, check_schema, evaluate, parse_tools, read_conversations,
 };
+#[cfg(feature = "chat")]
+pub use conversations::{ConversationEncoder, ConversationTokens, Learn, Unlearnable};
 pub use dialog::Dialogs;
+pub use epochs::Epochs;
 pub use names::Names;
 pub use pairs::{
     Direction, Marks, Pair, PairBatches, Pairs, PairsError, Side, Skipped, TokenPairs, clean_sentence,

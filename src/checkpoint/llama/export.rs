@@ -57,6 +57,15 @@ pub fn export(folder: &Path, model: &LanguageModel, stored_as: StoredAs) -> Resu
     write(CONFIG, config::written(class, ours, &model.tokens, stored_as))
 }
 
+/// Whether [`export`] has a place for such a model, before it has learned anything.
+///
+/// # Errors
+/// As those of [`export`], without what has to do with files and numbers.
+pub fn check(model: &LanguageModel) -> Result<(), FolderError> {
+    let class = config::class_of(model.model.config())?;
+    check_tokens(class, model).map(|_| ())
+}
+
 /// Whether the tokens belong to the tokenizer, and that to the model. Returns its spec.
 fn check_tokens(class: Class, model: &LanguageModel) -> Result<&TokenizerSpec, FolderError> {
     let unfit = |field, found: String, needed: String| FolderError::Unfit {

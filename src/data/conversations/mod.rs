@@ -3,6 +3,7 @@
 //! Every source becomes a [`Conversation`]. [`Conversations`] reads a file of them record by record, so its size does not
 //! matter. `records.rs` cuts a file into records, `formats.rs` knows the formats and `messages.rs` the spellings of a message;
 //! `schema.rs` checks the arguments of a tool call, and `synthetic.rs` makes conversations with tools by sentence patterns.
+//! `sequences.rs` (with the feature `chat`) makes the tokens of them that a model trains on.
 
 mod arithmetic;
 mod error;
@@ -12,9 +13,13 @@ mod messages;
 mod read;
 mod records;
 mod schema;
+#[cfg(feature = "chat")]
+mod sequences;
 mod synthetic;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::data::text::fingerprint;
 
 pub use arithmetic::{ArithmeticError, evaluate};
 pub use error::{ConversationsError, MalformedRecord, Reason, SkippedRecords};
@@ -23,6 +28,8 @@ pub use json::Json;
 pub use read::{Conversations, OnMalformed, read_conversations};
 pub use records::LONGEST_RECORD;
 pub use schema::{SchemaError, check_arguments, check_schema};
+#[cfg(feature = "chat")]
+pub use sequences::{ConversationEncoder, ConversationTokens, Learn, Unlearnable};
 pub use synthetic::{PatternError, Split, ToolPatterns};
 
 /// Who wrote a message.
@@ -118,6 +125,16 @@ impl Conversation {
     pub fn of(question: impl Into<String>, answer: impl Into<String>) -> Self {
         let messages = vec![Message::new(Role::User, question), Message::new(Role::Assistant, answer)];
         Conversation { messages, tools: Vec::new() }
+    }
+
+    /// Whether it is held out to judge a model by, if this share of all conversations is: from 0 to 1. It follows from the first
+    /// message of the user alone (the upper 32 bits of its FNV-1a hash, modulo 10,000), so a conversation stays on its side
+    /// whatever others there are, and so do those that begin alike.
+    pub fn is_held_out(&self, share: f64) -> bool {
+        let first = self.messages.iter().find(|message| message.role == Role::User);
+        let hash = fingerprint(first.map_or("", |message| &message.content).bytes()) >> 32;
+        // Of texts that differ in their last characters alone, the first bits are alike; the remainder is not.
+        ((hash % 10_000) as f64) < share * 10_000.0
     }
 
     /// The tool of this name, if it is offered.
