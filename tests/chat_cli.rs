@@ -491,7 +491,7 @@ fn ctrl_c_ends_a_reply_and_not_the_program() {
     assert!(said.starts_with("A: Hello") && said.contains("\nB: Bye"), "{said}");
 }
 
-/// Whoever reads the output may go away.
+/// A reader of the output may go away.
 #[cfg(unix)]
 #[test]
 fn a_closed_pipe_ends_it_quietly() {

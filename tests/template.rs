@@ -4,24 +4,9 @@ use std::collections::HashMap;
 use std::time::UNIX_EPOCH;
 
 use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
-use gradus::tokenizer::{BpeTrainer, CharTokenizer, Tokenizer};
+use gradus::tokenizer::{BpeTrainer, CHAT_TOKENS, CharTokenizer, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-const SPECIAL: [&str; 12] = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    "<pad>",
-    "<user>",
-    "</user>",
-    "<assistant>",
-    "</assistant>",
-    "<system>",
-    "</system>",
-    "<tool>",
-    "</tool>",
-];
 
 const NAMED: [(&str, &str); 2] = [("bos_token", "<s>"), ("eos_token", "</s>")];
 
@@ -42,7 +27,7 @@ struct Case {
 }
 
 fn chat<'a>(messages: &'a Value, tools: Option<&'a Value>, add_generation_prompt: bool) -> Chat<'a> {
-    Chat { messages, tools, add_generation_prompt, named: &NAMED, special: &SPECIAL, now: UNIX_EPOCH }
+    Chat { messages, tools, add_generation_prompt, named: &NAMED, special: &CHAT_TOKENS, now: UNIX_EPOCH }
 }
 
 fn render(source: &str, messages: &Value) -> Result<Rendered, TemplateError> {
@@ -51,7 +36,7 @@ fn render(source: &str, messages: &Value) -> Result<Rendered, TemplateError> {
 
 /// All tokens that the marks of our template need, and single bytes.
 fn tokenizer() -> impl Tokenizer {
-    let special_tokens = SPECIAL.map(str::to_owned).to_vec();
+    let special_tokens = CHAT_TOKENS.map(str::to_owned).to_vec();
     let trainer = BpeTrainer { vocab_size: 300, special_tokens, ..BpeTrainer::default() };
     trainer.train(&["hello there, what is the time? the time is now"]).expect("a vocabulary")
 }

@@ -10,7 +10,7 @@ use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
 use gradus::model::{Decoder, Model};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::{BpeTokenizer, BpeTrainer, Pattern, Tokenizer, TrainProgress};
+use gradus::tokenizer::{BpeTokenizer, BpeTrainer, CHAT_TOKENS, Pattern, Tokenizer, TrainProgress};
 use indicatif::{ProgressBar, ProgressStyle};
 use support::args::{MANY, seed, whole};
 use support::units::{bytes, grouped};
@@ -18,22 +18,6 @@ use support::{Given, Usage, check_free, check_text, say};
 
 use crate::folder;
 use crate::sizes::Sizes;
-
-/// The special tokens of a model that converses: first those of any text, then a pair for each who may speak.
-pub const SPECIAL: [&str; 12] = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    "<pad>",
-    "<user>",
-    "</user>",
-    "<assistant>",
-    "</assistant>",
-    "<system>",
-    "</system>",
-    "<tool>",
-    "</tool>",
-];
 
 /// Train a byte-level BPE tokenizer on texts, and write a model that has learned nothing yet
 #[derive(clap::Args)]
@@ -129,7 +113,7 @@ impl Create {
         let trainer = BpeTrainer {
             vocab_size: self.vocab_size,
             min_frequency: self.min_frequency as u64,
-            special_tokens: SPECIAL.map(str::to_owned).to_vec(),
+            special_tokens: CHAT_TOKENS.map(str::to_owned).to_vec(),
             pattern: match self.pieces {
                 Pieces::Llama3 => Pattern::Llama3,
                 Pieces::Gpt2 => Pattern::Gpt2,

@@ -92,7 +92,7 @@ impl FastEngine {
     /// The same engine, which stores results in this precision: *mixed precision*, if that is not 32 bits. With 16 bits every
     /// result on the tape is rounded, and its gradient as well. So are the weights that the model sees, a copy of those
     /// that the optimizer changes. All is computed in 32 bits, and losses and the gradients of weights stay so. So do all
-    /// numbers of [`Engine::run`], such as in a [`Session`](crate::engine::Session).
+    /// numbers of [`Reader::run`](crate::engine::Reader::run), such as in a [`Session`](crate::engine::Session).
     pub fn with_precision(self, precision: Precision) -> Self {
         FastEngine { precision, shards: Vec::new(), active: 0, ..self }
     }

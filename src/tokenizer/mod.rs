@@ -23,6 +23,22 @@ pub use pieces::{Piece, PieceKind, PieceSpec, PieceTokenizer};
 pub use spec::{SpecError, TokenizerSpec};
 pub use stream::TextStream;
 
+/// The special tokens of a model that converses: first those of any text, then a pair for each who may speak.
+pub const CHAT_TOKENS: [&str; 12] = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    "<pad>",
+    "<user>",
+    "</user>",
+    "<assistant>",
+    "</assistant>",
+    "<system>",
+    "</system>",
+    "<tool>",
+    "</tool>",
+];
+
 /// Cuts text into tokens, and puts tokens together again.
 ///
 /// ```

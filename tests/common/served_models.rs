@@ -6,22 +6,7 @@ use std::path::{Path, PathBuf};
 use gradus::checkpoint::Checkpoint;
 use gradus::model::{Decoder, DecoderConfig, Model, Preset, SavedModel, TiedEmbeddings};
 use gradus::random::Random;
-use gradus::tokenizer::{BpeTokenizer, BpeTrainer, Tokenizer};
-
-const SPECIAL: [&str; 12] = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    "<pad>",
-    "<user>",
-    "</user>",
-    "<assistant>",
-    "</assistant>",
-    "<system>",
-    "</system>",
-    "<tool>",
-    "</tool>",
-];
+use gradus::tokenizer::{BpeTokenizer, BpeTrainer, CHAT_TOKENS, Tokenizer};
 
 /// What the parrot says, whatever it is asked. No token of it comes twice, since the parrot only sees its last one.
 pub const SAID: &str = "The cat sat down.";
@@ -30,7 +15,7 @@ pub const SAID: &str = "The cat sat down.";
 pub const CALL: &str = r#"{"name":"add","arguments":{"b":2}}"#;
 
 fn tokenizer() -> BpeTokenizer {
-    let special_tokens = SPECIAL.map(str::to_owned).to_vec();
+    let special_tokens = CHAT_TOKENS.map(str::to_owned).to_vec();
     let trainer = BpeTrainer { vocab_size: 400, min_frequency: 1, special_tokens, ..BpeTrainer::default() };
     trainer.train(&[format!("{SAID} {CALL} Hello there, {{\"a\": \"b\"}}")]).expect("a tokenizer")
 }

@@ -5,28 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use gradus::model::{Decoder, DecoderConfig, Model, TiedEmbeddings};
-use gradus::tokenizer::{BpeSpec, BpeTokenizer, BpeTrainer, Pattern, Tokenizer, TokenizerSpec};
+use gradus::tokenizer::{BpeSpec, BpeTokenizer, BpeTrainer, CHAT_TOKENS, Pattern, Tokenizer, TokenizerSpec};
 
 use crate::says;
 use crate::translation::{file, thousands};
 
 const PAGE: &str = "one stone, two stones, no tone";
-
-/// The special tokens of a model that converses.
-const SPECIAL: [&str; 12] = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    "<pad>",
-    "<user>",
-    "</user>",
-    "<assistant>",
-    "</assistant>",
-    "<system>",
-    "</system>",
-    "<tool>",
-    "</tool>",
-];
 
 fn spec(tokenizer: &BpeTokenizer) -> BpeSpec {
     match tokenizer.spec() {
@@ -178,7 +162,7 @@ fn dialogs() -> [String; 2] {
 fn chapter_15_how_large() {
     let [learn, held_out] = dialogs();
     for vocab_size in [268, 500, 1000, 2000, 4000] {
-        let tokenizer = train(&[&learn], vocab_size, &SPECIAL);
+        let tokenizer = train(&[&learn], vocab_size, &CHAT_TOKENS);
         let count = tokenizer.encode(&held_out).expect("it knows every byte").len();
         let bytes = held_out.len() as f64 / count as f64;
         let size = tokenizer.vocab_size();
@@ -192,7 +176,7 @@ fn chapter_15_how_large() {
             ),
         );
     }
-    let tokenizer = train(&[&learn], 2000, &SPECIAL);
+    let tokenizer = train(&[&learn], 2000, &CHAT_TOKENS);
     let korean = fs::read_to_string(file("korean.txt")).expect("a text");
     let a_char = |text: &str| {
         tokenizer.encode(text).expect("it knows every byte").len() as f64 / text.chars().count() as f64
@@ -203,12 +187,12 @@ fn chapter_15_how_large() {
 
 #[test]
 fn chapter_15_special_tokens() {
-    let tokenizer = train(&[&dialogs()[0]], 2000, &SPECIAL);
+    let tokenizer = train(&[&dialogs()[0]], 2000, &CHAT_TOKENS);
     let typed = cut(&tokenizer, "<user>");
     says(15, &format!("A typed `<user>` becomes {}", listed(&typed)));
-    let names: Vec<String> = SPECIAL.iter().map(|name| format!("`{name}`")).collect();
+    let names: Vec<String> = CHAT_TOKENS.iter().map(|name| format!("`{name}`")).collect();
     says(15, &format!("{} and {}", names[..11].join(", "), names[11]));
-    let special: BTreeSet<usize> = SPECIAL.iter().filter_map(|name| tokenizer.special(name)).collect();
+    let special: BTreeSet<usize> = CHAT_TOKENS.iter().filter_map(|name| tokenizer.special(name)).collect();
     assert_eq!(special.into_iter().collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
 }
 

@@ -6,13 +6,12 @@ use anyhow::{Result, ensure};
 use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel, llama};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::tokenizer::template::ChatTemplate;
-use gradus::tokenizer::{BpeTrainer, Tokenizer, TokenizerSpec};
+use gradus::tokenizer::{BpeTrainer, CHAT_TOKENS, Tokenizer, TokenizerSpec};
 use serde::{Deserialize, Serialize};
 use support::args::{MANY, positive, share, whole};
 use support::{Given, TrainArgs, Usage};
 
 use super::material::Sourced;
-use crate::create::SPECIAL;
 use crate::sizes::Sizes;
 use crate::template::Template;
 
@@ -83,7 +82,8 @@ impl Recipe {
     /// # Errors
     /// If a size is asked for that cannot be.
     pub fn tokenizer(&self, conversations: &[Sourced]) -> Result<Box<dyn Tokenizer>> {
-        let special: Vec<(String, usize)> = SPECIAL.iter().map(|name| name.to_string()).zip(0..).collect();
+        let special: Vec<(String, usize)> =
+            CHAT_TOKENS.iter().map(|name| name.to_string()).zip(0..).collect();
         let template = Template::new(ChatTemplate::GRADUS, &EndTokens::default(), &special)?;
         // One that cannot be rendered is reported when it is encoded.
         let rendered = conversations
@@ -91,10 +91,10 @@ impl Recipe {
             .filter_map(|one| template.render(&one.conversation, false, SystemTime::UNIX_EPOCH).ok());
         let texts: Vec<String> = rendered.map(|rendered| rendered.text).collect();
         let mut parts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        for name in SPECIAL {
+        for name in CHAT_TOKENS {
             parts = parts.into_iter().flat_map(|text| text.split(name)).collect();
         }
-        let special_tokens = SPECIAL.map(str::to_owned).to_vec();
+        let special_tokens = CHAT_TOKENS.map(str::to_owned).to_vec();
         let trainer = BpeTrainer { vocab_size: self.vocab_size, special_tokens, ..BpeTrainer::default() };
         let tokenizer = trainer.train(&parts).map_err(|problem| Usage(format!("--vocab-size: {problem}")))?;
         Ok(Box::new(tokenizer))

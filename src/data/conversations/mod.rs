@@ -75,7 +75,7 @@ pub struct Message {
     pub content: String,
     /// The tools that the assistant calls.
     pub tool_calls: Vec<ToolCall>,
-    /// The name of whoever wrote it, for a tool that of the tool.
+    /// The name of its author: of a tool's result, the tool.
     pub name: Option<String>,
     /// Of a tool's result: the [`ToolCall::id`] that it answers.
     pub tool_call_id: Option<String>,
