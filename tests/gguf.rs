@@ -10,7 +10,8 @@ use std::path::Path;
 use gradus::checkpoint::gguf::{self, GgufFile, TensorType, Value, modelfile};
 use gradus::checkpoint::{EndTokens, FolderError, GenerationDefaults, LanguageModel};
 use gradus::engine::Session;
-use gradus::fast::FastEngine;
+use gradus::fast::{FastEngine, InferenceEngine, StoredParams};
+use gradus::gemm::Dtype;
 use gradus::model::{
     Activation, AttentionBias, DecoderConfig, Model, NormKind, Placement, Position, TiedEmbeddings,
 };
@@ -136,6 +137,31 @@ fn what_was_exported_is_read_bit_for_bit() {
             keep(&path, &model);
         }
     }
+}
+
+/// Reading for generation never holds all weights in 32 bits, and stores the same.
+#[test]
+fn reading_for_generation_stores_the_same_weights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.gguf");
+    for (name, model) in variants() {
+        gguf::export(&path, &model, TensorType::F32).expect(name);
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
+            let [whole, each] = [
+                gguf::import(&path).expect(name).stored(dtype),
+                gguf::import_stored(&path, dtype).expect(name),
+            ];
+            let logits = |read: &LanguageModel<StoredParams>| {
+                let mut engine = InferenceEngine::new(1);
+                Session::single(&mut engine, &read.model, &read.params).feed(0, &[1, 7, 40]).to_vec()
+            };
+            assert_eq!(logits(&whole), logits(&each), "{name}, {dtype}");
+            assert_eq!(each.tokens, model.tokens, "{name}");
+        }
+    }
+    let bytes = fs::read(&path).expect("the file");
+    fs::write(&path, &bytes[..bytes.len() / 2]).expect("half of it");
+    assert!(gguf::import_stored(&path, Dtype::Int8).is_err());
 }
 
 /// Beside a file in f32 those of the other types, and what ours says.

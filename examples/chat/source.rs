@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use gradus::checkpoint::{self, LanguageModel, gguf, llama, llama2c};
+use gradus::fast::StoredParams;
+use gradus::gemm::Dtype;
 use serde_json::Value;
 
 use crate::folder;
@@ -91,6 +93,17 @@ impl Source {
             Format::Gguf => gguf::import(&self.path)?,
             Format::Llama2c => llama2c::import(&self.path, &self.tokenizer()?)?,
             Format::Gradus => folder::read(&self.path)?,
+        })
+    }
+
+    /// Reads all of it for generation, its weights stored as `dtype` says.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_stored(&self, dtype: Dtype) -> Result<LanguageModel<StoredParams>> {
+        Ok(match self.format {
+            Format::Gguf => gguf::import_stored(&self.path, dtype)?,
+            _ => self.read()?.stored(dtype),
         })
     }
 

@@ -64,10 +64,10 @@ impl Speaker {
     /// # Errors
     /// If it cannot be read, or has no tokenizer.
     pub fn load(source: &Source, dtype: Dtype, threads: usize) -> Result<Self> {
-        let LanguageModel { model, params, tokenizer, tokens, defaults, chat_template } = source.read()?;
+        let LanguageModel { model, params, tokenizer, tokens, defaults, chat_template } =
+            source.read_stored(dtype)?;
         let spec = tokenizer.map_err(|other| anyhow!("{}: {other}", source.path.display()))?;
         let tokenizer = spec.build().with_context(|| source.path.display().to_string())?;
-        let params = StoredParams::new(model.layout(), &params, dtype);
         let engine = InferenceEngine::new(threads);
         Ok(Speaker { model, params, tokenizer, tokens, defaults, chat_template, engine })
     }

@@ -1,16 +1,19 @@
 //! A language model with all that a file of another program says about it.
 
 use super::OtherTokenizer;
-use crate::model::Decoder;
+use crate::fast::StoredParams;
+use crate::gemm::Dtype;
+use crate::model::{Decoder, Model};
 use crate::tokenizer::TokenizerSpec;
 
-/// What the formats of other programs are read into, and written from.
+/// What the formats of other programs are read into, and written from. The weights are those that can be trained, or
+/// [`StoredParams`] for generation alone.
 #[derive(Clone, Debug)]
-pub struct LanguageModel {
+pub struct LanguageModel<P = Vec<f32>> {
     /// The model.
     pub model: Decoder,
     /// Its weights, in the order of its layout.
-    pub params: Vec<f32>,
+    pub params: P,
     /// Its tokenizer, or why there is none here. It may have fewer tokens than the model: tables are often made a little
     /// larger than needed. It never has more.
     pub tokenizer: Result<TokenizerSpec, OtherTokenizer>,
@@ -20,6 +23,15 @@ pub struct LanguageModel {
     pub chat_template: Option<String>,
     /// How its makers would have it write.
     pub defaults: GenerationDefaults,
+}
+
+impl LanguageModel {
+    /// The same with its weights stored for generation.
+    pub fn stored(self, dtype: Dtype) -> LanguageModel<StoredParams> {
+        let LanguageModel { model, params, tokenizer, tokens, chat_template, defaults } = self;
+        let params = StoredParams::new(model.layout(), &params, dtype);
+        LanguageModel { model, params, tokenizer, tokens, chat_template, defaults }
+    }
 }
 
 /// The tokens at both ends of a text. Each is below the model's number of tokens.

@@ -45,7 +45,7 @@ impl StoredParams {
     pub fn new(layout: &Layout, params: &[f32], dtype: Dtype) -> Self {
         assert_eq!(params.len(), layout.len(), "StoredParams: the parameters against those of the layout");
         let stored = Self::try_from_each(layout, dtype, |spec, numbers| {
-            numbers.copy_from_slice(&params[spec.range()]);
+            numbers.extend_from_slice(&params[spec.range()]);
             Ok::<_, Infallible>(())
         });
         match stored {
@@ -54,21 +54,25 @@ impl StoredParams {
         }
     }
 
-    /// The same, one parameter after another: `read` writes the numbers of a parameter, row by row, over what is there. So there
-    /// is never more than one of them in 32 bits.
+    /// The same, one parameter after another, in the order of the layout: `read` adds the numbers of one, row by row, to an empty
+    /// list. So there is never more than one of them in 32 bits.
     ///
     /// # Errors
     /// The first error of `read`.
+    ///
+    /// # Panics
+    /// If it adds more or fewer numbers than a parameter has.
     pub fn try_from_each<X>(
         layout: &Layout,
         dtype: Dtype,
-        mut read: impl FnMut(&ParamSpec, &mut [f32]) -> Result<(), X>,
+        mut read: impl FnMut(&ParamSpec, &mut Vec<f32>) -> Result<(), X>,
     ) -> Result<Self, X> {
         let (mut places, mut matrices, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
         let mut one = Vec::new();
         for spec in layout.specs() {
-            one.resize(spec.rows * spec.cols, 0.0);
+            one.clear();
             read(spec, &mut one)?;
+            assert_eq!(one.len(), spec.rows * spec.cols, "StoredParams: the numbers of {}", spec.name);
             // An adapter is small: rounding it would spoil what it has learned and spare nothing.
             let dtype = if spec.is_adapter() { Dtype::F32 } else { dtype };
             let store = match spec.kind {

@@ -25,12 +25,15 @@ pub use modelfile::{export_modelfile, modelfile};
 pub use types::TensorType;
 
 use config::{Arch, Keys};
+use tensors::Found;
 use writer::MetadataWriter;
 
 use super::atomic::write_atomically_with;
 use super::hugging_face::{FolderError, wrong};
 use super::mapped::FileBytes;
 use super::{CheckpointError, GenerationDefaults, LanguageModel, adapter};
+use crate::fast::StoredParams;
+use crate::gemm::Dtype;
 
 /// What helps with a file that was cut off or changed.
 const TAKE_A_COPY: &str = "Take a copy that is whole, or convert the model again, to f32, f16, bf16 or q8_0";
@@ -106,19 +109,33 @@ pub fn export(path: &Path, language_model: &LanguageModel, kind: TensorType) -> 
 pub fn import(path: &Path) -> Result<LanguageModel, FolderError> {
     let io = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
     let bytes = FileBytes::open(path).map_err(io)?;
-    read(&bytes).map_err(|trouble| trouble.of(path))
+    read(&bytes, |found| found.params()).map_err(|trouble| trouble.of(path))
 }
 
-fn read(bytes: &[u8]) -> Result<LanguageModel, Trouble> {
+/// Reads a file for generation alone: its weights are stored as `dtype` says, one matrix after the other, and never all of them in 32
+/// bits.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_stored(path: &Path, dtype: Dtype) -> Result<LanguageModel<StoredParams>, FolderError> {
+    let io = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
+    let bytes = FileBytes::open(path).map_err(io)?;
+    read(&bytes, |found| found.stored(dtype)).map_err(|trouble| trouble.of(path))
+}
+
+fn read<P>(
+    bytes: &[u8],
+    take: impl FnOnce(&Found<'_>) -> Result<P, Trouble>,
+) -> Result<LanguageModel<P>, Trouble> {
     let file = GgufFile::parse(bytes)?;
     let keys = Keys::of(&file)?;
     let config = config::read(&keys)?;
     let tokenizer = tokenizer::read(&keys, config.vocab_size)?;
     let tokens = tokenizer::read_tokens(&keys, config.vocab_size)?;
-    let (model, params) = tensors::read(&keys, config)?;
+    let found = Found::new(&keys, config)?;
     Ok(LanguageModel {
-        model,
-        params,
+        params: take(&found)?,
+        model: found.model,
         tokenizer,
         tokens,
         chat_template: keys.string("tokenizer.chat_template")?.map(str::to_owned),

@@ -8,6 +8,8 @@ use super::container::TensorView;
 use super::types::TensorType;
 use super::writer::Outgoing;
 use crate::checkpoint::rope_rows::RowOrder;
+use crate::fast::StoredParams;
+use crate::gemm::Dtype;
 use crate::model::{ConfigError, Decoder, DecoderConfig, Model};
 use crate::params::{ParamKind, ParamSpec};
 
@@ -97,35 +99,66 @@ pub(super) fn outgoing<'a>(
     of_factors.into_iter().chain(of_model).collect()
 }
 
-/// The model of a configuration that has been checked, and its weights.
-pub(super) fn read(keys: &Keys<'_>, config: DecoderConfig) -> Result<(Decoder, Vec<f32>), Trouble> {
-    let model = Decoder::new(config).map_err(|ConfigError(problem)| problem)?;
-    let mut there: HashMap<&str, &TensorView<'_>> =
-        keys.tensors().iter().map(|tensor| (tensor.name, tensor)).collect();
-    there.remove(FACTORS);
-    let mut found = Vec::new();
-    for spec in model.layout().specs() {
-        let name = name(&spec.name).ok_or_else(|| format!("the format has no {}", spec.name))?;
-        let tensor = there.remove(name.as_str()).ok_or_else(|| format!("the tensor {name} is missing"))?;
-        if tensor.shape != shape(spec) {
-            return Err(format!("tensor {name} is {:?} instead of {:?}", tensor.shape, shape(spec)).into());
+/// The model of a configuration that has been checked, and where its weights are.
+pub(super) struct Found<'a> {
+    pub model: Decoder,
+    arch: Arch,
+    /// In the order of the layout.
+    tensors: Vec<&'a TensorView<'a>>,
+}
+
+impl<'a> Found<'a> {
+    /// Looks for each tensor of the model, and whether there are others.
+    pub fn new(keys: &'a Keys<'_>, config: DecoderConfig) -> Result<Self, Trouble> {
+        let model = Decoder::new(config).map_err(|ConfigError(problem)| problem)?;
+        let mut there: HashMap<&str, &TensorView<'_>> =
+            keys.tensors().iter().map(|tensor| (tensor.name, tensor)).collect();
+        there.remove(FACTORS);
+        let mut tensors = Vec::new();
+        for spec in model.layout().specs() {
+            let name = name(&spec.name).ok_or_else(|| format!("the format has no {}", spec.name))?;
+            let tensor =
+                there.remove(name.as_str()).ok_or_else(|| format!("the tensor {name} is missing"))?;
+            if tensor.shape != shape(spec) {
+                let problem = format!("tensor {name} is {:?} instead of {:?}", tensor.shape, shape(spec));
+                return Err(problem.into());
+            }
+            tensors.push(tensor);
         }
-        found.push((spec, tensor));
-    }
-    // In the order of the file, so that the message does not depend on a hash.
-    if let Some(tensor) = keys.tensors().iter().find(|tensor| there.contains_key(tensor.name)) {
-        return Err(Trouble::Variant(format!("tensor {} is no part of such a model", tensor.name)));
-    }
-    // All tensors are there and have these shapes, so the file is large enough to ask for this much.
-    let mut params = Vec::with_capacity(model.layout().len());
-    for (spec, tensor) in found {
-        let start = params.len();
-        tensor.read(&mut params);
-        if let Some(at) = params[start..].iter().position(|x| !x.is_finite()) {
-            return Err(format!("tensor {} holds {} at place {at}", tensor.name, params[start + at]).into());
+        // In the order of the file, so that the message does not depend on a hash.
+        if let Some(tensor) = keys.tensors().iter().find(|tensor| there.contains_key(tensor.name)) {
+            return Err(Trouble::Variant(format!("tensor {} is no part of such a model", tensor.name)));
         }
-        let (order, cols) = order(keys.arch, model.config(), spec);
-        order.restore(&mut params[start..], cols);
+        Ok(Found { model, arch: keys.arch, tensors })
     }
-    Ok((model, params))
+
+    /// All weights, in the order of the layout. All tensors are there and have their shapes, so the file is large enough to ask for
+    /// this much.
+    pub fn params(&self) -> Result<Vec<f32>, Trouble> {
+        let mut params = Vec::with_capacity(self.model.layout().len());
+        for (spec, tensor) in self.model.layout().specs().iter().zip(&self.tensors) {
+            self.append(spec, tensor, &mut params)?;
+        }
+        Ok(params)
+    }
+
+    /// The same, stored for generation.
+    pub fn stored(&self, dtype: Dtype) -> Result<StoredParams, Trouble> {
+        let mut tensors = self.tensors.iter();
+        StoredParams::try_from_each(self.model.layout(), dtype, |spec, numbers| {
+            tensors.next().map_or(Ok(()), |tensor| self.append(spec, tensor, numbers))
+        })
+    }
+
+    /// Adds the numbers of a parameter, its rows in our order.
+    fn append(&self, spec: &ParamSpec, tensor: &TensorView<'_>, to: &mut Vec<f32>) -> Result<(), Trouble> {
+        let start = to.len();
+        tensor.read(to);
+        if let Some(at) = to[start..].iter().position(|x| !x.is_finite()) {
+            return Err(format!("tensor {} holds {} at place {at}", tensor.name, to[start + at]).into());
+        }
+        let (order, cols) = order(self.arch, self.model.config(), spec);
+        order.restore(&mut to[start..], cols);
+        Ok(())
+    }
 }
