@@ -496,7 +496,8 @@ fn adapters_are_swapped() {
     assert!(gap(&of(&first), &of(&second)) > 1e-2);
     let plain = model.base();
     let mut spared = Vec::new();
-    for (dtype, tolerance) in [(Dtype::F32, 1e-5), (Dtype::Bf16, 0.05), (Dtype::Int8, 0.05)] {
+    // In 8 bits, the inputs of each product are rounded as well as the weights.
+    for (dtype, tolerance) in [(Dtype::F32, 1e-5), (Dtype::Bf16, 0.05), (Dtype::Int8, 0.1)] {
         let stored = StoredParams::new(model.layout(), &second, dtype);
         let said = logits(&mut InferenceEngine::new(2), &model, &stored);
         assert!(gap(&said, &of(&second)) < tolerance, "{dtype}: {:e}", gap(&said, &of(&second)));
