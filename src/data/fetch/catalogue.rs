@@ -102,7 +102,7 @@ pub static CATALOGUE: &[Dataset<'static>] = &[
         name: "conversations",
         description: "650 conversations with an assistant, and 137 in which it is offered tools",
         licence: "MIT OR Apache-2.0",
-        note: "the project's own: they ship with the source as datasets/conversations.jsonl and tool_dialogues.jsonl",
+        note: "the project's own: it ships with the source as datasets/conversations.jsonl and tool_dialogues.jsonl",
         files: &[],
     },
     Dataset {
