@@ -1,7 +1,7 @@
 """How fast llama.cpp generates with a GGUF, to be run in turn with `cargo bench --bench generate`.
 
     pip install llama-cpp-python numpy
-    python tests/golden/llama_cpp.py MODEL.gguf THREADS SECONDS
+    python tests/golden/llama_cpp_speed.py MODEL.gguf THREADS SECONDS
 
 It writes 512 tokens from the first on, and reads a prompt of 512: medians of as many rounds as fit into the time, at least three.
 """
