@@ -242,6 +242,7 @@ fn patterns_that_cannot_be_used_say_why() {
         ("\"from\": 2, \"to\": 6", "\"from\": -9223372036854775808, \"to\": 6", "is no range"),
         ("\"from\": 2, \"to\": 6", "\"from\": 0, \"to\": 0", "0 is less than 2"),
         ("\"from\": 2, \"to\": 6", "\"one_of\": []", "is a list of values"),
+        ("\"from\": 2, \"to\": 6", "\"one_of\": [2], \"or\": \"NAME\"", "is \"Name\", \"word\" or \"CODE\""),
         ("\"from\": 2, \"to\": 6", "\"compute\": \"1 / 0\"", "not a finite number"),
         ("\"from\": 2, \"to\": 6", "\"compute\": \"2 +\"", "cannot be computed"),
         ("\"from\": 2, \"to\": 6", "\"x\": 1", "has neither"),
@@ -261,6 +262,39 @@ fn patterns_that_cannot_be_used_say_why() {
     assert!(refused("[]", good).contains("no such tool"));
     assert!(refused("{}", good).contains("`tools` is an object"));
     assert!(refused(&tools.replace("minimum", "pattern"), good).contains("`pattern` is none of the keys"));
+}
+
+/// Half of the names in a question are made up, and stand in its call as they do in the question.
+#[test]
+fn names_that_are_made_up_are_repeated() {
+    let tools =
+        r#"[{"name": "call", "parameters": {"type": "object", "properties": {"who": {"type": "string"}}}}]"#;
+    let patterns = |style: &str| {
+        let text = r#"{"patterns": [{"tool": "call", "slots": [{"name": "who", "one_of": ["Anna"], "or": "STYLE"}], "ask": ["{who}"],
+            "arguments": {"who": "{who}"}, "result": {}, "answer": ["{who}."]}]}"#;
+        ToolPatterns::new(tools, &text.replace("STYLE", style)).expect("patterns")
+    };
+    for (style, upper) in [("Name", 1), ("word", 0), ("CODE", 4)] {
+        let (patterns, mut random) = (patterns(style), Random::new(3));
+        let mut made_up = BTreeSet::new();
+        for _ in 0..200 {
+            let conversation = patterns.conversation(&mut random, Split::Train).expect("a conversation");
+            let [.., question, call, _, _] = &conversation.messages[..] else {
+                panic!("a question and a call")
+            };
+            let who = call.tool_calls[0].arguments.get("who").and_then(Json::as_str).expect("a name");
+            assert_eq!(who, question.content);
+            if who != "Anna" {
+                assert!(
+                    (4..=6).contains(&who.len()) && who.chars().all(|c| c.is_ascii_alphabetic()),
+                    "{who}"
+                );
+                assert_eq!(who.chars().filter(|c| c.is_ascii_uppercase()).count(), upper, "{who}");
+                made_up.insert(who.to_owned());
+            }
+        }
+        assert!(made_up.len() > 60, "{style}: {}", made_up.len());
+    }
 }
 
 #[test]

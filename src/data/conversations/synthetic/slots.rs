@@ -9,14 +9,47 @@ use crate::random::Random;
 /// Where the value of a slot comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Slot {
-    /// `{"name": "city", "one_of": ["Oslo", "Lima"]}`
-    OneOf(String, Vec<Json>),
+    /// `{"name": "city", "one_of": ["Oslo", "Lima"]}`; with `"or": "Name"` half of the values are made up, see [`Style`].
+    OneOf(String, Vec<Json>, Option<Style>),
     /// `{"names": ["from", "factor"], "rows": [["km", 1000], ["mile", 1609.344]]}`: values that belong together.
     Rows(Vec<String>, Vec<Vec<Json>>),
     /// `{"name": "count", "from": 2, "to": 9}`: a whole number, both ends included.
     Range(String, i64, i64),
     /// `{"name": "total", "compute": "{count} * 3", "decimals": 2}`: of slots before it, rounded.
     Compute(String, String, u32),
+}
+
+/// How a value is written that is made up. From such values a model learns to repeat what it is given: what it has never seen, it
+/// cannot remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// `Lomira`
+    Name,
+    /// `lomira`
+    Word,
+    /// `LOMI`
+    Code,
+}
+
+impl Style {
+    fn new(text: &str) -> Option<Self> {
+        [("Name", Style::Name), ("word", Style::Word), ("CODE", Style::Code)]
+            .into_iter()
+            .find_map(|(known, style)| (known == text).then_some(style))
+    }
+
+    /// Two or three syllables, of which the last may end early.
+    fn draw(self, random: &mut Random) -> String {
+        const SYLLABLE: [&[u8]; 2] = [b"bcdfghklmnprstvwz", b"aeiou"];
+        let count = if self == Style::Code { 4 } else { 4 + random.below(3) };
+        let letters = SYLLABLE.into_iter().cycle().take(count);
+        let text: String = letters.map(|letters| char::from(*pick(letters, random))).collect();
+        match self {
+            Style::Name => text[..1].to_uppercase() + &text[1..],
+            Style::Word => text,
+            Style::Code => text.to_uppercase(),
+        }
+    }
 }
 
 /// The values of slots, by name.
@@ -31,7 +64,14 @@ impl Slot {
         if let Some(values) = json.get("one_of") {
             let values = values.as_array().filter(|values| !values.is_empty());
             let values = values.ok_or_else(|| format!("`one_of` of {json} is a list of values"))?;
-            return Ok(Slot::OneOf(name()?, values.to_vec()));
+            let style = match json.get("or") {
+                Some(style) => {
+                    let known = style.as_str().and_then(Style::new);
+                    Some(known.ok_or_else(|| format!("`or` of {json} is \"Name\", \"word\" or \"CODE\""))?)
+                }
+                None => None,
+            };
+            return Ok(Slot::OneOf(name()?, values.to_vec(), style));
         }
         if let (Some(Json::Array(names)), Some(Json::Array(rows))) = (json.get("names"), json.get("rows")) {
             let names: Option<Vec<_>> = names.iter().map(|name| name.as_str().map(str::to_owned)).collect();
@@ -61,7 +101,11 @@ impl Slot {
     /// Adds a value, or those of a row.
     pub fn draw(&self, values: &mut Filled, random: &mut Random) -> Result<(), String> {
         match self {
-            Slot::OneOf(name, from) => values.push((name.clone(), pick(from, random).clone())),
+            Slot::OneOf(name, from, style) => {
+                let made_up = style.filter(|_| random.below(2) == 0).map(|style| style.draw(random));
+                let value = made_up.map_or_else(|| pick(from, random).clone(), |text| text.as_str().into());
+                values.push((name.clone(), value));
+            }
             Slot::Rows(names, rows) => {
                 values.extend(names.iter().cloned().zip(pick(rows, random).iter().cloned()));
             }
