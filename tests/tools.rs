@@ -264,6 +264,24 @@ fn patterns_that_cannot_be_used_say_why() {
     assert!(refused(&tools.replace("minimum", "pattern"), good).contains("`pattern` is none of the keys"));
 }
 
+/// Questions that are asked without tools are also asked with them, and answered in the same way.
+#[test]
+fn plain_questions_of_others_are_asked_with_tools_on_offer() {
+    let patterns = patterns().with_plain([("Who is Ada?".to_owned(), "A cat.".to_owned())]);
+    let mut random = Random::new(5);
+    let asked = (0..2000).filter(|_| {
+        let conversation = patterns.conversation(&mut random, Split::Train).expect("a conversation");
+        let mut messages =
+            conversation.messages.iter().skip_while(|message| message.content != "Who is Ada?");
+        messages.next().is_some() && {
+            let answer = messages.next().expect("an answer");
+            assert_eq!((answer.content.as_str(), answer.tool_calls.len()), ("A cat.", 0));
+            !conversation.tools.is_empty()
+        }
+    });
+    assert!(asked.count() > 5);
+}
+
 /// Half of the names in a question are made up, and stand in its call as they do in the question.
 #[test]
 fn names_that_are_made_up_are_repeated() {

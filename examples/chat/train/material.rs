@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use gradus::data::{
-    Conversation, ConversationEncoder, ConversationTokens, OnMalformed, Split, ToolPatterns, Unlearnable,
-    find, read_conversations, read_text,
+    Conversation, ConversationEncoder, ConversationTokens, OnMalformed, Role, Split, ToolPatterns,
+    Unlearnable, find, read_conversations, read_text,
 };
 use gradus::random::Random;
 use support::{RunArgs, Usage, check_text, say};
@@ -64,7 +64,7 @@ impl Material {
             files.push(path);
         }
         if recipe.synthetic_tools > 0 {
-            all.extend(synthetic(recipe.synthetic_tools, recipe.train.seed)?);
+            all.extend(synthetic(recipe, &all)?);
             say!("synthetic, with tools: {} conversations", recipe.synthetic_tools);
         }
         let total = all.len();
@@ -84,15 +84,24 @@ impl Material {
     }
 }
 
-/// Conversations with tools. Those whose questions the patterns hold out are for judging models, and never among them.
-fn synthetic(count: usize, seed: u64) -> Result<impl Iterator<Item = Sourced>> {
+/// Conversations with tools. Those whose questions the patterns hold out are for judging models, and never among them. Where no tool
+/// is needed, they begin as those that were read do.
+fn synthetic(recipe: &Recipe, read: &[Sourced]) -> Result<Vec<Sourced>> {
     let text = |name| Ok::<_, anyhow::Error>(read_text(&find(name)?)?);
-    let patterns = ToolPatterns::new(&text("tools.json")?, &text("tool_patterns.json")?)?;
-    let mut random = Random::new(seed);
+    let first = |one: &Sourced| match &one.conversation.messages[..] {
+        [question, answer, ..] if question.role == Role::User && answer.tool_calls.is_empty() => {
+            Some((question.content.clone(), answer.content.clone()))
+        }
+        _ => None,
+    };
+    let learned = read.iter().filter(|one| !one.conversation.is_held_out(recipe.eval_split));
+    let patterns = ToolPatterns::new(&text("tools.json")?, &text("tool_patterns.json")?)?
+        .with_plain(learned.filter_map(first));
+    let mut random = Random::new(recipe.train.seed);
     let made: Result<Vec<_>, _> =
-        (0..count).map(|_| patterns.conversation(&mut random, Split::Train)).collect();
+        (0..recipe.synthetic_tools).map(|_| patterns.conversation(&mut random, Split::Train)).collect();
     let sourced = |(conversation, number)| Sourced { conversation, source: "synthetic".to_owned(), number };
-    Ok(made.context("datasets/tool_patterns.json")?.into_iter().zip(1..).map(sourced))
+    Ok(made.context("datasets/tool_patterns.json")?.into_iter().zip(1..).map(sourced).collect())
 }
 
 /// The tokens of one side.

@@ -157,6 +157,13 @@ impl ToolPatterns {
         Ok(all)
     }
 
+    /// The same, with these questions and answers beside those of `plain`: whatever is asked in ordinary conversations, a model has to
+    /// see it with tools on offer too, and call none.
+    pub fn with_plain(mut self, pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.plain.extend(pairs);
+        self
+    }
+
     /// The tools.
     pub fn tools(&self) -> &[Tool] {
         &self.tools
@@ -168,7 +175,7 @@ impl ToolPatterns {
         (0..self.tools.len()).filter(asked).map(|at| self.tools[at].name.as_str())
     }
 
-    /// A conversation of one or two questions. Of ten questions, about one needs no tool, and where a tool can fail, about one call
+    /// A conversation of one or two questions. Of five questions, about one needs no tool, and where a tool can fail, about one call
     /// in eight fails. Offered are the tools that are needed and up to four others, in any order.
     ///
     /// # Errors
@@ -201,7 +208,7 @@ impl ToolPatterns {
         random: &mut Random,
     ) -> Result<(Option<usize>, Vec<Message>), PatternError> {
         for _ in 0..TRIES {
-            let (tool, turn) = if !self.plain.is_empty() && random.below(10) == 0 {
+            let (tool, turn) = if !self.plain.is_empty() && random.below(5) == 0 {
                 let (question, answer) = pick(&self.plain, random);
                 (None, Conversation::of(question.as_str(), answer.as_str()).messages)
             } else {
