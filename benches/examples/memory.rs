@@ -144,7 +144,10 @@ impl Way {
 
 fn main() -> Result<()> {
     let Args { sequences, length, only } = Args::parse();
-    ensure!((1..=64).contains(&sequences) && (1..=4096).contains(&length), "1 to 64 sequences of 1 to 4096 tokens");
+    ensure!(
+        (1..=64).contains(&sequences) && (1..=4096).contains(&length),
+        "1 to 64 sequences of 1 to 4096 tokens"
+    );
     if let Some(way) = only {
         say!("{}", way.measure(sequences, length)?);
         return Ok(());

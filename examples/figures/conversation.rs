@@ -106,12 +106,7 @@ pub fn memory() -> Result<String> {
             batch
         };
         let activations = Activations::measure(model, Mode::default(), batch);
-        TrainingMemory::new(
-            model.layout(),
-            Moments::adamw(model.layout()),
-            activations,
-            (sequences, LENGTH),
-        )
+        TrainingMemory::new(model.layout(), Moments::adamw(model.layout()), activations, (sequences, LENGTH))
     };
     let bars = [
         ("four sequences at once", of(&whole, 4)),

@@ -3,9 +3,10 @@
 use gradus::data::Batch;
 
 use crate::says;
+use crate::translation::thousands;
 
-/// Inputs and targets of a conversation whose `</assistant>` is token 5 and whose reply has two tokens.
-fn batch(lengths: &[usize]) -> Batch {
+/// Sequences of so many tokens, side by side.
+fn packed(lengths: &[usize]) -> Batch {
     let mut batch = Batch::new();
     lengths.iter().for_each(|&length| batch.push(0..length));
     batch
@@ -15,7 +16,7 @@ fn batch(lengths: &[usize]) -> Batch {
 fn exercise_19_1() {
     // <s> <user> Hi </user> <assistant> Hello ! </assistant>
     let learned = [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0];
-    let losses = [3.0, 6.5, 0.4, 0.1, 1.2, 0.5, 0.7];
+    let losses = [0.1, 6.5, 0.4, 0.0, 1.2, 0.5, 0.7];
     let mut batch = Batch::new();
     batch.push_weighted((0..8).zip(learned));
     let mean = |weights: &[f64]| {
@@ -42,13 +43,14 @@ fn exercise_19_2() {
 #[test]
 fn exercise_19_3() {
     let lengths = [21, 36, 51, 97];
-    let packed = batch(&lengths);
+    let packed = packed(&lengths);
     let padded = packed.padded().len();
     let share = 100.0 * (padded - packed.len()) as f64 / padded as f64;
     says(19, &format!("{} rows instead of {padded}, of which {share:.0} % would be padding", packed.len()));
     let pairs = |n: usize| n * (n + 1) / 2;
     let apart: usize = packed.sequences().rows.iter().map(|rows| pairs(rows.len())).sum();
-    says(19, &format!("{} pairs instead of {}", crate::translation::thousands(apart), crate::translation::thousands(pairs(packed.len()))));
+    let together = pairs(packed.len());
+    says(19, &format!("{} pairs instead of {}", thousands(apart), thousands(together)));
 }
 
 /// What needs the template and the tokens of conversations.
@@ -173,6 +175,9 @@ mod with_templates {
             rows += batch.len();
             padded += batch.padded().len();
         }
-        says(19, &format!("{:.0} % of all rows would be padding", 100.0 * (padded - rows) as f64 / padded as f64));
+        says(
+            19,
+            &format!("{:.0} % of all rows would be padding", 100.0 * (padded - rows) as f64 / padded as f64),
+        );
     }
 }
