@@ -250,10 +250,14 @@ fn memory_of_a_step_is_what_the_tape_holds() {
         n_ffn: 256,
         ..Preset::Tiny.config(50)
     };
-    let model = decoder(gpt2);
-    let mut frozen = model.clone();
-    frozen.freeze(|_| true);
-    check("a small GPT-2", &model, &frozen, texts, &[(1, 256), (5, 90), (2, 31)]);
+    // From 512 tokens on, attention keeps no probabilities.
+    let short: &[(usize, usize)] = &[(1, 256), (5, 90), (2, 31)];
+    for (context, shapes) in [(511, short), (1024, &[(1, 512), (2, 1024)])] {
+        let model = decoder(DecoderConfig { context, ..gpt2.clone() });
+        let mut frozen = model.clone();
+        frozen.freeze(|_| true);
+        check(&format!("a small GPT-2 that reads {context}"), &model, &frozen, texts, shapes);
+    }
     for config in [EncoderDecoderConfig::classic(7), encoder_decoder_variants::tiny()] {
         let model = EncoderDecoder::new(config).expect("a preset is right");
         let mut frozen = model.clone();
@@ -276,6 +280,7 @@ fn memory_of_a_step_in_parts() {
         n_head: 2,
         n_kv_head: 2,
         n_ffn: 128,
+        context: 400,
         ..Preset::Tiny.config(90)
     };
     let model = decoder(config.clone());
@@ -294,6 +299,10 @@ fn memory_of_a_step_in_parts() {
     );
     // 2,048 tokens in four sequences are cut into four shards, in two sequences into two.
     assert_eq!((memory((4, 512)).shards, memory((2, 1024)).shards), (4.0 * params, 2.0 * params));
+    // Block by block there are none.
+    let long = decoder(DecoderConfig { context: 512, ..config });
+    let long = Activations::measure(&long, training(), texts).results;
+    assert_eq!((long.per_pair, activations.results.per_pair), (0.0, 6.0));
     let parts = one.parameters + one.gradient + one.shards + one.moments + one.results + one.result_gradients;
     assert_eq!(one.total(), parts);
 }

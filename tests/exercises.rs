@@ -20,6 +20,8 @@ mod failures;
 mod files;
 #[path = "exercises/formulas.rs"]
 mod formulas;
+#[path = "exercises/memory.rs"]
+mod memory;
 #[path = "exercises/parts.rs"]
 mod parts;
 #[path = "common/program.rs"]
@@ -36,6 +38,8 @@ mod solution_3;
 mod solutions;
 #[path = "exercises/tables.rs"]
 mod tables;
+#[path = "exercises/talking.rs"]
+mod talking;
 #[path = "exercises/tokens.rs"]
 mod tokens;
 #[path = "exercises/training.rs"]
@@ -109,9 +113,11 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
         include_str!("exercises/answers.rs"),
         include_str!("exercises/failures.rs"),
         include_str!("exercises/files.rs"),
+        include_str!("exercises/memory.rs"),
         include_str!("exercises/parts.rs"),
         include_str!("exercises/reading.rs"),
         include_str!("exercises/search.rs"),
+        include_str!("exercises/talking.rs"),
         include_str!("exercises/tokens.rs"),
         include_str!("exercises/translation.rs"),
     ];

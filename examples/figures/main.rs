@@ -5,6 +5,7 @@
 //! chapter are drawn by the example `value`, those of the last by `ladder` and `scaling`, which measure.
 
 mod adapters;
+mod conversation;
 mod fast;
 mod generate;
 mod inside;
@@ -69,6 +70,8 @@ impl Program for Args {
             ("layouts.svg", language::layouts()),
             ("reads.svg", language::reads()?),
             ("adapter.svg", adapters::adapter()?),
+            ("packed.svg", conversation::packed()),
+            ("memory.svg", conversation::memory()?),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);

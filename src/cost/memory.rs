@@ -2,7 +2,7 @@
 
 use crate::data::Batch;
 use crate::engine::{Engine, GradientTo};
-use crate::fast::FastEngine;
+use crate::fast::{AttentionBlocks, FastEngine};
 use crate::model::{Mode, Model};
 use crate::params::{Layout, ParamKind};
 use crate::thread_pool::ThreadPool;
@@ -57,13 +57,19 @@ impl Activations {
     /// Measures them: the engine computes the gradient of three small batches, and its tape says what it kept. `batch` makes
     /// a batch of some sequences of some length. `mode` is that of the training.
     ///
+    /// Of attention it keeps what a full context keeps: the probabilities, or what brings them back where the context is so long
+    /// that the engine computes it block by block ([`AttentionBlocks`]).
+    ///
     /// All parameters are 0, which changes no size. A model that is frozen as a whole ([`Layout::freeze`]) spares the memory
     /// of their gradient.
     pub fn measure<M: Model>(model: &M, mode: Mode, batch: impl Fn(usize, usize) -> Batch) -> Self {
         let params = vec![0.0; model.layout().len()];
         let mut gradient = vec![0.0; model.layout().trainable_len()];
+        let blocks = AttentionBlocks::default();
+        let min_keys = if model.context() >= blocks.min_keys { 1 } else { usize::MAX };
+        let blocks = AttentionBlocks { min_keys, ..blocks };
         let mut kept = |sequences, length| {
-            let mut engine = FastEngine::new(ThreadPool::new(1));
+            let mut engine = FastEngine::new(ThreadPool::new(1)).with_attention_blocks(blocks);
             let (batch, to) = (batch(sequences, length), GradientTo::Write(&mut gradient));
             engine.accumulate(model, &params, &batch, mode, batch.total_loss_weight(), to);
             let results: usize = engine.tape().iter().map(|node| node.data + node.saved).sum();

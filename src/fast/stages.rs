@@ -44,6 +44,7 @@ impl Stages {
     pub fn forward<M: Model>(&mut self, tape: &Tape, work: &Work<'_, M>, losses: &mut Vec<f64>) -> f64 {
         let count = work.model.stages();
         self.states.resize_with(count, SmallVec::new);
+        // ANCHOR: forward
         for stage in 0..count - 1 {
             let [before, next] = self.states.get_disjoint_mut([stage, stage + 1]).expect("there is one more");
             let on = Recording { tape, weights: work.weights };
@@ -53,6 +54,7 @@ impl Stages {
                 next.iter_mut().zip(&state).for_each(|(kept, x)| kept.copy(view, *x));
             });
         }
+        // ANCHOR_END: forward
         let on = Recording { tape, weights: work.weights };
         let column = run(&on, work, count - 1, &self.states[count - 1])[0];
         let sum = column.weighted_sum(work.batch.loss_weights());

@@ -48,6 +48,7 @@ impl LossScaler {
 
     /// A step was good, or it was skipped.
     fn update(&mut self, good: bool) {
+        // ANCHOR: update
         if !good {
             self.scale = (self.scale / 2.0).max(1.0);
             self.good_steps = 0;
@@ -59,6 +60,7 @@ impl LossScaler {
             self.scale *= 2.0;
             self.good_steps = 0;
         }
+        // ANCHOR_END: update
     }
 
     /// The same before the first step of a run.

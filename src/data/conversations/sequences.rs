@@ -150,12 +150,14 @@ impl<'a> ConversationEncoder<'a> {
 }
 
 impl ConversationTokens {
+    // ANCHOR: push_to
     /// Appends it to a batch as a sequence of its own, which sees nothing of the others. A token that is learned weighs 1 where
     /// it is the target, and every other 0.
     pub fn push_to(&self, batch: &mut Batch) {
         let weights = self.learned.iter().map(|learned| f64::from(u8::from(*learned)));
         batch.push_weighted(self.tokens.iter().copied().zip(weights));
     }
+    // ANCHOR_END: push_to
 
     /// How many tokens are learned.
     pub fn learned_count(&self) -> usize {

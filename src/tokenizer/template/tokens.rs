@@ -54,6 +54,7 @@ impl Guard {
     }
 
     fn guarded_text(&self, text: &str, special: &[&str]) -> String {
+        // ANCHOR: guarded
         let mut guarded = String::with_capacity(text.len());
         for (at, c) in text.char_indices() {
             guarded.push(c);
@@ -62,6 +63,7 @@ impl Guard {
             }
         }
         guarded
+        // ANCHOR_END: guarded
     }
 
     /// The text without the marks, and where they were.
