@@ -1,18 +1,19 @@
 //! Decoders as folders of Hugging Face's Llama, Mistral, Qwen 2 and Qwen 3: folders that `transformers` wrote have its logits and
 //! its tokens, what is written is read bit for bit, models that are none are refused by field, and damaged folders are errors
-//! that say what to do.
+//! that say what to do. `mutations.rs` damages them at random.
 //!
 //! `golden/llama` was written by `golden/llama.py`, which also opens what is written here: see there.
 
 use std::fs;
 use std::path::Path;
 
-use gradus::checkpoint::llama::{export, import};
+use gradus::checkpoint::llama::{export, import, import_stored};
 use gradus::checkpoint::{
     Checkpoint, EndTokens, FolderError, GenerationDefaults, LanguageModel, OtherTokenizer, StoredAs,
 };
 use gradus::engine::{Engine, Room, Session};
-use gradus::fast::FastEngine;
+use gradus::fast::{FastEngine, InferenceEngine, StoredParams};
+use gradus::gemm::Dtype;
 use gradus::model::{
     Activation, AttentionBias, Decoder, DecoderConfig, EmbeddingScale, Model, NormKind, Placement, Position,
     TiedEmbeddings,
@@ -113,6 +114,39 @@ fn golden_folders_have_the_logits_of_transformers() {
             assert!((ours - theirs).abs() <= 1e-6 * theirs, "{}: {ours} {theirs}", case.name);
         }
     }
+}
+
+/// Reading for generation stores the same, and never holds all weights in 32 bits: in one file or several, in 16 bits or 32, tied
+/// or not, with biases and with normalised queries and keys.
+#[test]
+fn reading_for_generation_stores_the_same_weights() {
+    for name in NAMES {
+        let path = golden_folder(name);
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Int8] {
+            let whole = import(&path).expect(name).stored(dtype);
+            let each = import_stored(&path, dtype).expect(name);
+            let logits = |read: &LanguageModel<StoredParams>| {
+                let mut engine = InferenceEngine::new(1);
+                Session::single(&mut engine, &read.model, &read.params).feed(0, &[1, 7, 4]).to_vec()
+            };
+            assert_eq!(logits(&whole), logits(&each), "{name}, {dtype}");
+            assert_eq!(each.model.config(), whole.model.config(), "{name}");
+            assert_eq!((each.tokens, each.chat_template), (whole.tokens, whole.chat_template), "{name}");
+        }
+    }
+    // A table that is large beside the rest: it is the only one that is ever there in 32 bits.
+    let folder = folder();
+    let config = DecoderConfig { n_layer: 6, n_embd: 64, n_ffn: 96, ..small() };
+    let model = random_model(config);
+    export(folder.path(), &model, StoredAs::F32).expect("a Llama");
+    let (stored, _, largest) = allocator::count_allocations(|| import_stored(folder.path(), Dtype::Int8));
+    let specs = model.model.layout().specs();
+    let most = specs.iter().map(|spec| 4 * spec.range().len()).max().expect("parameters");
+    assert!(
+        stored.is_ok() && largest <= most.max(1 << 15),
+        "{largest} bytes at once, the largest has {most}"
+    );
+    assert!(largest < 4 * model.params.len(), "{largest}");
 }
 
 #[test]
@@ -763,90 +797,4 @@ fn tokenizers_of_other_kinds_are_named() {
     named(&qwen, "added_tokens", added(283, "<a>", "normalized"), &["<a>", "normalised"]);
     let many: Vec<Value> = (287..302).map(|id| json!({"id": id, "content": format!("<{id}>")})).collect();
     named(&copy, "added_tokens", json!(many), &["302 tokens", "vocabulary of 300"]);
-}
-
-/// Truncations of each kind of file: every one where a file is small, every few bytes where it is larger.
-#[test]
-fn hostile_truncations() {
-    let files = [
-        ("llama", "config.json", 1),
-        ("llama", "generation_config.json", 1),
-        ("llama", "model.safetensors.index.json", 5),
-        ("llama", "model-00001-of-00004.safetensors", 3),
-        ("qwen2", "tokenizer.json", 11),
-        ("qwen2", "tokenizer_config.json", 1),
-    ];
-    for (name, file, step) in files {
-        let copy = golden_copy(name);
-        let path = copy.path().join(file);
-        let bytes = fs::read(&path).expect("a file");
-        for len in (0..bytes.len()).step_by(step) {
-            fs::write(&path, &bytes[..len]).expect("written");
-            let whole = bytes[len..].iter().all(u8::is_ascii_whitespace);
-            assert!(whole || read(copy.path()).is_err(), "{file} of {len} bytes");
-        }
-    }
-}
-
-/// Bytes that are changed, removed, doubled or exchanged for others that mean something: an error, or another model that is
-/// sound. `MUTATIONS=1000000` tries more.
-#[test]
-fn hostile_mutations() {
-    const WORDS: [&str; 16] = [
-        "null",
-        "-1",
-        "1e999",
-        "18446744073709551615",
-        "{}",
-        "[]",
-        "\"\"",
-        "true",
-        "0",
-        "\\ud800",
-        "}",
-        "]",
-        ":",
-        ",",
-        "4294967296",
-        "{\"a\":",
-    ];
-    let rounds = std::env::var("MUTATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
-    let copies = ["llama", "llama3", "qwen2"].map(golden_copy);
-    let mut files = Vec::new();
-    for entry in copies.iter().flat_map(|copy| fs::read_dir(copy.path()).expect("a folder")) {
-        let path = entry.expect("a file").path();
-        files.push((fs::read(&path).expect("a file"), path));
-    }
-    files.sort_by(|a, b| a.1.file_name().cmp(&b.1.file_name()));
-    let (mut random, mut wrong) = (Random::new(16), 0);
-    for _ in 0..rounds {
-        let (bytes, path) = &files[random.below(files.len())];
-        let mut changed = bytes.clone();
-        for _ in 0..1 + random.below(3) {
-            // Most of them where the structure is.
-            let most = if random.below(4) == 0 { changed.len() } else { changed.len().min(1_500) };
-            let at = random.below(most);
-            match random.below(5) {
-                0 => changed[at] ^= 1 << random.below(8),
-                1 => changed[at] = random.below(256) as u8,
-                2 => drop(changed.drain(at..(at + 1 + random.below(9)).min(changed.len()))),
-                3 => {
-                    let end = (at + 1 + random.below(40)).min(changed.len());
-                    let again = changed[at..end].to_vec();
-                    changed.splice(at..at, again);
-                }
-                _ => {
-                    let end = (at + random.below(9)).min(changed.len());
-                    changed.splice(at..end, WORDS[random.below(WORDS.len())].bytes());
-                }
-            }
-            if changed.is_empty() {
-                changed.push(b' ');
-            }
-        }
-        fs::write(path, &changed).expect("written");
-        wrong += usize::from(read(path.parent().expect("a folder")).is_err());
-        fs::write(path, bytes).expect("put back");
-    }
-    assert!(wrong > rounds / 4 && wrong < rounds, "{wrong} of {rounds} were errors");
 }

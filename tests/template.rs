@@ -180,9 +180,57 @@ fn a_template_cannot_run_for_ever_or_fill_the_memory() {
         "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
         "{% for a in range(1000000000000) %}x{% endfor %}",
         "{{ 'x' * 1000000000000 }}",
+        // A text that doubles, and lists that hold one list twice: small in memory, and endless as text.
+        "{% set ns = namespace(a='x') %}{% for i in range(99) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}",
+        "{% set ns = namespace(a=[]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}",
+        "{% set ns = namespace(a=[]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a | tojson }}",
+        "{{ [1] * 99999999 }}",
+        "{{ ([1] * 99999999) | tojson }}",
+        // Spaces between things.
+        "{{ [[1]] | tojson(indent=99999999999) }}",
+        "{{ [[1]] | tojson(indent=18446744073709551615) }}",
+        "{{ ([1] * 9999) | tojson(separators=('x' * 999999, ':')) }}",
     ] {
         assert!(matches!(render(source, &messages), Err(TemplateError::Render(_))), "{source}");
     }
+    let indented = render("{{ [[1]] | tojson(indent=64) }}", &messages).expect("as wide as it may be");
+    assert_eq!(indented.text.len(), "[\n[\n1\n]\n]".len() + 64 + 128 + 64);
+}
+
+/// Lists in lists, hundreds of thousands deep: nobody can write them, and even to free them takes a large stack.
+#[test]
+fn a_template_cannot_exhaust_the_stack() {
+    let messages = json!([]);
+    for (inside, after) in [
+        ("[[[[[[[[[[ns.a]]]]]]]]]]", ""),
+        ("{'a': {'a': {'a': ns.a}}}", ""),
+        ("((((ns.a,),),),)", ""),
+        ("namespace(a=ns.a)", ""),
+        ("[ns.a]", "{{ ns.a }}"),
+        ("{'a': ns.a}", "{{ ns.a | tojson }}"),
+    ] {
+        let source = format!(
+            "{{% set ns = namespace(a=1) %}}{{% for i in range(9999) %}}{{% set ns.a = {inside} %}}{{% endfor %}}{after}"
+        );
+        let rendered = render(&source, &messages);
+        assert_eq!(rendered.is_ok(), after.is_empty(), "{source}: {rendered:?}");
+        let endless = source
+            .replace("{% set", "{% for j in range(9999) %}{% set")
+            .replace("{% endfor", "{% endfor %}{% endfor");
+        assert!(matches!(render(&endless, &messages), Err(TemplateError::Render(_))), "{endless}");
+    }
+}
+
+/// A message that has all characters which the renderer could take for its own marks, and one that leaves few.
+#[test]
+fn a_message_may_have_all_characters_for_private_use() {
+    let all: String = ('\u{fdd0}'..='\u{fdef}').chain('\u{f0000}'..='\u{ffffd}').collect();
+    let messages = |content: &str| json!([{"role": "user", "content": content}]);
+    let error = render(ChatTemplate::GRADUS, &messages(&all)).expect_err("none is left");
+    assert!(error.to_string().contains("private use"), "{error}");
+    let few: String = all.chars().skip(3).collect();
+    let rendered = render(ChatTemplate::GRADUS, &messages(&few)).expect("three are enough");
+    assert_eq!(rendered.text, format!("<s><user>{few}</user>"));
 }
 
 #[test]

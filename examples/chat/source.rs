@@ -102,6 +102,7 @@ impl Source {
     /// As [`read`](Self::read).
     pub fn read_stored(&self, dtype: Dtype) -> Result<LanguageModel<StoredParams>> {
         Ok(match self.format {
+            Format::HuggingFace => llama::import_stored(&self.path, dtype)?,
             Format::Gguf => gguf::import_stored(&self.path, dtype)?,
             _ => self.read()?.stored(dtype),
         })

@@ -12,10 +12,10 @@ use std::path::Path;
 
 use ::safetensors::Dtype;
 
-use super::CheckpointError;
 use super::hugging_face::{FolderError, JsonFile, TAKE_A_COPY, write_json, wrong};
 use super::mapped::FileBytes;
 use super::safetensors::{Tensors, write_tensors};
+use super::{CheckpointError, shortened};
 use crate::model::{ConfigError, Decoder, LoraConfig, Model};
 use crate::params::ParamSpec;
 use crate::real::Real;
@@ -153,7 +153,8 @@ fn some_of(names: &[&str]) -> Option<String> {
 
 /// What helps with an adapter that does not fit the base.
 fn cure(base_name: Option<&str>) -> String {
-    let base = base_name.map_or(String::new(), |name| format!(", which the folder calls {name:?}"));
+    let base =
+        base_name.map_or(String::new(), |name| format!(", which the folder calls {:?}", shortened(name)));
     format!("Take the base that it was trained on{base}, or a copy of the adapter that is whole")
 }
 

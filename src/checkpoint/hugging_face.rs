@@ -1,20 +1,21 @@
 //! What the model folders of Hugging Face have in common, whatever the architecture: `config.json` and other JSON, and
 //! `model.safetensors`, which holds the weights in `f32` under the names that they have in `transformers`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ::safetensors::Dtype;
+use ::safetensors::tensor::TensorView;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::mapped::FileBytes;
-use super::safetensors::{Tensors, write_tensors};
-use super::{CheckpointError, FILE, StoredAs, write_atomically};
+use super::safetensors::{Tensors, check_view, read_numbers, write_tensors};
+use super::{CheckpointError, FILE, StoredAs, shortened, write_atomically};
 use crate::real::half::{from_f16, to_f16};
 
 /// The file with sizes and variants.
@@ -42,7 +43,7 @@ pub enum FolderError {
         needed: String,
     },
     /// A file of the folder is damaged, or describes what cannot be read.
-    #[error("{}: {problem}. {cure}", path.display())]
+    #[error("{}: {}. {cure}", path.display(), shortened(problem))]
     Wrong {
         /// The file.
         path: PathBuf,
@@ -151,20 +152,19 @@ pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), FolderError> 
 /// The index of weights that are in several files.
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Where the weights of a folder are.
+/// The weights of a folder: files that are open.
 pub(super) struct WeightFiles {
     /// The only file, or the index of several.
     path: PathBuf,
-    /// The files, and how many tensors the index says each holds. Of the only file nobody says it.
-    files: BTreeMap<PathBuf, Option<usize>>,
+    files: Vec<(PathBuf, FileBytes)>,
 }
 
 impl WeightFiles {
-    /// Finds them: one file, or several with an index.
-    pub fn find(folder: &Path) -> Result<Self, FolderError> {
+    /// Opens them: one file, or several with an index.
+    pub fn open(folder: &Path) -> Result<Self, FolderError> {
         let path = folder.join(FILE);
         if path.exists() {
-            return Ok(WeightFiles { files: [(path.clone(), None)].into(), path });
+            return Ok(WeightFiles { files: vec![opened(path.clone())?], path });
         }
         let index = folder.join(INDEX);
         if !index.exists() {
@@ -178,18 +178,18 @@ impl WeightFiles {
         }
         let file = JsonFile::read(&index)?;
         let map: BTreeMap<String, String> = file.get("weight_map")?;
-        let mut files = BTreeMap::new();
-        for (tensor, name) in map {
+        for (tensor, name) in &map {
             // A name that leads out of the folder would have other files read.
-            if Path::new(&name).file_name() != Some(name.as_ref()) {
+            if Path::new(name).file_name() != Some(name.as_ref()) {
                 return Err(file
                     .wrong(format!("weight_map: {tensor} is in {name:?}, no name of a file"), TAKE_A_COPY));
             }
-            *files.entry(folder.join(name)).or_insert(Some(0)).get_or_insert(0) += 1;
         }
-        if files.is_empty() {
+        let names: BTreeSet<String> = map.into_values().collect();
+        if names.is_empty() {
             return Err(file.wrong("weight_map is empty", TAKE_A_COPY));
         }
+        let files = names.into_iter().map(|name| opened(folder.join(name))).collect::<Result<_, _>>()?;
         Ok(WeightFiles { path: index, files })
     }
 
@@ -198,36 +198,76 @@ impl WeightFiles {
         &self.path
     }
 
-    /// How many tensors there are.
-    pub fn tensors(&self) -> Result<usize, FolderError> {
-        let mut count = 0;
-        for (path, indexed) in &self.files {
-            count += match indexed {
-                Some(indexed) => *indexed,
-                None => with_tensors(path, |tensors| Ok(tensors.names().len()))?,
-            };
-        }
-        Ok(count)
-    }
-
     /// How many bytes they have together.
-    pub fn bytes(&self) -> Result<u64, FolderError> {
-        let length = |path: &Path| {
-            let io = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
-            Ok(fs::metadata(path).map_err(io)?.len())
-        };
-        self.files.keys().map(|path| length(path)).sum()
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
-    /// Opens one after another. What goes wrong is an error of that file.
-    pub fn for_each(
-        &self,
-        mut read: impl FnMut(&Tensors<'_>) -> Result<(), String>,
-    ) -> Result<(), FolderError> {
-        for path in self.files.keys() {
-            with_tensors(path, &mut read)?;
+    /// The tensors of all files, file by file. Their numbers are read when they are asked for.
+    pub fn tensors(&self) -> Result<Vec<StoredTensor<'_>>, FolderError> {
+        let mut all = Vec::new();
+        for (path, bytes) in &self.files {
+            let tensors = Tensors::parse(bytes).map_err(|problem| wrong(path, problem, TAKE_A_COPY))?;
+            let views = tensors.views().into_iter();
+            all.extend(views.map(|(name, view)| StoredTensor { name, path, bytes, view }));
         }
-        Ok(())
+        Ok(all)
+    }
+}
+
+/// A file that is mapped into memory, with its path.
+fn opened(path: PathBuf) -> Result<(PathBuf, FileBytes), FolderError> {
+    match FileBytes::open(&path) {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(source) => Err(CheckpointError::Io { doing: "read", path, source }.into()),
+    }
+}
+
+/// A tensor in one of the files of a folder.
+pub(super) struct StoredTensor<'a> {
+    pub name: String,
+    path: &'a Path,
+    bytes: &'a FileBytes,
+    view: TensorView<'a>,
+}
+
+impl StoredTensor<'_> {
+    /// That it has a shape, and numbers that are read here.
+    pub fn check(&self, shape: &[usize]) -> Result<(), FolderError> {
+        check_view(&self.name, &self.view, shape).map_err(|problem| self.wrong(problem))
+    }
+
+    /// Adds its numbers to others. Every one must be finite.
+    pub fn append(&self, to: &mut Vec<f32>) -> Result<(), FolderError> {
+        let start = to.len();
+        to.resize(start + self.view.shape().iter().product::<usize>(), 0.0);
+        let (name, dtype) = (self.name.as_str(), self.view.dtype());
+        let read = self
+            .bytes
+            .read_once(self.view.data(), |bytes| read_numbers(name, dtype, bytes, &mut to[start..]));
+        read.map_err(|problem| self.wrong(problem))
+    }
+
+    /// Whether it holds these numbers. There are as many as it has.
+    pub fn equals(&self, numbers: &[f32]) -> Result<bool, FolderError> {
+        const ROWS: usize = 1 << 14;
+        let (name, dtype) = (self.name.as_str(), self.view.dtype());
+        let mut some = vec![0.0; ROWS.min(numbers.len())];
+        let mut equal = true;
+        // A part at a time, so that a table is not held twice.
+        let parts = self.view.data().chunks(ROWS * dtype.bitsize() / 8);
+        for (bytes, numbers) in parts.zip(numbers.chunks(ROWS)) {
+            let some = &mut some[..numbers.len()];
+            let read = self.bytes.read_once(bytes, |bytes| read_numbers(name, dtype, bytes, some));
+            read.map_err(|problem| self.wrong(problem))?;
+            equal &= some == numbers;
+        }
+        Ok(equal)
+    }
+
+    /// The error of the file that it is in.
+    pub fn wrong(&self, problem: impl Into<String>) -> FolderError {
+        wrong(self.path, problem, TAKE_A_COPY)
     }
 }
 
@@ -243,18 +283,9 @@ pub(super) fn read_one_file<T>(
             return Err(wrong(&folder.join(other), format!("its weights are not in {FILE}"), cure));
         }
     }
-    with_tensors(&path, read)
-}
-
-/// Opens a file of tensors.
-fn with_tensors<T>(
-    path: &Path,
-    read: impl FnOnce(&Tensors<'_>) -> Result<T, String>,
-) -> Result<T, FolderError> {
-    let io = |source| CheckpointError::Io { doing: "read", path: path.to_owned(), source };
-    let bytes = FileBytes::open(path).map_err(io)?;
+    let (path, bytes) = opened(path)?;
     let read = Tensors::parse(&bytes).and_then(|tensors| read(&tensors));
-    read.map_err(|problem| wrong(path, problem, TAKE_A_COPY))
+    read.map_err(|problem| wrong(&path, problem, TAKE_A_COPY))
 }
 
 /// Writes the file with the weights: names, shapes and numbers. A checkpoint of ours, which has the same name, is not

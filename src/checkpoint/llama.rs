@@ -21,7 +21,7 @@ mod rope;
 mod tokens;
 
 pub use export::{check, export};
-pub use import::import;
+pub use import::{import, import_stored};
 
 use crate::params::{ParamKind, ParamSpec};
 

@@ -23,6 +23,7 @@ mod rope_rows;
 mod safetensors;
 mod tokenizer_json;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +86,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// The file is not what it should be.
-    #[error("{} is damaged or no checkpoint of gradus: {problem}. Train it again, or take a copy that is whole", path.display())]
+    #[error("{} is damaged or no checkpoint of gradus: {}. Train it again, or take a copy that is whole", path.display(), shortened(problem))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -112,6 +113,15 @@ pub enum CheckpointError {
         /// What was asked for.
         wanted: &'static str,
     },
+}
+
+/// The beginning of a problem: what a damaged file calls a key or a tensor may fill a page.
+fn shortened(problem: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 400;
+    match problem.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &problem[..end]).into(),
+        None => problem.into(),
+    }
 }
 
 impl<R: Real> Checkpoint<R> {

@@ -171,37 +171,54 @@ impl<'a> Tensors<'a> {
         self.tensors.names()
     }
 
+    /// All of them with their names, in the order of these.
+    pub fn views(&self) -> Vec<(String, TensorView<'a>)> {
+        let mut views = self.tensors.tensors();
+        views.sort_by(|(a, _), (b, _)| a.cmp(b));
+        views
+    }
+
     /// Adds the numbers of a tensor to `to`, or says what is wrong with it. It must have the given shape, and every number must
     /// be finite.
     pub fn read<R: Real>(&self, name: &str, shape: &[usize], to: &mut Vec<R>) -> Result<(), String> {
         let view = self.find(name, shape)?;
         let start = to.len();
         to.resize(start + shape.iter().product::<usize>(), R::default());
-        read_view(name, &view, &mut to[start..])
+        read_numbers(name, view.dtype(), view.data(), &mut to[start..])
     }
 
-    /// Writes the numbers of a tensor of this shape over those in `to`, which are as many.
-    pub fn read_into<R: Real>(&self, name: &str, shape: &[usize], to: &mut [R]) -> Result<(), String> {
-        read_view(name, &self.find(name, shape)?, to)
-    }
-
-    /// A tensor of this shape. So it has as many bytes as that needs.
+    /// A tensor of this shape, of numbers that are read here. So it has as many bytes as that needs.
     fn find(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>, String> {
         let view = self.tensors.tensor(name).map_err(|_| format!("{name} is missing"))?;
-        match view.shape() == shape {
-            true => Ok(view),
-            false => Err(format!("{name} is {:?} instead of {shape:?}", view.shape())),
-        }
+        check_view(name, &view, shape)?;
+        Ok(view)
     }
 }
 
-/// Writes the numbers of a tensor over those in a slice of the same length.
-fn read_view<R: Real>(name: &str, view: &TensorView<'_>, to: &mut [R]) -> Result<(), String> {
+/// That a tensor has a shape, and numbers that are read here.
+pub(super) fn check_view(name: &str, view: &TensorView<'_>, shape: &[usize]) -> Result<(), String> {
+    if view.shape() != shape {
+        return Err(format!("{name} is {:?} instead of {shape:?}", view.shape()));
+    }
     match view.dtype() {
-        Dtype::F64 => convert(view.data(), f64::from_le_bytes, to),
-        Dtype::F32 => convert(view.data(), |b| f64::from(f32::from_le_bytes(b)), to),
-        Dtype::F16 => convert(view.data(), |b| f64::from(from_f16(u16::from_le_bytes(b))), to),
-        Dtype::BF16 => convert(view.data(), |b| f64::from(from_bf16(u16::from_le_bytes(b))), to),
+        Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
+        other => Err(format!("{name} holds {other} numbers, not F16, BF16, F32 or F64")),
+    }
+}
+
+/// Writes numbers of a tensor over those in a slice of the same length. Every one must be finite. The type is one of those that
+/// are read here.
+pub(super) fn read_numbers<R: Real>(
+    name: &str,
+    dtype: Dtype,
+    bytes: &[u8],
+    to: &mut [R],
+) -> Result<(), String> {
+    match dtype {
+        Dtype::F64 => convert(bytes, f64::from_le_bytes, to),
+        Dtype::F32 => convert(bytes, |b| f64::from(f32::from_le_bytes(b)), to),
+        Dtype::F16 => convert(bytes, |b| f64::from(from_f16(u16::from_le_bytes(b))), to),
+        Dtype::BF16 => convert(bytes, |b| f64::from(from_bf16(u16::from_le_bytes(b))), to),
         other => return Err(format!("{name} holds {other} numbers, not F16, BF16, F32 or F64")),
     }
     match to.iter().position(|w| !w.to_f64().is_finite()) {

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::hugging_face::{FolderError, JsonFile, TAKE_A_COPY, wrong};
-use super::pieces_json;
+use super::{pieces_json, shortened};
 use crate::tokenizer::{BpeSpec, BpeTokenizer, Normalizer, Pattern, SpecError, TokenizerSpec, alphabet};
 
 /// A tokenizer that is not read here, in words: the message says which one it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[error("{}", shortened(.0))]
 pub struct OtherTokenizer(pub(super) String);
 
 /// Special tokens that are put around every text.

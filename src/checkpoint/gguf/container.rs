@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::types::TensorType;
+use crate::checkpoint::mapped::FileBytes;
 
 /// The first bytes of a file.
 pub(super) const MAGIC: [u8; 4] = *b"GGUF";
@@ -115,6 +116,11 @@ impl TensorView<'_> {
     /// Appends its numbers, row by row, to others.
     pub fn read(&self, to: &mut Vec<f32>) {
         self.kind.decode(self.bytes, to);
+    }
+
+    /// The same, of a file that is mapped into memory, where they will not be needed again.
+    pub(super) fn read_once(&self, file: &FileBytes, to: &mut Vec<f32>) {
+        file.read_once(self.bytes, |bytes| self.kind.decode(bytes, to));
     }
 
     /// How many numbers there are.

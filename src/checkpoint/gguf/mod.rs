@@ -124,7 +124,7 @@ pub fn import_stored(path: &Path, dtype: Dtype) -> Result<LanguageModel<StoredPa
 }
 
 fn read<P>(
-    bytes: &[u8],
+    bytes: &FileBytes,
     take: impl FnOnce(&Found<'_>) -> Result<P, Trouble>,
 ) -> Result<LanguageModel<P>, Trouble> {
     let file = GgufFile::parse(bytes)?;
@@ -132,7 +132,7 @@ fn read<P>(
     let config = config::read(&keys)?;
     let tokenizer = tokenizer::read(&keys, config.vocab_size)?;
     let tokens = tokenizer::read_tokens(&keys, config.vocab_size)?;
-    let found = Found::new(&keys, config)?;
+    let found = Found::new(&keys, config, bytes)?;
     Ok(LanguageModel {
         params: take(&found)?,
         model: found.model,

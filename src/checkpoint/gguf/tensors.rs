@@ -7,6 +7,7 @@ use super::config::{Arch, FACTORS, Keys};
 use super::container::TensorView;
 use super::types::TensorType;
 use super::writer::Outgoing;
+use crate::checkpoint::mapped::FileBytes;
 use crate::checkpoint::rope_rows::RowOrder;
 use crate::fast::StoredParams;
 use crate::gemm::Dtype;
@@ -105,11 +106,13 @@ pub(super) struct Found<'a> {
     arch: Arch,
     /// In the order of the layout.
     tensors: Vec<&'a TensorView<'a>>,
+    /// The file in which they are.
+    bytes: &'a FileBytes,
 }
 
 impl<'a> Found<'a> {
     /// Looks for each tensor of the model, and whether there are others.
-    pub fn new(keys: &'a Keys<'_>, config: DecoderConfig) -> Result<Self, Trouble> {
+    pub fn new(keys: &'a Keys<'_>, config: DecoderConfig, bytes: &'a FileBytes) -> Result<Self, Trouble> {
         let model = Decoder::new(config).map_err(|ConfigError(problem)| problem)?;
         let mut there: HashMap<&str, &TensorView<'_>> =
             keys.tensors().iter().map(|tensor| (tensor.name, tensor)).collect();
@@ -129,7 +132,7 @@ impl<'a> Found<'a> {
         if let Some(tensor) = keys.tensors().iter().find(|tensor| there.contains_key(tensor.name)) {
             return Err(Trouble::Variant(format!("tensor {} is no part of such a model", tensor.name)));
         }
-        Ok(Found { model, arch: keys.arch, tensors })
+        Ok(Found { model, arch: keys.arch, tensors, bytes })
     }
 
     /// All weights, in the order of the layout. All tensors are there and have their shapes, so the file is large enough to ask for
@@ -153,7 +156,7 @@ impl<'a> Found<'a> {
     /// Adds the numbers of a parameter, its rows in our order.
     fn append(&self, spec: &ParamSpec, tensor: &TensorView<'_>, to: &mut Vec<f32>) -> Result<(), Trouble> {
         let start = to.len();
-        tensor.read(to);
+        tensor.read_once(self.bytes, to);
         if let Some(at) = to[start..].iter().position(|x| !x.is_finite()) {
             return Err(format!("tensor {} holds {} at place {at}", tensor.name, to[start + at]).into());
         }

@@ -16,17 +16,26 @@ mod generation;
 mod python;
 mod tokens;
 
+use std::io;
 use std::ops::Range;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::SystemTime;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde};
 use minijinja::{AutoEscape, Environment, ErrorKind, State, Value, context};
+use serde::Deserialize;
 
 use super::UnknownText;
 
-/// How much work a template may do, in steps of its interpreter: a template comes from a file that anybody may have written.
-const FUEL: u64 = 5_000_000;
+/// How much work a template may do, in steps of its interpreter: a template comes from a file that anybody may have written. A
+/// step also pays for 64 bytes of text. A thousand messages take about a fifth of it.
+const FUEL: u64 = 500_000;
+
+/// The stack of the thread that a template runs on, in bytes; only what is used of it takes memory. With so much fuel a template can
+/// put lists into each other so deep that freeing them needs more than a usual stack, and the program would end.
+const STACK: usize = 1 << 28;
 
 /// The name that a template has in its own errors.
 const NAME: &str = "chat_template";
@@ -123,7 +132,9 @@ impl ChatTemplate {
     /// If the template refuses it, or asks for something that is not there.
     pub fn render(&self, chat: &Chat<'_>) -> Result<Rendered, TemplateError> {
         let wrong = |error: minijinja::Error| TemplateError::Render(in_words(&error));
-        let guard = tokens::Guard::new([Some(chat.messages), chat.tools]);
+        let guard = tokens::Guard::new([Some(chat.messages), chat.tools]).ok_or_else(|| {
+            TemplateError::Render("its messages have all characters for private use".to_owned())
+        })?;
         let [open, close] = guard.around;
         let mut environment = self.environment.clone();
         let now = chat.now;
@@ -136,15 +147,26 @@ impl ChatTemplate {
         let messages = Value::from(Serde(guard.guarded(chat.messages, chat.special)));
         let tools = chat.tools.map(|tools| Value::from(Serde(guard.guarded(tools, chat.special))));
         let template = environment.get_template(NAME).map_err(wrong)?;
-        let rendered = template.render(context! {
+        let values = context! {
             messages,
             tools => tools.unwrap_or_else(|| Value::from(())),
             documents => Value::from(()),
             add_generation_prompt => chat.add_generation_prompt,
             ..named
-        });
+        };
+        let rendered = on_a_large_stack(move || template.render(values));
+        let rendered =
+            rendered.map_err(|error| TemplateError::Render(format!("no thread for it: {error}")))?;
         Ok(guard.taken_out(&rendered.map_err(wrong)?))
     }
+}
+
+/// Runs some work on a thread with a stack of [`STACK`] bytes. A panic goes on in this one.
+fn on_a_large_stack<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
+    thread::scope(|scope| {
+        let running = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work)?;
+        Ok(running.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
 }
 
 /// An error with its line and what caused it.
@@ -157,7 +179,7 @@ fn in_words(error: &minijinja::Error) -> String {
 }
 
 /// `transformers`' filter: JSON as Python writes it.
-fn to_json(value: Serde<serde_json::Value>, options: Kwargs) -> Result<String, minijinja::Error> {
+fn to_json(state: &mut State, value: &Value, options: Kwargs) -> Result<String, minijinja::Error> {
     let style = python::JsonStyle {
         ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
         indent: options.get("indent")?,
@@ -165,5 +187,7 @@ fn to_json(value: Serde<serde_json::Value>, options: Kwargs) -> Result<String, m
         sorted: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
     };
     options.assert_all_used()?;
-    Ok(style.write(&value))
+    style.check()?;
+    python::charge(state, value, &|depth| style.space(depth))?;
+    Ok(style.write(&serde_json::Value::deserialize(value)?))
 }

@@ -4,14 +4,52 @@ use std::fmt::Write;
 use std::io;
 
 use minijinja::value::ValueKind;
-use minijinja::{Error, Output, State, Value, escape_formatter};
+use minijinja::{Error, ErrorKind, Output, State, Value, escape_formatter};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter};
+
+/// The most levels of lists and maps in each other that become text.
+const DEEPEST: usize = 128;
+
+/// The most spaces by which a level of JSON is indented.
+const WIDEST: usize = 64;
+
+/// Refuses a value that is nested too deep to be written, and has the template pay for its size beforehand: a list may hold
+/// the same list many times, and so be far larger as a text than in memory. `space` is what stands around an item of a level, in
+/// bytes.
+pub fn charge(state: &State<'_, '_>, value: &Value, space: &impl Fn(usize) -> usize) -> Result<(), Error> {
+    fn each(
+        state: &State<'_, '_>,
+        value: &Value,
+        depth: usize,
+        space: &impl Fn(usize) -> usize,
+    ) -> Result<(), Error> {
+        let bytes = value.as_str().map_or(0, str::len).saturating_add(space(depth));
+        state.consume_fuel(1 + bytes as u64 / 64)?;
+        if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+            return Ok(());
+        }
+        if depth == DEEPEST {
+            let problem = format!("a value is nested more than {DEEPEST} deep");
+            return Err(Error::new(ErrorKind::InvalidOperation, problem));
+        }
+        let is_map = value.kind() == ValueKind::Map;
+        for item in value.try_iter()? {
+            each(state, &item, depth + 1, space)?;
+            if is_map {
+                each(state, &value.get_item(&item)?, depth + 1, space)?;
+            }
+        }
+        Ok(())
+    }
+    each(state, value, 0, space)
+}
 
 /// Writes a value of a template as Jinja in Python does.
 pub fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     match value.kind() {
         ValueKind::Bool | ValueKind::None | ValueKind::Seq | ValueKind::Map | ValueKind::Number => {
+            charge(state, value, &|_| 0)?;
             Ok(out.write_str(&spelled(value)?)?)
         }
         _ => escape_formatter(out, state, value),
@@ -87,6 +125,24 @@ pub struct JsonStyle {
 }
 
 impl JsonStyle {
+    /// What stands around an item of a level, in bytes.
+    pub fn space(&self, depth: usize) -> usize {
+        let separators =
+            self.separators.as_ref().map_or(2, |(item, key)| item.len().saturating_add(key.len()));
+        self.indent.unwrap_or(0).saturating_mul(depth).saturating_add(separators)
+    }
+
+    /// Refuses an indent that nobody needs.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.indent {
+            Some(spaces) if spaces > WIDEST => {
+                let problem = format!("tojson cannot indent by {spaces} spaces, at most by {WIDEST}");
+                Err(Error::new(ErrorKind::InvalidOperation, problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The JSON of a value.
     pub fn write(&self, value: &serde_json::Value) -> String {
         let sorted = self.sorted.then(|| {

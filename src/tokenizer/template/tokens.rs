@@ -4,6 +4,7 @@
 //! characters came with a message. Both are remembered in the output itself, as characters that occur in no message, and taken out
 //! again at the end.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -25,17 +26,16 @@ fn candidates() -> impl Iterator<Item = char> {
 }
 
 impl Guard {
-    /// Three characters that are not in these values.
-    pub fn new(values: [Option<&Value>; 2]) -> Self {
-        let mut used = Vec::new();
+    /// Three characters that are not in these values, unless those have all that could be taken.
+    pub fn new(values: [Option<&Value>; 2]) -> Option<Self> {
+        let mut used = HashSet::new();
         let mut texts = Vec::new();
         values.into_iter().flatten().for_each(|value| each_text(value, &mut texts));
         for text in texts {
             used.extend(text.chars().filter(|&c| c >= '\u{fdd0}'));
         }
         let mut free = candidates().filter(|c| !used.contains(c));
-        let mut next = || free.next().expect("no text has all characters for private use");
-        Guard { around: [next(), next()], within: next() }
+        Some(Guard { around: [free.next()?, free.next()?], within: free.next()? })
     }
 
     /// The same value with a mark in every name of a special token.
