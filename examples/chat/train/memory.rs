@@ -1,0 +1,209 @@
+//! How much memory a training needs, said before it begins, and what helps if there is not as much.
+//!
+//! A step of a model with one block and of one with two is measured on a few tokens: what there is more in the second is a block's,
+//! and all else is there once.
+
+use anyhow::{Result, bail, ensure};
+use gradus::cost::{Activations, Moments, TrainingMemory};
+use gradus::counter_rng::CounterRng;
+use gradus::data::Batch;
+use gradus::fast::Precision;
+use gradus::model::{Decoder, DecoderConfig, Mode, Model};
+use support::units::bytes;
+use support::{Method, Usage, free_memory, say};
+
+use super::lora::LoraArgs;
+use super::recipe::Recipe;
+
+/// The bytes of a number of 32 bits, in which all is counted.
+const BYTES: f64 = 4.0;
+
+/// What the memory of a training follows from.
+#[derive(Clone)]
+pub struct Plan {
+    config: DecoderConfig,
+    lora: LoraArgs,
+    /// Sequences of a micro-batch, and their tokens.
+    batch: usize,
+    longest: usize,
+    accumulate: usize,
+    optimizer: Method,
+    precision: Precision,
+    averaged: bool,
+    weighting: bool,
+    checkpointing: bool,
+}
+
+/// Bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Needs {
+    weights: f64,
+    gradients: f64,
+    optimizer: f64,
+    results: f64,
+    /// The tokens of a step, and tables of their difficulty.
+    rest: f64,
+}
+
+impl Needs {
+    fn total(&self) -> f64 {
+        self.weights + self.gradients + self.optimizer + self.results + self.rest
+    }
+}
+
+impl Plan {
+    /// That of a recipe whose longest sequence has this many tokens.
+    pub fn of(recipe: &Recipe, longest: usize, checkpointing: bool) -> Result<Self> {
+        let train = &recipe.train;
+        Ok(Plan {
+            config: recipe.model()?.config().clone(),
+            lora: recipe.lora.clone(),
+            batch: train.batch,
+            longest,
+            accumulate: train.accumulate,
+            optimizer: train.optimizer,
+            precision: train.precision(),
+            averaged: train.ema > 0.0,
+            weighting: train.weighting,
+            checkpointing,
+        })
+    }
+
+    /// Says how much it needs.
+    ///
+    /// # Errors
+    /// If there is less memory free. The error says what would help, and how much.
+    pub fn check(&self, could_use_lora: bool) -> Result<()> {
+        let free = free_memory();
+        let needs = self.needs(free)?;
+        let Needs { weights, gradients, optimizer, results, rest } = needs;
+        let [total, weights, gradients, optimizer, results, rest, there] =
+            [needs.total(), weights, gradients, optimizer, results, rest, free].map(bytes);
+        say!(
+            "memory: about {total} (weights {weights}, gradients {gradients}, optimizer {optimizer}, results of {} x {} tokens \
+             {results}, the rest {rest}); {there} are free",
+            self.batch,
+            self.longest
+        );
+        if needs.total() > free {
+            bail!(Usage(self.advice(could_use_lora, needs.total(), free)?));
+        }
+        Ok(())
+    }
+
+    /// What would help, and how much would then be needed.
+    fn advice(&self, could_use_lora: bool, total: f64, free: f64) -> Result<String> {
+        let (total, there) = (bytes(total), bytes(free));
+        let mut text =
+            format!("this training needs about {total} of memory, and {there} are free. It would need");
+        let (options, mut all) = (self.smaller(could_use_lora), self.clone());
+        for (option, change) in &options {
+            let mut one = self.clone();
+            change(&mut one);
+            change(&mut all);
+            text += &format!("\n  {:>9} with {option}", bytes(one.needs(free)?.total()));
+        }
+        if options.len() > 1 {
+            text += &format!("\n  {:>9} with all of these", bytes(all.needs(free)?.total()));
+        }
+        text += "\nA smaller --context, --embd or --layers makes another model, which needs less, too";
+        Ok(text)
+    }
+
+    /// The options with which it would need less, as far as they are not in use.
+    fn smaller(&self, could_use_lora: bool) -> Vec<(String, fn(&mut Plan))> {
+        let mut options: Vec<(String, fn(&mut Plan))> = Vec::new();
+        if self.weighting {
+            options.push(("no --weighting".to_owned(), |plan| plan.weighting = false));
+        }
+        if !self.checkpointing {
+            options.push(("--checkpointing".to_owned(), |plan| plan.checkpointing = true));
+        }
+        if self.batch > 1 {
+            let [batch, accumulate] = self.halved();
+            let option = format!("--batch-size {batch} --accumulate {accumulate}");
+            options.push((option, |plan| [plan.batch, plan.accumulate] = plan.halved()));
+        }
+        if self.precision == Precision::F32 {
+            options.push(("--precision bf16".to_owned(), |plan| plan.precision = Precision::Bf16));
+        }
+        if could_use_lora && self.lora.config().is_none() {
+            options.push(("--use-lora".to_owned(), |plan| plan.lora.switch_on()));
+        }
+        options
+    }
+
+    /// About as many sequences in a step, in twice as many micro-batches.
+    fn halved(&self) -> [usize; 2] {
+        [self.batch.div_ceil(2), self.accumulate.saturating_mul(2)]
+    }
+
+    fn needs(&self, free: f64) -> Result<Needs> {
+        let DecoderConfig { n_layer, n_embd, vocab_size, .. } = self.config;
+        let of_depth = |n_layer| {
+            let config = DecoderConfig { n_layer, ..self.config.clone() };
+            self.lora.adapt(Decoder::new(config).map_err(Usage::of)?)
+        };
+        let model = of_depth(n_layer)?;
+        let small = [of_depth(1)?, of_depth(2)?];
+        // To be measured, it needs weights and a gradient.
+        let measuring = 2.0 * BYTES * small[1].layout().len() as f64;
+        let problem = format!(
+            "two blocks of this model alone need {}, and {} are free: give a smaller --embd or --vocab-size",
+            bytes(measuring),
+            bytes(free)
+        );
+        ensure!(measuring <= free, Usage(problem));
+        let [one, two] = small.map(|model| self.measured(&model));
+        let (tokens, layout) = (self.batch as f64 * self.longest as f64, model.layout());
+        let (block, once) = (two.results - one.results, 2.0 * one.results - two.results);
+        let between = n_layer as f64 * tokens * n_embd as f64 * BYTES; // what blocks hand on
+        let results = match self.checkpointing {
+            true => block.max(once) + between + one.result_gradients,
+            false => {
+                let growth = two.result_gradients - one.result_gradients;
+                once + n_layer as f64 * block + one.result_gradients + (n_layer - 1) as f64 * growth
+            }
+        };
+        let trained = BYTES * layout.trainable_len() as f64;
+        let TrainingMemory { parameters, gradient, shards, moments, .. } = TrainingMemory::new(
+            layout,
+            self.moments(&model),
+            Activations { results: Default::default(), gradients: Default::default() },
+            (self.batch, self.longest),
+        );
+        let rounded = if self.precision == Precision::F32 { 0.0 } else { parameters };
+        let average = if self.averaged { trained } else { 0.0 };
+        // Tokens, positions, targets and weights of eight bytes each, twice; and a table of all bigrams, three times while it is saved.
+        let step = 2.0 * 4.0 * 8.0 * tokens * self.accumulate as f64;
+        let table = if self.weighting { 3.0 * BYTES * (vocab_size as f64).powi(2) } else { 0.0 };
+        Ok(Needs {
+            weights: parameters + rounded + average,
+            gradients: gradient + shards,
+            optimizer: moments,
+            results,
+            rest: step + table,
+        })
+    }
+
+    fn moments(&self, model: &Decoder) -> Moments {
+        match self.optimizer {
+            Method::Adamw => Moments::adamw(model.layout()),
+            Method::Muon => Moments::muon(model.layout()),
+        }
+    }
+
+    /// A step of a model of few blocks.
+    fn measured(&self, model: &Decoder) -> TrainingMemory {
+        let mode = Mode { dropout: Some(CounterRng::new(0)), ..Mode::default() };
+        let texts = |sequences, length| {
+            let mut batch = Batch::new();
+            (0..sequences).for_each(|_| batch.push(std::iter::repeat_n(0, length + 1)));
+            batch
+        };
+        let precision = self.precision;
+        let activations =
+            Activations::measure_with(|engine| engine.with_precision(precision), model, mode, texts);
+        TrainingMemory::new(model.layout(), self.moments(model), activations, (self.batch, self.longest))
+    }
+}
