@@ -1,16 +1,23 @@
 //! `chat train` as people run it: masks are shown, the loss falls, a run that goes on is the same bit for bit, the folder is
 //! whole, and what is wrong with records or options is said. And then the model converses.
 //!
+//! With `LORA=/some/folder` the test of adapters leaves there what `golden/lora.py check` opens.
+//!
 //! The program needs its feature: `cargo build -p gradus-examples --examples --features chat`, then
 //! `cargo test --features chat --test chat_train_cli`.
 #![cfg(feature = "chat")]
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use gradus::checkpoint::{adapter, llama};
+use gradus::engine::Session;
+use gradus::fast::FastEngine;
+use gradus::model::{Decoder, Model};
+use gradus::random::Random;
+use gradus::thread_pool::ThreadPool;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -261,6 +268,30 @@ fn the_newest_checkpoints_stay_and_the_best() {
     assert!(place.checkpoints("none").is_empty());
 }
 
+/// Copies what was trained to where `golden/lora.py check` opens it, with our logits after every token of some texts.
+fn hand_over(place: &Place, root: &Path, model: &Decoder, params: &[f32]) {
+    for (from, to) in [("base", "base"), ("tuned", "adapter"), ("merged", "merged")] {
+        fs::create_dir_all(root.join(to)).expect("a folder");
+        for entry in fs::read_dir(place.path(from)).expect("a folder").flatten() {
+            if entry.path().is_file() {
+                fs::copy(entry.path(), root.join(to).join(entry.file_name())).expect("a file");
+            }
+        }
+    }
+    let mut random = Random::new(3);
+    let vocab_size = model.vocab_size();
+    let text = |at: usize| (0..1 + at % 32).map(|_| random.below(vocab_size)).collect();
+    let texts: Vec<Vec<usize>> = (1..=50).map(text).collect();
+    let mut engine = FastEngine::new(ThreadPool::new(1));
+    let mut said = Vec::new();
+    for text in &texts {
+        let mut session = Session::single(&mut engine, model, params);
+        text.iter().for_each(|token| said.extend_from_slice(session.feed(0, &[*token])));
+    }
+    let ours = serde_json::json!({ "texts": texts, "logits": said });
+    fs::write(root.join("adapter/ours.json"), ours.to_string()).expect("it can be written");
+}
+
 #[test]
 fn an_adapter_is_trained_beside_a_frozen_model() {
     let place = Place::new();
@@ -291,6 +322,9 @@ fn an_adapter_is_trained_beside_a_frozen_model() {
     let merged = llama::import(&place.path("merged")).expect("a folder");
     assert_eq!(merged.params, read.model.merge(&read.on(&base.params)));
     assert_ne!(merged.params, base.params);
+    if let Some(root) = std::env::var_os("LORA") {
+        hand_over(&place, Path::new(&root), &read.model, &read.on(&base.params));
+    }
     // What it has learned counts: its loss is that of the merged model.
     let again = place.ok(
         "train --data mine.jsonl --model merged --output-dir again --steps 1 --learning-rate 1e-9 --threads 1",

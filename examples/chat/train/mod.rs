@@ -41,7 +41,7 @@ const PROGRAM: &str = "chat";
 
 /// Train a model to converse
 ///
-/// Origin scratch it learns its own tokenizer first; with --model it goes on from a model that is there. What it writes is a folder
+/// From scratch it learns its own tokenizer first; with --model it goes on from a model that is there. What it writes is a folder
 /// for `chat talk` and for transformers, with its best weights, and beside them what it needs to go on.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -98,7 +98,7 @@ pub struct Train {
     recipe: Recipe,
 }
 
-/// Origin what a training begins.
+/// From what a training begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     Scratch,
@@ -155,8 +155,8 @@ impl Train {
         ensure!(!train.all.is_empty() && !held_out.all.is_empty(), "{problem}: see above, and give others");
         let (share, seed) = (recipe.eval_split, recipe.train.seed);
         let cut =
-            |(path, text): &(PathBuf, String)| Reading::new((path, text), tokenizer, context, share, seed);
-        let reading = plain.as_ref().map(cut).transpose()?;
+            |(path, text): (PathBuf, String)| Reading::new((path, &text), tokenizer, context, share, seed);
+        let reading = plain.map(cut).transpose()?;
         if origin != Origin::Run {
             recipe.settle(given, &train, reading.as_ref())?;
         }
@@ -173,7 +173,11 @@ impl Train {
             recipe: &recipe,
             name: recipe.data.join(", "),
             question: Lesson::question_of(&material.held_out[0].conversation),
-            files: material.files,
+            files: material
+                .files
+                .into_iter()
+                .chain(reading.iter().map(|reading| reading.path.clone()))
+                .collect(),
             tokenizer,
             template: &template,
             train,

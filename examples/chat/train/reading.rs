@@ -1,7 +1,7 @@
 //! Plain text that a model learns to go on with before its conversations.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use gradus::data::{Batch, ConversationTokens, Epochs, read_text};
@@ -63,7 +63,7 @@ impl Reading {
     /// # Errors
     /// If it is too short.
     pub fn new(
-        (path, text): (&Path, &str),
+        (path, text): (PathBuf, &str),
         tokenizer: &dyn Tokenizer,
         context: usize,
         share: f64,
@@ -80,7 +80,7 @@ impl Reading {
         let (train, mut held_out) = (stretches(train, context), stretches(held_out, context));
         held_out.truncate(VALIDATED);
         let order = RefCell::new(Epochs::new(train.len(), seed));
-        Ok(Reading { path: path.to_owned(), train, held_out, order })
+        Ok(Reading { path, train, held_out, order })
     }
 
     /// Says how much there is to read.
