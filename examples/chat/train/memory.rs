@@ -207,3 +207,80 @@ impl Plan {
         TrainingMemory::new(model.layout(), self.moments(model), activations, (self.batch, self.longest))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gradus::engine::{Engine, GradientTo};
+    use gradus::fast::FastEngine;
+    use gradus::thread_pool::ThreadPool;
+
+    use super::*;
+
+    const FREE: f64 = 1e9;
+
+    fn plan() -> Plan {
+        let config = DecoderConfig {
+            n_layer: 5,
+            n_embd: 32,
+            n_head: 4,
+            n_kv_head: 2,
+            n_ffn: 64,
+            ..DecoderConfig::llama(90)
+        };
+        Plan {
+            config,
+            lora: LoraArgs::default(),
+            batch: 4,
+            longest: 25,
+            accumulate: 4,
+            optimizer: Method::Adamw,
+            precision: Precision::F32,
+            averaged: true,
+            weighting: true,
+            checkpointing: false,
+        }
+    }
+
+    /// What is told from models of one and two blocks is what one of five keeps.
+    #[test]
+    fn results_are_those_of_the_engine() {
+        let plan = plan();
+        let model = Decoder::new(plan.config.clone()).unwrap();
+        let (params, mut gradient) = (vec![0.0; model.layout().len()], vec![0.0; model.layout().len()]);
+        let mut batch = Batch::new();
+        (0..plan.batch).for_each(|_| batch.push(std::iter::repeat_n(0, plan.longest + 1)));
+        let mut engine = FastEngine::new(ThreadPool::new(1));
+        let mode = Mode { dropout: Some(CounterRng::new(0)), ..Mode::default() };
+        engine.accumulate(&model, &params, &batch, mode, 1.0, GradientTo::Write(&mut gradient));
+        let kept: usize = engine.tape().iter().map(|node| node.bytes + 4 * node.saved).sum();
+        let real = kept as f64 + BYTES * engine.gradient_buffers() as f64;
+        let needs = plan.needs(FREE).unwrap();
+        assert!((0.8..1.25).contains(&(needs.results / real)), "{} instead of {real}", needs.results);
+        assert_eq!(needs.weights, 2.0 * BYTES * model.layout().len() as f64); // and their average
+    }
+
+    #[test]
+    fn every_advice_helps_and_none_is_given_twice() {
+        let plan = plan();
+        let before = plan.needs(FREE).unwrap().total();
+        let mut all = plan.clone();
+        for (option, change) in plan.smaller(true) {
+            let mut one = plan.clone();
+            change(&mut one);
+            let after = one.needs(FREE).unwrap().total();
+            assert!(after < before, "{option}: {after} instead of {before}");
+            change(&mut all);
+        }
+        let left: Vec<String> = all.smaller(true).into_iter().map(|(option, _)| option).collect();
+        assert_eq!(left, ["--batch-size 1 --accumulate 16"]);
+        let text = plan.advice(false, 2e9, FREE).unwrap();
+        assert!(text.contains("about 2.0 GB") && text.contains("with all of these"), "{text}");
+        assert!(!text.contains("--use-lora"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_even_be_measured_is_refused() {
+        let error = plan().needs(1e4).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("smaller --embd"), "{error}");
+    }
+}
