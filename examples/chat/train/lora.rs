@@ -190,7 +190,9 @@ impl LoraArgs {
         let taken = self.frozen.as_ref() == place.as_ref() && place.is_some();
         ensure!(
             !taken && to != output,
-            Usage(format!("{shown} has its own use: give another folder to --merge-to"))
+            Usage(format!(
+                "{shown} holds the model that stays as it is, or this run: give another folder to --merge-to"
+            ))
         );
         let empty = !to.is_file() && fs::read_dir(to).into_iter().flatten().next().is_none();
         ensure!(

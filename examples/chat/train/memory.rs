@@ -18,6 +18,9 @@ use super::recipe::Recipe;
 /// The bytes of a number of 32 bits, in which all is counted.
 const BYTES: f64 = 4.0;
 
+/// An option is named if with it less than this share of the memory is needed.
+const WORTH_IT: f64 = 0.98;
+
 /// What the memory of a training follows from.
 #[derive(Clone)]
 pub struct Plan {
@@ -93,18 +96,24 @@ impl Plan {
 
     /// What would help, and how much would then be needed.
     fn advice(&self, could_use_lora: bool, total: f64, free: f64) -> Result<String> {
-        let (total, there) = (bytes(total), bytes(free));
-        let mut text =
-            format!("this training needs about {total} of memory, and {there} are free. It would need");
-        let (options, mut all) = (self.smaller(could_use_lora), self.clone());
-        for (option, change) in &options {
+        let (mut lines, mut all) = (Vec::new(), self.clone());
+        for (option, change) in self.smaller(could_use_lora) {
             let mut one = self.clone();
             change(&mut one);
-            change(&mut all);
-            text += &format!("\n  {:>9} with {option}", bytes(one.needs(free)?.total()));
+            let needed = one.needs(free)?.total();
+            if needed < WORTH_IT * total {
+                change(&mut all);
+                lines.push((needed, format!("with {option}")));
+            }
         }
-        if options.len() > 1 {
-            text += &format!("\n  {:>9} with all of these", bytes(all.needs(free)?.total()));
+        lines.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+        if lines.len() > 1 {
+            lines.push((all.needs(free)?.total(), "with all of these".to_owned()));
+        }
+        let (total, there) = (bytes(total), bytes(free));
+        let mut text = format!("this training needs about {total} of memory, and {there} are free.");
+        for (needed, with) in lines {
+            text += &format!("\n  {:>9} {with}", bytes(needed));
         }
         text += "\nA smaller --context, --embd or --layers makes another model, which needs less, too";
         Ok(text)
@@ -123,6 +132,9 @@ impl Plan {
             let [batch, accumulate] = self.halved();
             let option = format!("--batch-size {batch} --accumulate {accumulate}");
             options.push((option, |plan| [plan.batch, plan.accumulate] = plan.halved()));
+        }
+        if self.accumulate > 1 {
+            options.push(("--accumulate 1".to_owned(), |plan| plan.accumulate = 1));
         }
         if self.precision == Precision::F32 {
             options.push(("--precision bf16".to_owned(), |plan| plan.precision = Precision::Bf16));
@@ -272,10 +284,14 @@ mod tests {
             change(&mut all);
         }
         let left: Vec<String> = all.smaller(true).into_iter().map(|(option, _)| option).collect();
-        assert_eq!(left, ["--batch-size 1 --accumulate 16"]);
+        assert_eq!(left, ["--batch-size 1 --accumulate 2"]);
         let text = plan.advice(false, 2e9, FREE).unwrap();
-        assert!(text.contains("about 2.0 GB") && text.contains("with all of these"), "{text}");
+        assert!(text.contains("about 2.00 GB") && text.contains("with all of these"), "{text}");
         assert!(!text.contains("--use-lora"), "{text}");
+        // What does not help is not named.
+        let tokens = Plan { accumulate: 1 << 30, weighting: false, ..plan };
+        let text = tokens.advice(true, tokens.needs(FREE).unwrap().total(), FREE).unwrap();
+        assert!(text.contains("with --accumulate 1") && text.matches("with ").count() == 1, "{text}");
     }
 
     #[test]
