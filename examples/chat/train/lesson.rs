@@ -22,7 +22,7 @@ use super::state;
 use crate::template::Template;
 
 /// The tokens of a batch of held-out conversations: about as many, so that memory is not what limits validation.
-const VALIDATION: usize = 2048;
+pub const VALIDATION: usize = 2048;
 
 /// The most tokens of a reply that is shown on the way.
 const SHOWN: usize = 80;
