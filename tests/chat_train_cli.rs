@@ -1,16 +1,23 @@
 //! `chat train` as people run it: masks are shown, the loss falls, a run that goes on is the same bit for bit, the folder is
 //! whole, and what is wrong with records or options is said. And then the model converses.
 //!
+//! With `LORA=/some/folder` the test of adapters leaves there what `golden/lora.py check` opens.
+//!
 //! The program needs its feature: `cargo build -p gradus-examples --examples --features chat`, then
 //! `cargo test --features chat --test chat_train_cli`.
 #![cfg(feature = "chat")]
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use gradus::checkpoint::llama;
+use gradus::checkpoint::{adapter, llama};
+use gradus::engine::Session;
+use gradus::fast::FastEngine;
+use gradus::model::{Decoder, Model};
+use gradus::random::Random;
+use gradus::thread_pool::ThreadPool;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -85,6 +92,16 @@ impl Place {
 
     fn read(&self, file: &str) -> Vec<u8> {
         fs::read(self.path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+
+    /// The steps that have a folder of their own.
+    fn checkpoints(&self, folder: &str) -> Vec<usize> {
+        let entries = fs::read_dir(self.path(folder)).expect("a folder");
+        let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
+        let mut steps: Vec<usize> =
+            names.filter_map(|name| name.strip_prefix("checkpoint-")?.parse().ok()).collect();
+        steps.sort_unstable();
+        steps
     }
 
     fn json(&self, file: &str) -> Value {
@@ -180,9 +197,12 @@ fn a_run_that_goes_on_is_the_same_bit_for_bit() {
     place.ok("train --resume parts --threads 1 --minutes 0.0000001");
     place.ok("train --resume parts --threads 1");
     assert_eq!(place.read("whole/model.safetensors"), place.read("parts/model.safetensors"));
-    let [whole, mut parts] =
+    let [mut whole, mut parts] =
         ["whole", "parts"].map(|folder| place.json(&format!("{folder}/trainer_state.json")));
-    parts["best_model_checkpoint"] = "whole".into();
+    let [best, same] = [&mut whole, &mut parts].map(|state| state["best_model_checkpoint"].take());
+    let best = best.as_str().expect("a folder").strip_prefix("whole/").expect("in the run's");
+    assert_eq!(same.as_str(), Some(&*format!("parts/{best}")));
+    assert!(place.path("parts").join(best).join("model.safetensors").exists());
     assert_eq!(whole, parts);
     // And further, but not with other options or on another text.
     place.ok("train --resume parts --threads 1 --steps 8");
@@ -218,6 +238,206 @@ fn a_model_that_is_there_goes_on() {
         let ended = place.run(&format!("train --data mine.jsonl {options}"));
         assert_refused(&ended, 2, &[why], &ended.stderr);
     }
+}
+
+#[test]
+fn the_newest_checkpoints_stay_and_the_best() {
+    let place = Place::new();
+    // So fast that it gets worse after some steps.
+    place.train("--steps 12 --save-every 2 --keep 2 --learning-rate 0.1 --schedule constant");
+    let state = place.json("chat-model/trainer_state.json");
+    let best = state["best_global_step"].as_u64().expect("a step") as usize;
+    let mut expected = vec![best, 10, 12];
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(place.checkpoints("chat-model"), expected);
+    let best = format!("chat-model/checkpoint-{best}");
+    assert_eq!(state["best_model_checkpoint"], best.as_str());
+    assert_eq!(place.read(&format!("{best}/model.safetensors")), place.read("chat-model/model.safetensors"));
+    assert_eq!(place.json("chat-model/checkpoint-10/trainer_state.json")["global_step"], 10);
+    // A run can go on from any of them, in that folder.
+    let ended = place.ok("train --resume chat-model/checkpoint-10 --threads 1 --patience 100");
+    assert!(ended.contains("going on after step 10"), "{ended}");
+    let [one, other] = ["checkpoint-12", "checkpoint-10/checkpoint-12"]
+        .map(|folder| place.read(&format!("chat-model/{folder}/model.safetensors")));
+    assert_eq!(one, other);
+    // Those of a run that is replaced go with it.
+    place.train("--steps 3 --validate-every 2 --overwrite");
+    assert_eq!(place.checkpoints("chat-model"), [2, 3]);
+    place.train("--steps 3 --output-dir none --keep 0");
+    assert!(place.checkpoints("none").is_empty());
+}
+
+/// Copies what was trained to where `golden/lora.py check` opens it, with our logits after every token of some texts.
+fn hand_over(place: &Place, root: &Path, model: &Decoder, params: &[f32]) {
+    for (from, to) in [("base", "base"), ("tuned", "adapter"), ("merged", "merged")] {
+        fs::create_dir_all(root.join(to)).expect("a folder");
+        for entry in fs::read_dir(place.path(from)).expect("a folder").flatten() {
+            if entry.path().is_file() {
+                fs::copy(entry.path(), root.join(to).join(entry.file_name())).expect("a file");
+            }
+        }
+    }
+    let mut random = Random::new(3);
+    let vocab_size = model.vocab_size();
+    let text = |at: usize| (0..1 + at % 32).map(|_| random.below(vocab_size)).collect();
+    let texts: Vec<Vec<usize>> = (1..=50).map(text).collect();
+    let mut engine = FastEngine::new(ThreadPool::new(1));
+    let mut said = Vec::new();
+    for text in &texts {
+        let mut session = Session::single(&mut engine, model, params);
+        text.iter().for_each(|token| said.extend_from_slice(session.feed(0, &[*token])));
+    }
+    let ours = serde_json::json!({ "texts": texts, "logits": said });
+    fs::write(root.join("adapter/ours.json"), ours.to_string()).expect("it can be written");
+}
+
+#[test]
+fn an_adapter_is_trained_beside_a_frozen_model() {
+    let place = Place::new();
+    place.train("--steps 20 --learning-rate 0.01 --output-dir base");
+    let untouched = content(&place.path("base"));
+    let lora = "train --data mine.jsonl --model base --use-lora --lora-rank 4 --steps 6 --validate-every 2 --learning-rate 0.01 \
+                --threads 1";
+    let printed = place.ok(&format!("{lora} --output-dir tuned --merge-to merged"));
+    // Of each layer its inputs and outputs, as often as the rank.
+    let trained = 4 * ((32 + 32) + (32 + 16) + (32 + 16) + (32 + 32) + (32 + 64) + (32 + 64) + (64 + 32));
+    assert!(printed.contains(&format!("of which {trained} are trained")), "{printed}");
+    assert!(content(&place.path("base")) == untouched);
+    // Before the first step it is the base, whose loss is known from its own training.
+    let first = &place.json("tuned/trainer_state.json")["log_history"][0];
+    assert_eq!(
+        (&first["step"], &first["eval_loss"]),
+        (&0.into(), &place.json("base/trainer_state.json")["best_metric"])
+    );
+    // An adapter that peft opens, with the tokenizer beside it, and no model.
+    assert!(!place.path("tuned/model.safetensors").exists() && !place.path("tuned/config.json").exists());
+    for file in ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"] {
+        assert_eq!(place.read(&format!("tuned/{file}")), place.read(&format!("base/{file}")), "{file}");
+    }
+    let base = llama::import(&place.path("base")).expect("a folder");
+    let read = adapter::import(&place.path("tuned"), &base.model).expect("an adapter");
+    let name = fs::canonicalize(place.path("base")).expect("a path");
+    assert_eq!(read.base_name.as_deref(), name.to_str());
+    let merged = llama::import(&place.path("merged")).expect("a folder");
+    assert_eq!(merged.params, read.model.merge(&read.on(&base.params)));
+    assert_ne!(merged.params, base.params);
+    if let Some(root) = std::env::var_os("LORA") {
+        hand_over(&place, Path::new(&root), &read.model, &read.on(&base.params));
+    }
+    // What it has learned counts: its loss is that of the merged model.
+    let again = place.ok(
+        "train --data mine.jsonl --model merged --output-dir again --steps 1 --learning-rate 1e-9 --threads 1",
+    );
+    let best = place.json("tuned/trainer_state.json")["best_metric"].as_f64().expect("a loss");
+    let first =
+        place.json("again/trainer_state.json")["log_history"][0]["eval_loss"].as_f64().expect("a loss");
+    assert!((best - first).abs() < 1e-5, "{best} {first} {again}");
+    // It goes on bit for bit.
+    place.ok(&format!("{lora} --output-dir parts --minutes 0.0000001"));
+    place.ok("train --resume parts --threads 1");
+    assert_eq!(place.read("tuned/adapter_model.safetensors"), place.read("parts/adapter_model.safetensors"));
+    // Another training goes on from it: what it knows is there before the first step.
+    place.ok(
+        "train --data mine.jsonl --model base --adapter tuned --output-dir further --steps 2 --threads 1",
+    );
+    let first = place.json("further/trainer_state.json")["log_history"][0]["eval_loss"].as_f64();
+    assert_eq!(first, Some(best));
+    assert_eq!(place.json("further/adapter_config.json")["r"], 4);
+    for (options, why) in [
+        ("--use-lora", "say which by --model"),
+        ("--model base --lora-rank 4", "--lora-rank is for --use-lora"),
+        ("--model base --use-lora --lora-targets q_proj,lm_head", "share"),
+        ("--model base --use-lora --lora-rank 0", "1 to 65536"),
+        ("--model base --adapter tuned --lora-rank 8", "leave --lora-rank out"),
+        ("--model base --use-lora --output-dir again --overwrite", "another --output-dir"),
+        ("--model base --output-dir tuned --overwrite", "another --output-dir"),
+        ("--model base --merge-to other", "--merge-to is for --use-lora"),
+        ("--model base --use-lora --merge-to base --overwrite", "another folder to --merge-to"),
+    ] {
+        let output = if options.contains("--output-dir") { "" } else { "--output-dir new" };
+        let ended = place.run(&format!("train --data mine.jsonl {output} {options}"));
+        assert_refused(&ended, 2, &[why], &ended.stderr);
+    }
+    // Not on another base, and not without one.
+    place.train("--steps 1 --output-dir base --overwrite");
+    let ended = place.run("train --resume tuned --steps 8 --threads 1");
+    assert_refused(&ended, 1, &["frozen parameters"], &ended.stderr);
+    fs::remove_dir_all(place.path("base")).expect("it goes");
+    let ended = place.run("train --resume tuned --steps 8 --threads 1");
+    assert_refused(&ended, 1, &["bring it back"], &ended.stderr);
+}
+
+#[test]
+fn plain_text_can_be_learned_first() {
+    let place = Place::new();
+    let text: String =
+        (0..60).map(|n| format!("In story {n} somebody counts to {}, and sleeps.\n", n * 7)).collect();
+    fs::write(place.path("stories.txt"), text).expect("a file");
+    let options = "--pretrain stories.txt --pretrain-steps 3 --steps 7 --validate-every 2 --sample-every 3 --log-every 1";
+    let printed = place.train(&format!("{options} --output-dir whole --metrics m.csv --plot p.svg"));
+    for part in ["first, 3 steps of plain text", "pretraining is over", "read: "] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let metrics = String::from_utf8(place.read("m.csv")).expect("UTF-8");
+    let column = |name| metrics.lines().next()?.split(',').position(|column| column == name);
+    let stages: Vec<(&str, &str)> = metrics
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').collect();
+            (fields[column("step").expect("a column")], fields[column("stage").expect("a column")])
+        })
+        .collect();
+    assert_eq!(stages, [("2", "1"), ("3", "1"), ("4", "2"), ("6", "2"), ("7", "2")]);
+    let plot = String::from_utf8(place.read("p.svg")).expect("UTF-8");
+    assert!(plot.contains("pretraining: from ") && plot.contains("validation: from "), "{plot}");
+    // The rate rises and falls twice.
+    let state = place.json("whole/trainer_state.json");
+    let rates = state["log_history"]
+        .as_array()
+        .expect("entries")
+        .iter()
+        .filter_map(|entry| entry["learning_rate"].as_f64());
+    let shares: Vec<i64> = rates.map(|rate| (rate / 2e-4 * 100.0).round() as i64).collect();
+    assert_eq!(shares, [50, 100, 50, 50, 100, 75, 25]);
+    assert!(state["best_global_step"].as_u64().is_some_and(|step| step > 3), "{state}");
+    // Interrupted in either stage, between them as well.
+    let mut stopped = place.train(&format!("{options} --output-dir parts --minutes 0.0000001"));
+    for step in 1..6 {
+        assert!(stopped.contains(&format!("after step {step}")), "{stopped}");
+        llama::import(&place.path("parts")).expect("it has a model all the same");
+        stopped = place.ok("train --resume parts --threads 1 --minutes 0.0000001");
+    }
+    place.ok("train --resume parts --threads 1");
+    assert_eq!(place.read("whole/model.safetensors"), place.read("parts/model.safetensors"));
+    place.train("--steps 1 --output-dir base");
+    for (options, why) in [
+        ("--pretrain stories.txt --pretrain-steps 5 --steps 5", "leaves none for the conversations"),
+        ("--pretrain stories.txt --model base", "cannot be used with"),
+        ("--pretrain-steps 5", "--pretrain"),
+    ] {
+        let ended = place.run(&format!("train --data mine.jsonl --output-dir new {options}"));
+        assert_refused(&ended, 2, &[why], &ended.stderr);
+    }
+    fs::write(place.path("stories.txt"), "Another story. ".repeat(100)).expect("a file");
+    let ended = place.run("train --resume parts --steps 9");
+    assert_refused(&ended, 1, &["no longer the text"], &ended.stderr);
+}
+
+#[test]
+fn the_memory_is_said_before_it_is_asked_for() {
+    let place = Place::new();
+    let printed = place.train("--steps 1 --gradient-checkpointing --mixed-precision bf16 --output-dir base");
+    assert!(printed.contains("memory: up to about ") && printed.contains(" are free"), "{printed}");
+    let huge = "--batch-size 65536 --layers 8 --embd 512 --heads 8 --ffn 1536 --output-dir new";
+    let ended = place.run(&format!("train --data mine.jsonl {huge}"));
+    let help = ["--checkpointing", "--batch-size 32768 --accumulate 8", "--precision bf16", "all of these"];
+    assert_refused(&ended, 2, &help, &ended.stderr);
+    assert!(!ended.stderr.contains("--use-lora") && !place.path("new").exists(), "{}", ended.stderr);
+    // What needs most is what is named.
+    let ended = place.run("train --data mine.jsonl --model base --batch-size 65536 --accumulate 65536");
+    assert_refused(&ended, 2, &["with --accumulate 1"], &ended.stderr);
 }
 
 #[test]

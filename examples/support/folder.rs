@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use gradus::checkpoint::{self, Checkpoint};
+use gradus::checkpoint::{self, Checkpoint, adapter};
 use gradus::data::quoted;
 use gradus::model::SavedModel;
 use gradus::real::Real;
@@ -54,8 +54,8 @@ impl ModelFolder {
     }
 
     /// The files that programs keep in such a folder.
-    pub fn files(folder: &Path) -> [PathBuf; 2] {
-        [checkpoint::FILE, train::STATE_FILE].map(|name| folder.join(name))
+    pub fn files(folder: &Path) -> [PathBuf; 3] {
+        [checkpoint::FILE, adapter::WEIGHTS, train::STATE_FILE].map(|name| folder.join(name))
     }
 
     /// Its path.
@@ -85,7 +85,8 @@ impl ModelFolder {
             });
             return Some(format!("{at} ({megabytes:.1} MB)"));
         }
-        size(checkpoint::FILE).map(|megabytes| format!("a model ({megabytes:.1} MB)"))
+        let what = [(checkpoint::FILE, "a model"), (adapter::WEIGHTS, "an adapter")];
+        what.into_iter().find_map(|(file, what)| Some(format!("{what} ({:.1} MB)", size(file)?)))
     }
 
     /// Fails if something is there and nobody said `--overwrite`.

@@ -40,6 +40,12 @@ pub struct History {
     /// What was said between reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<Log>,
+    /// The validation loss before the first step, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<f64>,
+    /// The steps whose models are in folders of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<usize>,
 }
 
 /// The figures between reports.
@@ -78,6 +84,9 @@ pub struct Report {
     /// Of a model on the sphere alone.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub sphere: Option<OnTheSphere>,
+    /// 1 while it learns what comes first, and 2 from then on; only where something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<u8>,
 }
 
 /// The lengths of what is to have length 1, and how far a step turns it.
@@ -123,8 +132,24 @@ impl History {
     /// The history of a run before its first step.
     pub fn new(patience: usize) -> Self {
         let stopping = EarlyStopping::new(patience);
-        let (reports, losses, logs) = (Vec::new(), Vec::new(), Vec::new());
-        History { stopping, reports, seconds: 0.0, losses, tokens: 0, logs }
+        let (reports, losses, logs, checkpoints) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        History { stopping, reports, seconds: 0.0, losses, tokens: 0, logs, first: None, checkpoints }
+    }
+
+    /// The step with the least validation loss, among those whose losses can be compared.
+    pub fn best_step(&self) -> Option<usize> {
+        let (best, stage) = (self.stopping.best()?, self.last()?.stage);
+        let is_best = |report: &&Report| report.stage == stage && report.val == best;
+        self.reports.iter().find(is_best).map(|report| report.step)
+    }
+
+    /// Goes on in another folder, which has no model but that of the last report.
+    pub(crate) fn branch(&mut self) {
+        self.checkpoints.clear();
+        self.stopping = EarlyStopping::new(usize::MAX);
+        if let Some(loss) = self.last().map(|report| report.val) {
+            self.stopping.record(loss);
+        }
     }
 
     /// Notes the mean loss of the last `count` steps, of which this is the last.
@@ -142,10 +167,14 @@ impl History {
 
     /// The curves of all reports: that of the weights only where there are any.
     pub fn curves(&self, train: &TrainArgs) -> Vec<Curve> {
-        let curve = |name: &'static str, y: fn(&Report) -> f64| Curve {
-            name: name.into(),
-            points: self.reports.iter().map(|report| (report.step as f64, y(report))).collect(),
+        let of_stage = |name: &'static str, first: bool, y: fn(&Report) -> f64| {
+            let reports = self.reports.iter().filter(|report| (report.stage == Some(1)) == first);
+            Curve {
+                name: name.into(),
+                points: reports.map(|report| (report.step as f64, y(report))).collect(),
+            }
         };
+        let curve = |name, y| of_stage(name, false, y);
         let training = match (train.smoothing > 0.0, train.weighting) {
             (false, false) => "training",
             (true, false) => "training (smoothed)",
@@ -154,6 +183,13 @@ impl History {
         };
         let mut curves =
             vec![curve(training, |report| report.train), curve("validation", |report| report.val)];
+        if let Some(first) = self.first {
+            curves[1].points.insert(0, (0.0, first));
+        }
+        if self.reports.iter().any(|report| report.stage.is_some()) {
+            curves.push(of_stage("pretraining", true, |report| report.train));
+            curves.push(of_stage("its validation", true, |report| report.val));
+        }
         if train.weighting {
             curves.push(curve("W", |report| report.weight));
         }

@@ -16,6 +16,7 @@
 
 pub mod args;
 mod baselines;
+mod checkpoints;
 mod comparison;
 mod folder;
 mod history;
@@ -37,6 +38,7 @@ pub mod units;
 
 pub use args::{Given, OutputArgs, SizeArgs};
 pub use baselines::baselines;
+pub use checkpoints::place as checkpoint;
 pub use comparison::{Comparison, Contest, Entry, begin_comparison, best_of, estimate, is_comparison};
 pub use folder::ModelFolder;
 pub use history::{History, Log, Report};

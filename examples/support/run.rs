@@ -13,12 +13,13 @@ use gradus::optim::{MuonSettings, angles, norms};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
 use gradus::tokenizer::{Tokenizer, TokenizerSpec};
-use gradus::train::{Settings, Trainer, Weighting};
+use gradus::train::{EarlyStopping, Settings, Trainer, Weighting};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::args::{MANY, positive, whole};
+use crate::checkpoints;
 use crate::history::{History, OnTheSphere, Report, RunState};
 use crate::load::{cannot_learn, command, or_train};
 use crate::losses::{check_finite, check_scale, mean};
@@ -29,7 +30,7 @@ const VALIDATE_EVERY: usize = 250;
 
 /// Options that may change when a run is resumed, since nothing that has happened so far follows from them. It may find its
 /// data in another place, too, as long as they are the same.
-const FREE: [&str; 4] = ["steps", "patience", "learning_rate", "data"];
+const FREE: [&str; 5] = ["steps", "patience", "learning_rate", "data", "pretrain"];
 
 /// How a run is carried out: nothing on which its result depends.
 #[derive(clap::Args, Clone, Debug)]
@@ -82,6 +83,11 @@ impl RunArgs {
         self.load.as_ref().or(self.resume.as_ref()).unwrap_or(&self.save)
     }
 
+    /// The folder that is written: a new one, or that of the run that goes on.
+    pub fn folder_to_write(&self) -> &Path {
+        self.resume.as_ref().unwrap_or(&self.save)
+    }
+
     /// What to train: as the command line says, or, with `--resume`, as the run was begun with.
     pub fn begin<R, M>(&self, program: &str, asked: &R, given: &Given) -> Result<Beginning<R, M>>
     where
@@ -119,6 +125,11 @@ impl RunArgs {
     /// How long a training may take, in minutes.
     pub(crate) fn minutes(&self) -> Option<f64> {
         self.minutes
+    }
+
+    /// Whether what a block has computed is forgotten.
+    pub fn checkpoints_blocks(&self) -> bool {
+        self.checkpointing
     }
 
     /// Steps from one validation to the next, if a training begins.
@@ -293,6 +304,26 @@ pub trait Task {
     /// What to validate with, always the same.
     fn validation(&self) -> Vec<Batch>;
 
+    /// Whether the model is validated before its first step, too: where it knows something already.
+    fn validates_first(&self) -> bool {
+        false
+    }
+
+    /// How many of the first steps are about something else than the rest, from which it learns first; 0 for none.
+    fn pretrain_steps(&self) -> usize {
+        0
+    }
+
+    /// What to validate with in those steps.
+    fn pretrain_validation(&self) -> Vec<Batch> {
+        Vec::new()
+    }
+
+    /// How many of the newest models stay beside the best, each in a folder `checkpoint-N`; 0 if there are to be no such folders.
+    fn keep(&self) -> usize {
+        0
+    }
+
     /// What the model says so far, for people to read.
     fn sample(&self, trainer: &mut Trainer<Self::Model, FastEngine>, random: &mut Random) -> String;
 
@@ -313,6 +344,11 @@ pub trait Task {
 
     /// Writes what other programs want to know of the run, whenever its state was saved.
     fn save_more(&self, _: &Path, _: Standing<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Writes what follows from the model in the folder, at the end of a run.
+    fn conclude(&self, _: &Path) -> Result<()> {
         Ok(())
     }
 
@@ -339,6 +375,8 @@ pub trait Task {
 /// How far a run has come.
 #[derive(Clone, Copy)]
 pub struct Standing<'a> {
+    /// The folder of the run.
+    pub folder: &'a Path,
     /// The steps that were made.
     pub step: usize,
     /// Steps from one validation to the next.
@@ -390,8 +428,8 @@ impl<'a, T: Task> Run<'a, T> {
     /// A run before its first step, with fresh or with given parameters, or where the resumed one was stopped. All that can
     /// be wrong with its folder and its outputs is found here.
     pub fn start(task: T, args: &'a RunArgs, params: Option<Vec<f32>>) -> Result<Self> {
-        let folder = args.resume.as_ref().unwrap_or(&args.save);
-        let folders = args.load.iter().chain([folder]);
+        let folder = args.folder_to_write();
+        let folders = args.load.as_deref().into_iter().chain([folder]);
         let files = folders.flat_map(|folder| ModelFolder::files(folder)).chain(task.files());
         Outputs::check(&args.outputs, &files.collect::<Vec<_>>())?;
         let train = task.train_args();
@@ -412,6 +450,9 @@ impl<'a, T: Task> Run<'a, T> {
             let state: RunState<T::Recipe> = trainer.restore_state(folder.path())?;
             random = Random::restore(&state.random)?;
             history = state.history;
+            if checkpoints::step_of(folder.path()) == Some(trainer.steps_done()) {
+                history.branch(); // what was better is in another folder
+            }
             history.stopping.set_patience(train.patience);
             let (done, asked) = (trainer.steps_done(), train.steps);
             let problem = "steps that the training has made already: give more to --steps";
@@ -431,7 +472,13 @@ impl<'a, T: Task> Run<'a, T> {
     /// Trains until the steps are done, the time is over, nothing gets better any more, or Ctrl-C. Then it saves, says why
     /// it ended and how to go on, and draws the plot.
     pub fn train(mut self, interrupt: &Interrupt) -> Result<()> {
-        say!("num params: {}", self.trainer.params().len());
+        let (all, trained) = (self.trainer.params().len(), self.trainer.model().layout().trainable_len());
+        if trained < all {
+            let share = 100.0 * trained as f64 / all as f64;
+            say!("num params: {all}, of which {trained} are trained ({share:.2} %)");
+        } else {
+            say!("num params: {all}");
+        }
         say!("matrix products: {}, {} threads", gemm::backend(), self.threads.count());
         let end = self.steps_and_save(interrupt)?;
         let (why, step) = (end.words(), self.trainer.steps_done());
@@ -444,8 +491,11 @@ impl<'a, T: Task> Run<'a, T> {
         say!("{why} after step {step} and {:.0} seconds", self.history.seconds);
         if let Some(best) = self.history.stopping.best() {
             say!("best validation loss: {best:.4} {}; the model is in {folder}", T::UNIT);
-        } else if step > 0 {
+        } else if ![0, self.task.pretrain_steps()].contains(&step) {
             say!("there was no validation yet: the model in {folder} is that of step {step}");
+        }
+        if step > 0 {
+            self.task.conclude(self.folder.path())?;
         }
         let (resume, train) = (quoted(self.folder.path()), self.task.train_args());
         let more = match end {
@@ -471,8 +521,10 @@ impl<'a, T: Task> Run<'a, T> {
         }
         let end = self.steps(interrupt)?;
         if self.replaces.is_none() {
-            if self.history.stopping.best().is_none() && self.trainer.steps_done() > 0 {
-                self.save_model()?; // a run that had no time for a validation has a model all the same
+            if self.history.stopping.best().is_none()
+                && ![0, self.task.pretrain_steps()].contains(&self.trainer.steps_done())
+            {
+                self.save_model(self.folder.path())?; // a run that had no time for a validation has a model all the same
             }
             self.save()?;
         }
@@ -493,7 +545,13 @@ impl<'a, T: Task> Run<'a, T> {
     /// The steps, and why there are no more of them.
     fn steps(&mut self, interrupt: &Interrupt) -> Result<End> {
         let steps = self.task.train_args().steps;
-        let validation = self.task.validation();
+        let (pretrain_steps, validation) = (self.task.pretrain_steps(), self.task.validation());
+        let pretrain_validation = self.task.pretrain_validation();
+        if self.trainer.steps_done() == 0 && self.task.validates_first() {
+            let loss = self.trainer.validate(&validation);
+            say!("before the first step: validation loss {loss:.4} {}", T::UNIT);
+            self.history.first = Some(loss);
+        }
         let progress = Progress::new(steps, self.trainer.steps_done());
         let limit = self.args.minutes.map_or(f64::INFINITY, |minutes| minutes * 60.0);
         let (start, first) = (Instant::now(), self.trainer.steps_done());
@@ -505,7 +563,7 @@ impl<'a, T: Task> Run<'a, T> {
         let end = loop {
             if self.trainer.steps_done() >= steps {
                 break End::Done;
-            } else if self.history.stopping.should_stop() {
+            } else if self.trainer.steps_done() >= pretrain_steps && self.history.stopping.should_stop() {
                 break End::Early;
             } else if interrupt.requested() {
                 break End::Interrupted;
@@ -514,7 +572,7 @@ impl<'a, T: Task> Run<'a, T> {
             }
             let number = self.trainer.steps_done() + 1;
             self.task.fill_step(number - 1, &mut batches, &mut self.random);
-            let due = number.is_multiple_of(self.validate_every) || number == steps;
+            let due = number.is_multiple_of(self.validate_every) || [pretrain_steps, steps].contains(&number);
             let before = (due && constrained).then(|| self.trainer.params().to_vec());
             let done = self.trainer.step_accumulated(&mut batches);
             check_finite("loss", done.loss, done.number, &self.task.train_args().rates())?;
@@ -532,8 +590,12 @@ impl<'a, T: Task> Run<'a, T> {
                 let took = since.elapsed().as_secs_f64();
                 self.history.seconds += took;
                 let sphere = before.map(|before| self.on_the_sphere(&before, &batches));
-                line = self.report(&validation, tokens as f64 / took, sphere)?.line();
+                let validation = if number <= pretrain_steps { &pretrain_validation } else { &validation };
+                line = self.report(validation, tokens as f64 / took, sphere)?.line();
                 progress.line(true, &line);
+                if number == pretrain_steps {
+                    progress.line(true, "pretraining is over: what follows is another loss, of another text");
+                }
                 (since, tokens) = (Instant::now(), 0);
             }
             if done.number.is_multiple_of(self.args.sample_every) {
@@ -571,8 +633,9 @@ impl<'a, T: Task> Run<'a, T> {
         sphere: Option<OnTheSphere>,
     ) -> Result<Report> {
         let losses = std::mem::take(&mut self.history.losses);
+        let (step, pretrain_steps) = (self.trainer.steps_done(), self.task.pretrain_steps());
         let report = Report {
-            step: self.trainer.steps_done(),
+            step,
             train: mean(&losses),
             val: self.trainer.validate(validation),
             weight: self.trainer.weighting().map_or(1.0, Weighting::mean),
@@ -580,21 +643,56 @@ impl<'a, T: Task> Run<'a, T> {
             seconds: self.history.seconds,
             skipped: self.trainer.loss_scaler().map(|scaler| scaler.skipped),
             sphere,
+            stage: (pretrain_steps > 0).then_some(if step <= pretrain_steps { 1 } else { 2 }),
         };
         check_finite("validation loss", report.val, report.step, &self.task.train_args().rates())?;
         self.history.reports.push(report);
         if self.history.stopping.record(report.val) {
-            self.save_model()?;
+            self.save_model(self.folder.path())?;
         }
-        self.replaces = None;
-        self.save()?;
+        if step == pretrain_steps {
+            // Losses of one text say nothing about those of another.
+            self.history.stopping = EarlyStopping::new(self.task.train_args().patience);
+        }
+        let replaced = self.replaces.take().is_some();
+        self.save_checkpoint(step, replaced)?;
         self.outputs.record(&report);
         self.outputs.flush();
         Ok(report)
     }
 
-    fn save_model(&self) -> Result<()> {
-        self.task.save_model(self.folder.path(), self.trainer.model(), &self.trainer.eval_params())
+    /// Saves the state, and the model of this step in a folder of its own, if there are to be any.
+    fn save_checkpoint(&mut self, step: usize, replaced: bool) -> Result<()> {
+        let keep = self.task.keep();
+        if replaced {
+            checkpoints::remove_all(self.folder.path())?;
+        }
+        if keep == 0 {
+            return self.save();
+        }
+        self.history.checkpoints.retain(|there| *there != step);
+        self.history.checkpoints.push(step);
+        self.save()?;
+        let folder = self.folder.path();
+        checkpoints::add(folder, step, |part| {
+            self.save_model(part)?;
+            self.task.save_more(part, self.standing())
+        })?;
+        let best = self.history.best_step();
+        checkpoints::thin_out(self.folder.path(), &mut self.history.checkpoints, keep, best)
+    }
+
+    fn save_model(&self, folder: &Path) -> Result<()> {
+        self.task.save_model(folder, self.trainer.model(), &self.trainer.eval_params())
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        Standing {
+            folder: self.folder.path(),
+            step: self.trainer.steps_done(),
+            validate_every: self.validate_every,
+            history: &self.history,
+        }
     }
 
     /// Saves all that is needed to go on.
@@ -609,7 +707,6 @@ impl<'a, T: Task> Run<'a, T> {
             history: self.history.clone(),
         };
         self.trainer.save_state(self.folder.path(), state)?;
-        let (step, validate_every) = (self.trainer.steps_done(), self.validate_every);
-        self.task.save_more(self.folder.path(), Standing { step, validate_every, history: &self.history })
+        self.task.save_more(self.folder.path(), self.standing())
     }
 }

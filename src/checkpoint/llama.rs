@@ -20,7 +20,7 @@ mod import;
 mod rope;
 mod tokens;
 
-pub use export::{check, export};
+pub use export::{check, export, export_tokenizer};
 pub use import::{import, import_stored};
 
 use crate::params::{ParamKind, ParamSpec};

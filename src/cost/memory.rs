@@ -2,7 +2,7 @@
 
 use crate::data::Batch;
 use crate::engine::{Engine, GradientTo};
-use crate::fast::{AttentionBlocks, FastEngine};
+use crate::fast::{AttentionBlocks, FastEngine, NodeInfo};
 use crate::model::{Mode, Model};
 use crate::params::{Layout, ParamKind};
 use crate::thread_pool::ThreadPool;
@@ -63,17 +63,29 @@ impl Activations {
     /// All parameters are 0, which changes no size. A model that is frozen as a whole ([`Layout::freeze`]) spares the memory
     /// of their gradient.
     pub fn measure<M: Model>(model: &M, mode: Mode, batch: impl Fn(usize, usize) -> Batch) -> Self {
+        Self::measure_with(|engine| engine, model, mode, batch)
+    }
+
+    /// The same for an engine in another precision, which `prepare` makes of a plain one. Results of 16 bits count as half a
+    /// number. It is not for one with checkpointing, of whose results most are gone when they are counted.
+    pub fn measure_with<M: Model>(
+        prepare: impl Fn(FastEngine) -> FastEngine,
+        model: &M,
+        mode: Mode,
+        batch: impl Fn(usize, usize) -> Batch,
+    ) -> Self {
         let params = vec![0.0; model.layout().len()];
         let mut gradient = vec![0.0; model.layout().trainable_len()];
         let blocks = AttentionBlocks::default();
         let min_keys = if model.context() >= blocks.min_keys { 1 } else { usize::MAX };
         let blocks = AttentionBlocks { min_keys, ..blocks };
         let mut kept = |sequences, length| {
-            let mut engine = FastEngine::new(ThreadPool::new(1)).with_attention_blocks(blocks);
+            let mut engine = prepare(FastEngine::new(ThreadPool::new(1)).with_attention_blocks(blocks));
             let (batch, to) = (batch(sequences, length), GradientTo::Write(&mut gradient));
             engine.accumulate(model, &params, &batch, mode, batch.total_loss_weight(), to);
-            let results: usize = engine.tape().iter().map(|node| node.data + node.saved).sum();
-            (results as f64, engine.gradient_buffers() as f64)
+            let stored = |node: &NodeInfo| node.bytes as f64 / BYTES + node.saved as f64;
+            let results: f64 = engine.tape().iter().map(stored).sum();
+            (results, engine.gradient_buffers() as f64)
         };
         let long = LONGEST.min(model.context());
         let lengths = [long.div_ceil(2), long];

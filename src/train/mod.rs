@@ -32,6 +32,9 @@ pub struct Settings {
     pub learning_rate: f64,
     /// How the learning rate changes from step to step.
     pub schedule: Schedule,
+    /// After how many steps the schedule begins once more, for those that are left (a *warm restart*, Loshchilov & Hutter 2016):
+    /// where a run learns one thing after another. 0: it never does.
+    pub restart: usize,
     /// The greatest length of a gradient (global norm). Longer ones are scaled down; `None` leaves all as they are.
     pub clip: Option<f64>,
     /// Label smoothing of the training loss, from 0 (none) to 1. Validation never smooths.
@@ -58,6 +61,7 @@ impl Default for Settings {
             steps: 1000,
             learning_rate: 0.01,
             schedule: Schedule { warmup: 0, decay: Decay::Linear { floor: 0.0 } },
+            restart: 0,
             clip: None,
             smoothing: 0.0,
             ema_decay: None,
@@ -67,6 +71,16 @@ impl Default for Settings {
             growth: None,
             loss_scaler: None,
         }
+    }
+}
+
+impl Settings {
+    /// The learning rate of the step after `done` others.
+    fn learning_rate_at(&self, done: usize) -> f64 {
+        let Settings { steps, restart, .. } = *self;
+        let (step, steps) =
+            if done < restart { (done, restart) } else { (done - restart, steps.saturating_sub(restart)) };
+        self.learning_rate * self.schedule.factor(step, steps)
     }
 }
 
@@ -188,8 +202,7 @@ impl<M: Model, E: Engine> Trainer<M, E> {
         let loss_scale = self.loss_scaler.map(|scaler| scaler.scale);
         // ANCHOR: step
         let (loss, finite) = self.compute_gradient(micro_batches);
-        let learning_rate =
-            self.settings.learning_rate * self.settings.schedule.factor(self.done, self.settings.steps);
+        let learning_rate = self.settings.learning_rate_at(self.done);
         if finite {
             if let Some(max_norm) = max_norm {
                 clip(&mut self.gradient, max_norm);

@@ -13,6 +13,10 @@ have to differ from those of the base, and have to be those of the merged folder
 
     LORA=/tmp/lora cargo test --test peft exported
     /tmp/golden/bin/python tests/golden/lora.py check /tmp/lora/base /tmp/lora/adapter /tmp/lora/merged
+
+What `chat train --use-lora` writes is checked in the same way, after
+
+    LORA=/tmp/lora cargo test --features chat --test chat_train_cli an_adapter_is_trained
 """
 
 import json

@@ -9,22 +9,26 @@ use gradus::checkpoint::{StoredAs, llama};
 use gradus::data::{Batch, Conversation, ConversationTokens, Epochs, Role};
 use gradus::fast::FastEngine;
 use gradus::generate::{Sampler, Sampling, Stop, generate_text};
-use gradus::model::{Decoder, DecoderConfig, Model};
+use gradus::model::{Decoder, Model};
 use gradus::random::Random;
 use gradus::tokenizer::Tokenizer;
 use gradus::train::{Settings, Trainer};
-use support::{Data, Standing, Task, TrainArgs, check_memory};
+use support::{Data, Standing, Task, TrainArgs};
 
 use super::material::Encoded;
+use super::reading::Reading;
 use super::recipe::Recipe;
 use super::state;
 use crate::template::Template;
 
 /// The tokens of a batch of held-out conversations: about as many, so that memory is not what limits validation.
-const VALIDATION: usize = 2048;
+pub const VALIDATION: usize = 2048;
 
 /// The most tokens of a reply that is shown on the way.
 const SHOWN: usize = 80;
+
+/// The tokens of a text that is to go on, shown while there is plain text to learn from.
+const BEGINNING: usize = 16;
 
 /// A training on conversations.
 pub struct Lesson<'a> {
@@ -36,9 +40,17 @@ pub struct Lesson<'a> {
     pub template: &'a Template,
     pub train: Encoded,
     pub held_out: Encoded,
+    /// Plain text to begin with.
+    pub reading: Option<Reading>,
     /// A question that was held out, to be answered on the way.
     pub question: Conversation,
     pub order: RefCell<Epochs>,
+    /// Whether the model knows something before its first step.
+    pub knows: bool,
+    /// How many of the newest checkpoints stay.
+    pub keep: usize,
+    /// Where a copy with the adapter merged goes.
+    pub merge_to: Option<&'a Path>,
 }
 
 impl Lesson<'_> {
@@ -73,14 +85,7 @@ impl Task for Lesson<'_> {
     }
 
     fn model(&self) -> Result<Decoder> {
-        let model = self.recipe.model()?;
-        let TrainArgs { batch, accumulate, weighting, .. } = self.recipe.train;
-        let longest = self.train.all.iter().map(|one| one.tokens.len()).max().unwrap_or(1);
-        let tokens = batch.saturating_mul(longest);
-        let config = DecoderConfig { context: longest, ..model.config().clone() };
-        let precision = self.recipe.train.precision();
-        check_memory(&config, tokens, tokens.saturating_mul(accumulate), weighting, precision)?;
-        Ok(model)
+        self.recipe.model()
     }
 
     fn tokenizer(&self) -> &dyn Tokenizer {
@@ -88,7 +93,8 @@ impl Task for Lesson<'_> {
     }
 
     fn data(&self) -> Data<'_> {
-        let all = self.train.all.iter().chain(&self.held_out.all);
+        let text = self.reading.iter().flat_map(Reading::all);
+        let all = self.train.all.iter().chain(&self.held_out.all).chain(text);
         let path = self.files.first().cloned().unwrap_or_default();
         Data { name: &self.name, path, fingerprint: ConversationTokens::fingerprint(all) }
     }
@@ -103,21 +109,35 @@ impl Task for Lesson<'_> {
 
     fn fill(&self, number: usize, batch: &mut Batch, _: &mut Random) {
         batch.clear();
-        let (size, mut order) = (self.recipe.train.batch, self.order.borrow_mut());
+        let TrainArgs { batch: size, accumulate, .. } = self.recipe.train;
+        let before = self.pretrain_steps() * accumulate;
+        if let Some(reading) = self.reading.as_ref().filter(|_| number < before) {
+            return reading.fill(batch, number * size, size);
+        }
+        let (number, mut order) = (number - before, self.order.borrow_mut());
         for at in number * size..(number + 1) * size {
             self.train.all[order.item(at)].push_to(batch);
         }
     }
 
     fn validation(&self) -> Vec<Batch> {
-        let mut all = vec![Batch::new()];
-        for one in &self.held_out.all {
-            if all.last().is_some_and(|batch| batch.len() >= VALIDATION) {
-                all.push(Batch::new());
-            }
-            one.push_to(all.last_mut().expect("there is one"));
-        }
-        all
+        batches(&self.held_out.all)
+    }
+
+    fn validates_first(&self) -> bool {
+        self.knows
+    }
+
+    fn pretrain_steps(&self) -> usize {
+        self.recipe.reading.steps()
+    }
+
+    fn pretrain_validation(&self) -> Vec<Batch> {
+        self.reading.as_ref().map_or_else(Vec::new, |reading| batches(reading.held_out()))
+    }
+
+    fn keep(&self) -> usize {
+        self.keep
     }
 
     fn sample(&self, trainer: &mut Trainer<Decoder, FastEngine>, random: &mut Random) -> String {
@@ -125,11 +145,19 @@ impl Task for Lesson<'_> {
         let Some((prompt, _)) = rendered.ok().and_then(|text| text.tokens(self.tokenizer).ok()) else {
             return String::new();
         };
+        let reads = self.reading.as_ref().filter(|_| trainer.steps_done() <= self.pretrain_steps());
+        let prompt = reads.map_or(prompt, |reading| {
+            let start = &reading.held_out()[0].tokens;
+            start[..start.len().min(BEGINNING)].to_vec()
+        });
         let (engine, model, params) = trainer.split_mut();
         let stop = Stop { tokens: self.recipe.known().tokens().eos, ..Stop::after(SHOWN) };
         let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() });
         let parts = (engine, model, &*params);
         let reply = generate_text(parts, self.tokenizer, &prompt, &stop, &mut sampler, random, |_| {});
+        if reads.is_some() {
+            return format!("\nread: {}\nsaid: {}\n", self.tokenizer.decode(&prompt), reply.text.trim());
+        }
         let asked = self.question.messages.last().map_or("", |message| &message.content);
         format!("\nasked: {asked}\nsaid: {}\n", reply.text.trim())
     }
@@ -137,11 +165,19 @@ impl Task for Lesson<'_> {
     fn settings(&self) -> Settings {
         let train = &self.recipe.train;
         let ema_decay = (train.ema > 0.0).then_some(train.ema);
-        Settings { schedule: train.schedule(0.0), ema_decay, ..train.settings() }
+        Settings {
+            schedule: train.schedule(0.0),
+            restart: self.pretrain_steps(),
+            ema_decay,
+            ..train.settings()
+        }
     }
 
     fn save_model(&self, folder: &Path, model: &Decoder, params: &[f32]) -> Result<()> {
         let base = self.recipe.known();
+        if model.adapters().is_some() {
+            return self.recipe.lora.save(folder, (model, params), base, self.tokenizer);
+        }
         let whole = base.language_model(model.clone(), params.to_vec(), self.tokenizer.spec());
         Ok(llama::export(folder, &whole, StoredAs::F32)?)
     }
@@ -150,4 +186,21 @@ impl Task for Lesson<'_> {
         let parameters = self.recipe.model()?.layout().len();
         state::write(folder, standing, self.recipe, self.epochs_a_step(), parameters)
     }
+
+    fn conclude(&self, folder: &Path) -> Result<()> {
+        let Some(to) = self.merge_to else { return Ok(()) };
+        self.recipe.lora.merge(folder, to, self.recipe.known(), self.tokenizer)
+    }
+}
+
+/// All of them, in batches of about as many tokens.
+fn batches(all: &[ConversationTokens]) -> Vec<Batch> {
+    let mut batches = vec![Batch::new()];
+    for one in all {
+        if batches.last().is_some_and(|batch| batch.len() >= VALIDATION) {
+            batches.push(Batch::new());
+        }
+        one.push_to(batches.last_mut().expect("there is one"));
+    }
+    batches
 }

@@ -3,18 +3,23 @@
 //! - `mod.rs`: the command.
 //! - `recipe.rs`: the options on which a training depends, and the model that follows from them.
 //! - `material.rs`: the conversations, read and encoded.
-//! - `lesson.rs`: what is trained; `state.rs`: the run as `transformers` describes one.
+//! - `reading.rs`: plain text that is learned before them.
+//! - `lesson.rs`: what is trained; `lora.rs`: adapters on a frozen model; `memory.rs`: what all of it needs.
+//! - `state.rs`: the run as `transformers` describes one.
 //! - `lengths.rs`: how long the conversations are; `masks.rs`: what of them is learned.
 
 mod lengths;
 mod lesson;
+mod lora;
 mod masks;
 mod material;
+mod memory;
+mod reading;
 mod recipe;
 mod state;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use gradus::data::{ConversationEncoder, ConversationTokens, Epochs, Learn};
@@ -28,6 +33,7 @@ use crate::source::{Format, Source};
 use crate::template::Template;
 use lesson::Lesson;
 use material::{Encoded, Material};
+use reading::Reading;
 use recipe::Recipe;
 
 /// The name under which a run is saved.
@@ -46,6 +52,9 @@ Examples:
   chat -- train --show-masks 2                                     what is learned of the first two conversations
   chat -- train --model base --output-dir tuned --learning-rate 5e-5
                                                                    from a model that is there
+  chat -- train --model base --use-lora --output-dir tuned --merge-to merged
+                                                                   an adapter for it, and a model with the adapter in it
+  chat -- train --pretrain stories.txt                             from scratch, with plain text first
   chat -- train --resume chat-model                                go on where Ctrl-C stopped
   chat -- talk --model chat-model                                  and then converse")]
 #[command(mut_arg("save", |option| option
@@ -54,13 +63,16 @@ Examples:
 #[command(mut_arg("load", |option| option
     .long("model").visible_alias("load").help("Begin with the model in this folder or file, of whichever format, instead of a fresh one")))]
 #[command(mut_arg("validate_every", |option| option
+    .visible_aliases(["save-every", "eval-every"])
     .help("Validate, report and save after every N steps: at most 1000000000 [default: 500, or as before]")))]
+#[command(mut_arg("checkpointing", |option| option.visible_alias("gradient-checkpointing")))]
+#[command(mut_arg("precision", |option| option.visible_alias("mixed-precision")))]
 #[command(mut_arg("batch", |option| option
     .long("batch-size").visible_alias("batch").default_value("4")
     .help("Conversations in a step, or in each of its micro-batches: at most 65536")))]
 #[command(mut_arg("accumulate", |option| option.default_value("4")))]
 #[command(mut_arg("steps", |option| option.hide_default_value(true)
-    .help("Steps of training: at most 1000000000 [default: as many as --epochs takes]")))]
+    .help("Steps of training, those of --pretrain included: at most 1000000000 [default: as many as --epochs takes, and those]")))]
 #[command(mut_arg("warmup", |option| option.hide_default_value(true)
     .help("Steps in which the learning rate rises, before it falls: at most 1000000000 [default: 3 % of all]")))]
 #[command(mut_arg("optimizer", |option| option.default_value("adamw")))]
@@ -71,10 +83,27 @@ pub struct Train {
     /// Print N conversations with what is learned of them set apart, and end: at most 1000000
     #[arg(long, value_name = "N", value_parser = whole(1..=1_000_000))]
     show_masks: Option<usize>,
+    /// Keep the newest N of the folders checkpoint-N that are written at each validation, and the best; 0 for none: at most 1000000
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole(0..=1_000_000))]
+    keep: usize,
+    /// Go on training the adapter in this folder, on the model of --model
+    #[arg(long, value_name = "DIR", requires = "load", help_heading = "LoRA")]
+    adapter: Option<PathBuf>,
+    /// At the end, write the model with the adapter merged into it here
+    #[arg(long, value_name = "DIR", help_heading = "LoRA")]
+    merge_to: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
     recipe: Recipe,
+}
+
+/// From what a training begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Scratch,
+    Model,
+    Run,
 }
 
 /// Where a training begins.
@@ -82,19 +111,25 @@ struct Start {
     recipe: Recipe,
     tokenizer: Option<Box<dyn Tokenizer>>,
     params: Option<Vec<f32>>,
-    resumed: bool,
+    origin: Origin,
 }
 
 impl Train {
     pub fn run(&self, given: &Given) -> Result<()> {
-        let Start { mut recipe, tokenizer, params, resumed } = self.start(given)?;
-        if !resumed && self.show_masks.is_none() {
+        let Start { mut recipe, tokenizer, params, origin } = self.start(given)?;
+        let use_lora = recipe.lora.config().is_some();
+        if origin != Origin::Run && self.show_masks.is_none() {
             check_folder(&self.run.save)?;
+            lora::check_folder(&self.run.save, use_lora)?;
+        }
+        if let Some(folder) = &self.merge_to {
+            recipe.lora.check_merge(folder, self.run.folder_to_write(), self.run.overwrites())?;
         }
         let material = Material::read(&recipe, &self.run)?;
+        let plain = recipe.reading.read(&self.run)?;
         let tokenizer = match tokenizer {
             Some(tokenizer) => tokenizer,
-            None => recipe.tokenizer(&material.train)?,
+            None => recipe.tokenizer(&material.train, plain.as_ref().map(|(_, text)| text.as_str()))?,
         };
         let tokenizer = &*tokenizer;
         if recipe.base.is_none() {
@@ -118,27 +153,40 @@ impl Train {
         }
         let problem = "nothing can be learned from the conversations on one of the two sides";
         ensure!(!train.all.is_empty() && !held_out.all.is_empty(), "{problem}: see above, and give others");
-        if !resumed {
-            if !given.has("steps") {
-                recipe.train.steps = recipe.steps_for(train.all.len());
-            }
-            if !given.has("warmup") {
-                recipe.train.warmup = (recipe.train.steps * 3).div_ceil(100);
-            }
+        let (share, seed) = (recipe.eval_split, recipe.train.seed);
+        let cut =
+            |(path, text): (PathBuf, String)| Reading::new((path, &text), tokenizer, context, share, seed);
+        let reading = plain.map(cut).transpose()?;
+        if origin != Origin::Run {
+            recipe.settle(given, &train, reading.as_ref())?;
         }
         introduce(&recipe, &train, &held_out, tokenizer);
+        if let Some(reading) = &reading {
+            reading.introduce(recipe.reading.steps());
+        }
+        let longest = train.all.iter().map(|one| one.tokens.len()).max().unwrap_or(1);
+        let longest = if reading.is_some() { longest.max(context) } else { longest };
+        memory::Plan::of(&recipe, longest, self.run.checkpoints_blocks())?.check(origin == Origin::Model)?;
         let interrupt = Interrupt::watch();
         let order = RefCell::new(Epochs::new(train.all.len(), recipe.train.seed));
         let lesson = Lesson {
             recipe: &recipe,
             name: recipe.data.join(", "),
             question: Lesson::question_of(&material.held_out[0].conversation),
-            files: material.files,
+            files: material
+                .files
+                .into_iter()
+                .chain(reading.iter().map(|reading| reading.path.clone()))
+                .collect(),
             tokenizer,
             template: &template,
             train,
             held_out,
+            reading,
             order,
+            knows: origin == Origin::Model,
+            keep: self.keep,
+            merge_to: self.merge_to.as_deref(),
         };
         let run = Run::start(lesson, &self.run, params)?;
         run.train(&interrupt)
@@ -153,15 +201,33 @@ impl Train {
             let tokenizer = spec.build().with_context(|| name.clone())?;
             let mut recipe = self.recipe.clone();
             recipe.base = Some(recipe.adopt(&model, &*tokenizer, given, &name)?);
-            let params = Some(model.params);
-            return Ok(Start { recipe, tokenizer: Some(tokenizer), params, resumed: false });
+            let seed = recipe.train.seed;
+            let params = if recipe.lora.config().is_some() || self.adapter.is_some() {
+                recipe.lora.begin(&model, path, self.adapter.as_deref(), given, seed)?
+            } else {
+                recipe.lora.check_unused(given, false)?;
+                model.params
+            };
+            return Ok(Start {
+                recipe,
+                tokenizer: Some(tokenizer),
+                params: Some(params),
+                origin: Origin::Model,
+            });
         }
         let Beginning { recipe, tokenizer, .. } =
             self.run.begin::<Recipe, Decoder>(PROGRAM, &self.recipe, given)?;
-        let resumed = tokenizer.is_some();
+        let origin = if tokenizer.is_some() { Origin::Run } else { Origin::Scratch };
+        let params = match origin {
+            Origin::Run => recipe.lora.reload(recipe.train.seed)?,
+            _ => {
+                recipe.lora.check_unused(given, true)?;
+                None
+            }
+        };
         let build = |spec: gradus::tokenizer::TokenizerSpec| spec.build();
         let tokenizer = tokenizer.map(build).transpose().context("the tokenizer of the saved run")?;
-        Ok(Start { recipe, tokenizer, params: None, resumed })
+        Ok(Start { recipe, tokenizer, params, origin })
     }
 }
 

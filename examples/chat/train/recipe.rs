@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use support::args::{MANY, positive, share, whole};
 use support::{Given, TrainArgs, Usage};
 
-use super::material::Sourced;
+use super::lora::LoraArgs;
+use super::material::{Encoded, Sourced};
+use super::reading::{Reading, ReadingArgs};
 use crate::sizes::Sizes;
 use crate::template::Template;
 
@@ -58,6 +60,12 @@ pub struct Recipe {
     dropout: f64,
     #[command(flatten)]
     #[serde(flatten)]
+    pub lora: LoraArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub reading: ReadingArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
     pub train: TrainArgs,
     /// What the model is, as soon as it is known.
     #[arg(skip)]
@@ -77,11 +85,11 @@ pub struct Base {
 }
 
 impl Recipe {
-    /// A tokenizer for what the template makes of these conversations.
+    /// A tokenizer for what the template makes of these conversations, and for a plain text, if there is one.
     ///
     /// # Errors
     /// If a size is asked for that cannot be.
-    pub fn tokenizer(&self, conversations: &[Sourced]) -> Result<Box<dyn Tokenizer>> {
+    pub fn tokenizer(&self, conversations: &[Sourced], plain: Option<&str>) -> Result<Box<dyn Tokenizer>> {
         let special: Vec<(String, usize)> =
             CHAT_TOKENS.iter().map(|name| name.to_string()).zip(0..).collect();
         let template = Template::new(ChatTemplate::GRADUS, &EndTokens::default(), &special)?;
@@ -90,7 +98,7 @@ impl Recipe {
             .iter()
             .filter_map(|one| template.render(&one.conversation, false, SystemTime::UNIX_EPOCH).ok());
         let texts: Vec<String> = rendered.map(|rendered| rendered.text).collect();
-        let mut parts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut parts: Vec<&str> = texts.iter().map(String::as_str).chain(plain).collect();
         for name in CHAT_TOKENS {
             parts = parts.into_iter().flat_map(|text| text.split(name)).collect();
         }
@@ -159,13 +167,37 @@ impl Recipe {
         (steps as usize).clamp(1, MANY)
     }
 
-    /// The model, without weights.
+    /// Sets what follows from the data, as far as no option says it: the steps of both stages, and of the warmup.
+    ///
+    /// # Errors
+    /// If there are no steps left for the conversations.
+    pub fn settle(&mut self, given: &Given, train: &Encoded, reading: Option<&Reading>) -> Result<()> {
+        let sequences = self.train.batch.saturating_mul(self.train.accumulate);
+        if let Some(reading) = reading {
+            self.reading.settle(reading, sequences);
+        }
+        let first = self.reading.steps();
+        if !given.has("steps") {
+            self.train.steps = self.steps_for(train.all.len()).saturating_add(first).min(MANY);
+        }
+        let steps = self.train.steps;
+        let problem = format!(
+            "--steps {steps} leaves none for the conversations after the {first} of plain text: give more, or fewer --pretrain-steps"
+        );
+        ensure!(steps > first, Usage(problem));
+        if !given.has("warmup") {
+            self.train.warmup = ((steps - first) * 3).div_ceil(100);
+        }
+        Ok(())
+    }
+
+    /// The model with its adapters, if it has any, without weights.
     ///
     /// # Errors
     /// If its sizes do not fit together.
     pub fn model(&self) -> Result<Decoder> {
         let config = DecoderConfig { dropout: self.dropout, ..self.known().config.clone() };
-        Ok(Decoder::new(config).map_err(Usage::of)?)
+        self.lora.adapt(Decoder::new(config).map_err(Usage::of)?)
     }
 
     /// What the model is.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use gradus::checkpoint::write_atomically;
 use serde_json::{Value, json};
-use support::{Log, Report, Standing};
+use support::{Log, Report, Standing, checkpoint};
 
 use super::recipe::Recipe;
 
@@ -19,34 +19,34 @@ pub fn write(
     epochs_a_step: f64,
     parameters: usize,
 ) -> Result<()> {
-    let state = describe(folder, standing, recipe, epochs_a_step, parameters);
+    let state = describe(standing, recipe, epochs_a_step, parameters);
     let text = serde_json::to_string_pretty(&state).context("a description is plain JSON")?;
     Ok(write_atomically(&folder.join(FILE), format!("{text}\n").as_bytes())?)
 }
 
 fn describe(
-    folder: &Path,
-    Standing { step, validate_every, history }: Standing<'_>,
+    Standing { folder, step, validate_every, history }: Standing<'_>,
     recipe: &Recipe,
     epochs_a_step: f64,
     parameters: usize,
 ) -> Value {
-    let epoch = |step: usize| step as f64 * epochs_a_step;
+    let epoch = |step: usize| step.saturating_sub(recipe.reading.steps()) as f64 * epochs_a_step;
     let log = |&Log { step, loss, learning_rate }: &Log| {
         (step, json!({"epoch": epoch(step), "learning_rate": learning_rate, "loss": loss, "step": step}))
     };
     let report = |&Report { step, val, .. }: &Report| {
         (step, json!({"epoch": epoch(step), "eval_loss": val, "step": step}))
     };
-    let mut entries: Vec<(usize, Value)> =
-        history.logs.iter().map(log).chain(history.reports.iter().map(report)).collect();
+    let first = history.first.map(|loss| (0, json!({"epoch": 0.0, "eval_loss": loss, "step": 0})));
+    let reports = first.into_iter().chain(history.reports.iter().map(report));
+    let mut entries: Vec<(usize, Value)> = history.logs.iter().map(log).chain(reports).collect();
     entries.sort_by_key(|(step, _)| *step); // of a log and a report of one step, the log stays first
-    let best = history.stopping.best();
-    let best_step = best.and_then(|best| history.reports.iter().find(|report| report.val == best));
+    let best_step = history.best_step();
+    let kept = best_step.filter(|step| history.checkpoints.contains(step));
     json!({
-        "best_global_step": best_step.map(|report| report.step),
-        "best_metric": best,
-        "best_model_checkpoint": best.map(|_| folder.display().to_string()),
+        "best_global_step": best_step,
+        "best_metric": history.stopping.best(),
+        "best_model_checkpoint": kept.map(|step| checkpoint(folder, step).display().to_string()),
         "epoch": epoch(step),
         "eval_steps": validate_every,
         "global_step": step,

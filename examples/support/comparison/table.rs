@@ -131,6 +131,7 @@ mod tests {
                 tokens_per_second: 1.0,
                 seconds: step as f64,
                 skipped: None,
+                stage: None,
                 sphere: None,
             });
         }

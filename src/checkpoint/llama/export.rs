@@ -43,18 +43,37 @@ pub fn export(folder: &Path, model: &LanguageModel, stored_as: StoredAs) -> Resu
     let entries: Vec<(&str, &[usize], &[f32])> =
         entries.iter().map(|(name, shape, numbers)| (*name, shape.as_slice(), *numbers)).collect();
     write_weights(folder, &entries, stored_as)?;
+    write_tokenizer(folder, spec, model)?;
+    write_json(&folder.join(CONFIG), &config::written(class, ours, &model.tokens, stored_as))
+}
+
+/// Writes what a folder has beside weights and configuration: `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja` if
+/// there is a template, and `generation_config.json`. A folder of an adapter has them too, where it is made for conversations of
+/// which its base knows nothing. The weights are not looked at.
+///
+/// # Errors
+/// As those of [`export`].
+pub fn export_tokenizer<P>(folder: &Path, model: &LanguageModel<P>) -> Result<(), FolderError> {
+    let class = config::class_of(model.model.config())?;
+    write_tokenizer(folder, check_tokens(class, model)?, model)
+}
+
+fn write_tokenizer<P>(
+    folder: &Path,
+    spec: &TokenizerSpec,
+    model: &LanguageModel<P>,
+) -> Result<(), FolderError> {
     let write = |file: &str, value: Value| write_json(&folder.join(file), &value);
     let around = Around { before: model.tokens.bos.filter(|_| model.tokens.add_bos), after: None };
     write("tokenizer.json", to_json(spec, around).expect("a tokenizer that was checked"))?;
     let template = model.chat_template.as_deref();
-    write(TOKENIZER, tokenizer_config(spec, &model.tokens, template, ours.context))?;
+    write(TOKENIZER, tokenizer_config(spec, &model.tokens, template, model.model.config().context))?;
     match template {
         Some(template) => write_atomically(&folder.join(TEMPLATE), template.as_bytes())?,
         // One of another model that was there before would be used for this one.
         None => remove(&folder.join(TEMPLATE))?,
     }
-    write(GENERATION, generation_config(&model.tokens, &model.defaults))?;
-    write(CONFIG, config::written(class, ours, &model.tokens, stored_as))
+    write(GENERATION, generation_config(&model.tokens, &model.defaults))
 }
 
 /// Whether [`export`] has a place for such a model, before it has learned anything.
@@ -67,7 +86,7 @@ pub fn check(model: &LanguageModel) -> Result<(), FolderError> {
 }
 
 /// Whether the tokens belong to the tokenizer, and that to the model. Returns its spec.
-fn check_tokens(class: Class, model: &LanguageModel) -> Result<&TokenizerSpec, FolderError> {
+fn check_tokens<P>(class: Class, model: &LanguageModel<P>) -> Result<&TokenizerSpec, FolderError> {
     let unfit = |field, found: String, needed: String| FolderError::Unfit {
         class: class.name(),
         field,
