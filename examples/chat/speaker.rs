@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
-use gradus::engine::{Room, Session};
+use gradus::data::Batch;
+use gradus::engine::{Pass, Reader, Room, Session};
 use gradus::fast::{InferenceEngine, StoredParams};
 use gradus::gemm::Dtype;
 use gradus::generate::{BeamSearch, Continuation, Finish, Sampler, Stop, StopStrings, advance};
-use gradus::model::{Decoder, Model};
+use gradus::model::{Decoder, Mode, Model};
+use gradus::params::BoundParams;
 use gradus::random::Random;
+use gradus::tensor::{Memory, Tensor};
 use gradus::tokenizer::{TextStream, Tokenizer};
 use support::{SamplingArgs, Usage, check_free};
 
@@ -114,6 +117,14 @@ impl Speaker {
             Usage::of("the prompt is empty, and this model has no token to begin with")
         );
         Ok(tokens)
+    }
+
+    /// How well the model predicts every token of a batch but the first of each sequence: the losses, in nats.
+    pub fn losses(&mut self, batch: &Batch) -> Vec<f64> {
+        let Speaker { model, params, engine, .. } = self;
+        let mut losses = Vec::new();
+        engine.run(model.layout(), params, Predict { model, batch }, &mut losses);
+        losses
     }
 
     /// Continues a prompt. `on_text` gets the reply as it comes, in whole characters; when `go_on` says no, it ends.
@@ -235,6 +246,18 @@ impl Speaker {
         let reply = Pace { tokens: token_count, seconds };
         let prompt = Pace { tokens: read.len(), seconds: 0.0 };
         Reply { text, token_count, finish: Some(finish), prompt, reply }
+    }
+}
+
+/// Predicting all tokens of a batch, as something that runs on the tensors of any engine.
+struct Predict<'a> {
+    model: &'a Decoder,
+    batch: &'a Batch,
+}
+
+impl Pass for Predict<'_> {
+    fn run<T: Tensor>(self, w: BoundParams<'_, T>, _: &mut dyn Memory<T>) -> T {
+        self.model.losses(w, self.batch, Mode::default())
     }
 }
 

@@ -9,8 +9,8 @@
 mod lengths;
 mod lesson;
 mod masks;
-mod material;
-mod recipe;
+pub mod material;
+pub mod recipe;
 mod state;
 
 use std::cell::RefCell;
@@ -31,7 +31,7 @@ use material::{Encoded, Material};
 use recipe::Recipe;
 
 /// The name under which a run is saved.
-const PROGRAM: &str = "chat";
+pub const PROGRAM: &str = "chat";
 
 /// Train a model to converse
 ///
@@ -91,7 +91,7 @@ impl Train {
         if !resumed && self.show_masks.is_none() {
             check_folder(&self.run.save)?;
         }
-        let material = Material::read(&recipe, &self.run)?;
+        let material = Material::read(&recipe, |name| self.run.find(name))?;
         let tokenizer = match tokenizer {
             Some(tokenizer) => tokenizer,
             None => recipe.tokenizer(&material.train)?,
