@@ -30,8 +30,10 @@ static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
     let place = tempfile::tempdir().expect("a folder");
     let tools = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/tools.json"));
     let tools: Vec<Value> = serde_json::from_str(&tools.expect("the tools")).expect("JSON");
-    let offered: Vec<&Value> =
-        tools.iter().filter(|tool| ["clock", "stop_music"].contains(&tool["function"]["name"].as_str().expect("a name"))).collect();
+    let offered: Vec<&Value> = tools
+        .iter()
+        .filter(|tool| ["clock", "stop_music"].contains(&tool["function"]["name"].as_str().expect("a name")))
+        .collect();
     let offered = serde_json::to_string(&offered).expect("JSON");
     let plain = |n: u32| {
         format!(
@@ -46,7 +48,8 @@ static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
     };
     let lines: Vec<String> = (0..40).map(plain).chain((0..24).map(call)).collect();
     fs::write(place.path().join("mine.jsonl"), lines.join("\n")).expect("a file");
-    fs::write(place.path().join("others.jsonl"), (200..208).map(plain).collect::<Vec<_>>().join("\n")).expect("a file");
+    fs::write(place.path().join("others.jsonl"), (200..208).map(plain).collect::<Vec<_>>().join("\n"))
+        .expect("a file");
     let questions = [
         r#"{"question": "Stop the noise number 77.", "tools": ["clock", "stop_music"], "call": {"name": "stop_music", "arguments": {}}}"#,
         r#"{"question": "Stop the noise number 31.", "tools": ["clock", "stop_music"], "call": {"name": "clock", "arguments": {"timezone": "Asia/Seoul"}}}"#,
@@ -62,7 +65,8 @@ static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
 /// Evaluates the trained model, with questions of its own kind.
 fn evaluate(options: &str) -> Output {
     let mut command = Command::new(example("chat"));
-    command.args("evaluate --threads 1 --questions questions.jsonl --synthetic-questions 0".split_whitespace());
+    command
+        .args("evaluate --threads 1 --questions questions.jsonl --synthetic-questions 0".split_whitespace());
     run(command.args(options.split_whitespace()).current_dir(TRAINED.path()))
 }
 
@@ -119,7 +123,10 @@ fn the_report_is_whole_and_its_loss_is_that_of_the_training() {
     for plot in ["whole-loss.svg", "whole-tools.svg"] {
         assert!(report.contains(&format!("]({plot})")), "{plot}: {report}");
         let drawn = fs::read_to_string(path(plot)).expect("a plot");
-        assert!(drawn.starts_with("<svg") && drawn.ends_with("</svg>\n") && drawn.contains("class='c0'"), "{plot}");
+        assert!(
+            drawn.starts_with("<svg") && drawn.ends_with("</svg>\n") && drawn.contains("class='c0'"),
+            "{plot}"
+        );
     }
     assert!(printed.contains("the report is in whole.md"), "{printed}");
     // All of it is the same once more, and nothing is written over unasked.
@@ -132,7 +139,11 @@ fn the_report_is_whole_and_its_loss_is_that_of_the_training() {
 #[test]
 fn of_a_file_that_was_learned_only_what_was_held_out_counts() {
     let (printed, learned) = report("--model model --data mine.jsonl others.jsonl --replies 0", "files.md");
-    assert!(printed.contains("mine.jsonl: 64 conversations, of which ") && printed.contains("others.jsonl: 8 conv"), "{printed}");
+    assert!(
+        printed.contains("mine.jsonl: 64 conversations, of which ")
+            && printed.contains("others.jsonl: 8 conv"),
+        "{printed}"
+    );
     assert!(learned.contains("| others.jsonl | 8 |") && learned.contains("| mine.jsonl | "), "{learned}");
     assert!(learned.contains("## Replies\n\nThere are none."), "{learned}");
     let held_out = number_after(&printed, "64 conversations, of which ");
@@ -141,7 +152,10 @@ fn of_a_file_that_was_learned_only_what_was_held_out_counts() {
     let (printed, exact) = report("--model model --data others.jsonl --replies 0", "exact.md");
     let (rough, _) = report("--model model --data others.jsonl --replies 0 --dtype int8", "rough.md");
     let [exact_loss, rough_loss] = [&printed, &rough].map(|text| number_after(text, "held-out loss: "));
-    assert!(exact_loss != rough_loss && (exact_loss - rough_loss).abs() < 0.2 * exact_loss, "{exact_loss} {rough_loss}");
+    assert!(
+        exact_loss != rough_loss && (exact_loss - rough_loss).abs() < 0.2 * exact_loss,
+        "{exact_loss} {rough_loss}"
+    );
     assert!(exact.contains("8 of 8 conversations: all that --data has"), "{exact}");
 }
 
@@ -163,17 +177,22 @@ fn ctrl_c_leaves_what_there_is() {
     assert!(sent.success() && child.wait().expect("it ends").success(), "{printed:?}");
     assert!(printed.iter().any(|line| line.starts_with("interrupted: ")), "{printed:?}");
     let report = fs::read_to_string(path("cut.md")).expect("the report");
-    assert!(report.contains("It was interrupted") && report.contains("## Replies\n\nThere are none."), "{report}");
+    assert!(
+        report.contains("It was interrupted") && report.contains("## Replies\n\nThere are none."),
+        "{report}"
+    );
 }
 
 #[test]
 fn what_is_wrong_is_said_before_anything_is_written() {
     let place = TRAINED.path();
     fs::write(place.join("text.txt"), "one two three").expect("a file");
-    let made = "create --out made --data text.txt --vocab-size 270 --layers 1 --embd 32 --heads 4 --context 64";
+    let made =
+        "create --out made --data text.txt --vocab-size 270 --layers 1 --embd 32 --heads 4 --context 64";
     let ended = run(Command::new(example("chat")).args(made.split_whitespace()).current_dir(place));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    fs::write(place.join("wrong.jsonl"), "\n{\"question\": \"?\", \"tools\": [\"watch\"], \"call\": null}\n").expect("a file");
+    fs::write(place.join("wrong.jsonl"), "\n{\"question\": \"?\", \"tools\": [\"watch\"], \"call\": null}\n")
+        .expect("a file");
     fs::write(place.join("empty.jsonl"), "\n").expect("a file");
     let before = content(&place.join("model"));
     for (options, code, why) in [

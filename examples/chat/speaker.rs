@@ -10,7 +10,7 @@ use gradus::data::Batch;
 use gradus::engine::{Pass, Reader, Room, Session};
 use gradus::fast::{InferenceEngine, StoredParams};
 use gradus::gemm::Dtype;
-use gradus::generate::{BeamSearch, Continuation, Finish, Sampler, Stop, StopStrings, advance};
+use gradus::generate::{BeamSearch, CallGuide, Continuation, Finish, Sampler, Stop, StopStrings, advance};
 use gradus::model::{Decoder, Mode, Model};
 use gradus::params::BoundParams;
 use gradus::random::Random;
@@ -138,17 +138,59 @@ impl Speaker {
         on_text: impl FnMut(&str),
         go_on: impl Fn() -> bool,
     ) -> Result<Reply> {
+        let room = self.room(prompt.len(), manner)?;
+        Ok(match manner.beams {
+            Some(width) => self.search(prompt, manner, (width, room), on_text),
+            None => self.draw(prompt, manner, room, on_text, go_on),
+        })
+    }
+
+    /// The room that a prompt takes with its reply.
+    fn room(&self, prompt_len: usize, manner: &Manner) -> Result<Room> {
         let sequences = manner.beams.unwrap_or(1);
-        let need = prompt.len().saturating_add(manner.tokens).max(1);
+        let need = prompt_len.saturating_add(manner.tokens).max(1);
         let room = Room { sequences, tokens: need.min(self.model.context()), source_tokens: 0 };
         let config = self.model.config();
         let row = (2 * config.n_layer * config.n_kv_head * config.head_dim() * size_of::<f32>()) as f64;
         let kept = row * room.tokens as f64 * sequences as f64;
         check_free(&format!("a text of {} tokens", room.tokens), kept, "give a smaller --tokens or --beams")?;
-        Ok(match manner.beams {
-            Some(width) => self.search(prompt, manner, (width, room), on_text),
-            None => self.draw(prompt, manner, room, on_text, go_on),
-        })
+        Ok(room)
+    }
+
+    /// The tokens of a reply, and why it ended, if it was not interrupted: `go_on` said no. Calls of tools follow the guide, if there
+    /// is one. Stop strings are not looked for.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub fn reply_tokens(
+        &mut self,
+        prompt: &[usize],
+        manner: &Manner,
+        mut guide: Option<CallGuide>,
+        go_on: impl Fn() -> bool,
+    ) -> Result<(Vec<usize>, Option<Finish>)> {
+        let room = self.room(prompt.len(), manner)?;
+        let Speaker { model, params, tokens, engine, .. } = self;
+        let stop = Stop { tokens: tokens.eos.clone(), max_tokens: Some(manner.tokens), ..Stop::default() };
+        let mut sampler = manner.sampling.sampler(tokens.bos.filter(|bos| !tokens.eos.contains(bos)));
+        let mut random = Random::new(manner.seed);
+        let mut session = Session::new(engine, model, params, room);
+        let mut new = Continuation::new(prompt, stop);
+        let mut pick = |_, logits: &[f64], tokens: &[usize]| match &mut guide {
+            Some(guide) => sampler.sample_guided(logits, tokens, &mut random, guide),
+            None => sampler.sample(logits, tokens, &mut random),
+        };
+        while advance(&mut session, from_mut(&mut new), &mut pick) {
+            if !go_on() {
+                return Ok((new.tokens().to_vec(), None));
+            }
+        }
+        Ok((new.tokens().to_vec(), new.finish()))
+    }
+
+    /// The tokens that end a reply.
+    pub fn ends(&self) -> &[usize] {
+        &self.tokens.eos
     }
 
     /// Token by token.
@@ -287,6 +329,11 @@ impl ModelArgs {
     /// The model, read.
     pub fn load(&self) -> Result<Speaker> {
         Speaker::load(&Source::at(&self.model, self.tokenizer.as_deref())?, self.dtype, self.threads)
+    }
+
+    /// The folder in which the training may have left its state.
+    pub fn state_folder(&self) -> &Path {
+        &self.model
     }
 
     /// Where it is.

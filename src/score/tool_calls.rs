@@ -1,10 +1,6 @@
 //! Tool calls: whether a model calls the right tool with the right arguments, and none where none is needed.
 
-use crate::data::Json;
-use crate::data::Tool;
-use crate::data::ToolCall;
-use crate::data::check_arguments;
-use crate::data::evaluate;
+use crate::data::{Json, Tool, ToolCall, check_call, evaluate, parse_call};
 
 /// Results of arithmetic that differ by no more than this share of themselves are the same number.
 const TOLERANCE: f64 = 1e-9;
@@ -31,7 +27,8 @@ const TOLERANCE: f64 = 1e-9;
 pub struct ToolAccuracy {
     /// Questions that need a tool.
     pub needed: usize,
-    /// Of those, how often one was called, in whatever way. Each count below is a part of the one above it, but for the fitting ones.
+    /// Of those, how often one was called, in whatever way. Each count below is a part of the one above it; but the right tools are
+    /// counted among all valid calls.
     pub called: usize,
     /// How often the call is JSON: `{"name": "…", "arguments": {…}}`.
     pub valid: usize,
@@ -68,12 +65,9 @@ impl Verdict {
     /// Of a reply to a question that needs the `expected` call, or none. `said` is the text of the first call in the reply, if there
     /// is one; what comes after a first call depends on its result, and is not judged.
     pub fn of(offered: &[Tool], expected: Option<&ToolCall>, said: Option<&str>) -> Self {
-        let call = said.and_then(parse);
-        let fits = call.as_ref().is_some_and(|(name, arguments)| {
-            let tool = offered.iter().find(|tool| tool.name == *name);
-            tool.is_some_and(|tool| check_arguments(&tool.parameters, arguments).is_ok())
-        });
-        let right = expected.zip(call.as_ref()).filter(|(expected, (name, _))| expected.name == *name);
+        let call = said.and_then(|text| parse_call(text).ok());
+        let fits = call.as_ref().is_some_and(|call| check_call(offered, call).is_ok());
+        let right = expected.zip(call.as_ref()).filter(|(expected, call)| expected.name == call.name);
         Verdict {
             needed: expected.is_some(),
             called: said.is_some(),
@@ -81,7 +75,7 @@ impl Verdict {
             fits,
             right_tool: right.is_some(),
             right_arguments: right
-                .is_some_and(|(expected, (_, arguments))| same_arguments(&expected.arguments, arguments)),
+                .is_some_and(|(expected, call)| same_arguments(&expected.arguments, &call.arguments)),
         }
     }
 
@@ -109,13 +103,6 @@ impl ToolAccuracy {
         }
         verdict
     }
-}
-
-/// The name and the arguments of a call, if a text is one.
-fn parse(text: &str) -> Option<(String, Json)> {
-    let json: Json = text.trim().parse().ok()?;
-    let arguments = json.get("arguments").filter(|arguments| matches!(arguments, Json::Object(_)))?;
-    Some((json.get("name")?.as_str()?.to_owned(), arguments.clone()))
 }
 
 /// Whether two values mean the same as arguments of a call. Keys may come in any order. Numbers are compared by value: 3 is 3.0, but

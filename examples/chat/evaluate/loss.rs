@@ -88,7 +88,11 @@ impl Losses {
     ///
     /// # Errors
     /// If there is not enough memory for the longest conversation.
-    pub fn measure(speaker: &mut Speaker, encoded: &Encoded<'_>, mut go_on: impl FnMut(usize) -> bool) -> Result<Self> {
+    pub fn measure(
+        speaker: &mut Speaker,
+        encoded: &Encoded<'_>,
+        mut go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Self> {
         let vocab = speaker.model().vocab_size();
         let most = (LOGITS / vocab).max(1);
         let longest = encoded.all.iter().map(|(_, one)| one.tokens.len()).max().unwrap_or(0);
@@ -98,7 +102,8 @@ impl Losses {
         let (mut batch, mut waiting) = (Batch::new(), 0);
         for (at, (_, one)) in encoded.all.iter().enumerate() {
             one.push_to(&mut batch);
-            let full = batch.len() + encoded.all.get(at + 1).map_or(most, |(_, next)| next.tokens.len()) > most;
+            let full =
+                batch.len() + encoded.all.get(at + 1).map_or(most, |(_, next)| next.tokens.len()) > most;
             if full {
                 let read = speaker.losses(&batch);
                 let mut rest = &read[..];

@@ -39,20 +39,25 @@ impl HeldOut {
             }
             (None, []) => {
                 let folder = folder.display();
-                let problem =
-                    format!("{folder} does not say what its model was trained on: give conversations by --data");
+                let problem = format!(
+                    "{folder} does not say what its model was trained on: give conversations by --data"
+                );
                 return Err(Usage(problem).into());
             }
             (recipe, files) => (read(files, recipe.as_ref(), most)?, "all that --data has".to_owned()),
         };
-        ensure!(!all.is_empty(), "no conversation is left that the model was not trained on: give others by --data");
+        ensure!(
+            !all.is_empty(),
+            "no conversation is left that the model was not trained on: give others by --data"
+        );
         Ok(HeldOut { all, context, origin })
     }
 
     /// Questions that are answered in words, with the answer of a person.
     pub fn questions(&self) -> impl Iterator<Item = (Conversation, &str)> {
         self.all.iter().filter_map(|Sourced { conversation, .. }| {
-            let count = conversation.messages.iter().take_while(|message| message.role != Role::Assistant).count();
+            let count =
+                conversation.messages.iter().take_while(|message| message.role != Role::Assistant).count();
             let answer = conversation.messages.get(count).filter(|answer| answer.tool_calls.is_empty())?;
             let messages = conversation.messages[..count].to_vec();
             Some((Conversation { messages, tools: conversation.tools.clone() }, answer.content.as_str()))
@@ -72,7 +77,8 @@ fn read(files: &[String], trained: Option<&Recipe>, most: usize) -> Result<Vec<S
         let left = most - all.len();
         let (found, skipped) = read_conversations(&path, Some(left), OnMalformed::Skip)?;
         let total = found.len();
-        let mut found: Vec<Sourced> = (1..).zip(found).map(|(number, one)| Sourced::new(one, name, number)).collect();
+        let mut found: Vec<Sourced> =
+            (1..).zip(found).map(|(number, one)| Sourced::new(one, name, number)).collect();
         let known = fs::canonicalize(&path).is_ok_and(|path| learned.contains(&path));
         match trained.filter(|_| known) {
             Some(recipe) => {

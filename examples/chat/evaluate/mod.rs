@@ -14,10 +14,12 @@ mod questions;
 mod report;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use gradus::data::{Conversation, ConversationEncoder, Learn, find};
+use gradus::generate::{CallMarks, Vocabulary};
 use gradus::model::Model;
 use support::args::{MANY, seed, whole};
 use support::units::{bytes, grouped};
@@ -86,6 +88,9 @@ pub struct Evaluate {
 struct Judged<'a> {
     speaker: Speaker,
     template: Template,
+    /// What stands around a call of a tool, if the template knows calls.
+    marks: Option<CallMarks>,
+    vocabulary: Arc<Vocabulary>,
     manner: Manner,
     interrupt: &'a Interrupt,
 }
@@ -100,7 +105,11 @@ impl Evaluate {
         let speaker = self.model.load()?;
         let interrupt = Interrupt::watch();
         let mut judged = Judged::new(speaker, self, &interrupt)?;
-        let found = judged.all(self, &held_out, [("written by hand", written), ("held out by the patterns", made)])?;
+        let found = judged.all(
+            self,
+            &held_out,
+            [("written by hand", written), ("held out by the patterns", made)],
+        )?;
         paths.write(&found)?;
         say!("{}", found.summary());
         say!("the report is in {}", self.out.display());
@@ -111,10 +120,15 @@ impl Evaluate {
     fn facts(&self, judged: &Judged<'_>) -> Vec<(&'static str, String)> {
         let speaker = &judged.speaker;
         let parameters = grouped(speaker.model().layout().len() as u64);
-        let size = format!("{parameters} parameters, {} of {}", bytes(speaker.bytes() as f64), self.model.dtype());
+        let size =
+            format!("{parameters} parameters, {} of {}", bytes(speaker.bytes() as f64), self.model.dtype());
         let sampling = match &self.sampling {
-            sampling if sampling.greedy || sampling.temperature == 0.0 => "always the likeliest token".to_owned(),
-            sampling => format!("temperature {}, top-k {}, seed {}", sampling.temperature, sampling.top_k, self.seed),
+            sampling if sampling.greedy || sampling.temperature == 0.0 => {
+                "always the likeliest token".to_owned()
+            }
+            sampling => {
+                format!("temperature {}, top-k {}, seed {}", sampling.temperature, sampling.top_k, self.seed)
+            }
         };
         let mut facts = vec![("model", self.model.path().display().to_string())];
         facts.extend([("size", size), ("replies", format!("{sampling}, at most {} tokens", self.tokens))]);
@@ -126,7 +140,11 @@ impl Evaluate {
 impl<'a> Judged<'a> {
     fn new(speaker: Speaker, args: &Evaluate, interrupt: &'a Interrupt) -> Result<Self> {
         let path = args.model.path().display();
-        let no_template = || Usage(format!("the model in {path} has no chat template: it continues texts, and does not converse"));
+        let no_template = || {
+            Usage(format!(
+                "the model in {path} has no chat template: it continues texts, and does not converse"
+            ))
+        };
         let template = speaker.template()?.ok_or_else(no_template)?;
         let unmarked = || {
             Usage(format!(
@@ -135,8 +153,19 @@ impl<'a> Judged<'a> {
             ))
         };
         ensure!(template.template().marks_generated(), unmarked());
-        let manner = Manner { sampling: args.sampling.clone(), tokens: args.tokens, beams: None, seed: args.seed };
-        Ok(Judged { speaker, template, manner, interrupt })
+        let manner =
+            Manner { sampling: args.sampling.clone(), tokens: args.tokens, beams: None, seed: args.seed };
+        let render = |conversation: &Conversation| {
+            Some(template.render(conversation, false, SystemTime::UNIX_EPOCH).ok()?.text)
+        };
+        let marks = CallMarks::of_template(render);
+        if marks.is_none() {
+            say!(
+                "the chat template of the model in {path} has no calls of tools that are known here: none will be found"
+            );
+        }
+        let vocabulary = Arc::new(Vocabulary::new(speaker.tokenizer()));
+        Ok(Judged { speaker, template, marks, vocabulary, manner, interrupt })
     }
 
     /// Does all that is to be done, or as much as there is time for.
@@ -146,7 +175,8 @@ impl<'a> Judged<'a> {
         held_out: &HeldOut,
         groups: [(&'static str, Vec<Question>); 2],
     ) -> Result<Findings> {
-        let modes = if args.unconstrained { &[Mode::Constrained, Mode::Free][..] } else { &[Mode::Constrained] };
+        let modes =
+            if args.unconstrained { &[Mode::Constrained, Mode::Free][..] } else { &[Mode::Constrained] };
         let context = self.speaker.model().context();
         let named = self.template.named();
         let encoder = ConversationEncoder::new(

@@ -66,8 +66,10 @@ impl Bars<'_> {
     /// In words: every bar.
     pub fn description(&self) -> String {
         let of = |(name, heights): &(String, Vec<Option<f64>>)| {
-            let known = self.groups.iter().zip(heights).filter_map(|(group, height)| Some((group, (*height)?)));
-            let bars: Vec<String> = known.map(|(group, height)| format!("{group} {height:.*}", self.digits)).collect();
+            let known =
+                self.groups.iter().zip(heights).filter_map(|(group, height)| Some((group, (*height)?)));
+            let bars: Vec<String> =
+                known.map(|(group, height)| format!("{group} {height:.*}", self.digits)).collect();
             format!("{name}: {}", bars.join(", "))
         };
         format!("{}. {}.", self.y, self.series.iter().map(of).collect::<Vec<_>>().join("; "))

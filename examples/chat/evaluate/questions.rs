@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use gradus::data::{
-    Conversation, Json, Message, Role, Split, Tool, ToolCall, ToolPatterns, check_arguments, find, parse_tools,
-    read_text,
+    Conversation, Json, Message, Role, Split, Tool, ToolCall, ToolPatterns, check_arguments, find,
+    parse_tools, read_text,
 };
 use gradus::random::Random;
 use serde::Deserialize;
@@ -46,7 +46,8 @@ const CURE: &str = "A line is, for example, {\"question\": \"Roll a die.\", \"to
 pub fn read(path: &Path) -> Result<Vec<Question>> {
     let tools = read_text(&find("tools.json")?)?;
     let tools = parse_tools(&tools.parse().context("tools.json")?).context("tools.json")?;
-    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read as a text", path.display()))?;
+    let text =
+        fs::read_to_string(path).with_context(|| format!("{} cannot be read as a text", path.display()))?;
     let mut questions = Vec::new();
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         match question(line, &tools) {
@@ -109,7 +110,8 @@ mod tests {
     fn those_of_patterns_are_different_and_held_out() {
         let questions = made(30, 5).expect("patterns");
         assert_eq!(questions.len(), 30);
-        let asked = |question: &Question| question.conversation.messages.last().expect("a question").content.clone();
+        let asked =
+            |question: &Question| question.conversation.messages.last().expect("a question").content.clone();
         assert!(questions.iter().all(|question| Split::of(&asked(question)) == Split::HeldOut));
         assert!(questions.iter().any(|question| question.call.is_some()));
         let again: Vec<String> = made(30, 5).expect("patterns").iter().map(asked).collect();
@@ -126,8 +128,14 @@ mod tests {
         for (line, why) in [
             (r#"{"question": "Hello?", "tools": ["clock"]}"#, "missing field `call`"),
             (r#"{"question": "Hello?", "tools": ["watch"], "call": null}"#, "no tool watch"),
-            (r#"{"question": "?", "tools": ["clock"], "call": {"name": "roll_dice", "arguments": {}}}"#, "not offered"),
-            (r#"{"question": "?", "tools": ["roll_dice"], "call": {"name": "roll_dice", "arguments": {}}}"#, "`count` is missing"),
+            (
+                r#"{"question": "?", "tools": ["clock"], "call": {"name": "roll_dice", "arguments": {}}}"#,
+                "not offered",
+            ),
+            (
+                r#"{"question": "?", "tools": ["roll_dice"], "call": {"name": "roll_dice", "arguments": {}}}"#,
+                "`count` is missing",
+            ),
         ] {
             let problem = question(line, &tools).err().expect(line);
             assert!(format!("{problem:#}").contains(why), "{problem:#}");

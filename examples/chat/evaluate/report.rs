@@ -51,7 +51,8 @@ impl Paths {
         let paths = Paths { report: report.to_owned(), loss: beside("loss"), tools: beside("tools") };
         for path in [&paths.report, &paths.loss, &paths.tools] {
             check_output("--out", path, &[])?;
-            let problem = || format!("{} is there already: give another --out, or --overwrite", path.display());
+            let problem =
+                || format!("{} is there already: give another --out, or --overwrite", path.display());
             ensure!(overwrite || !path.exists(), Usage(problem()));
         }
         Ok(paths)
@@ -68,7 +69,8 @@ impl Paths {
         }
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().replace(' ', "%20");
         let report = found.report(&name(&self.loss), &name(&self.tools));
-        write_atomically(&self.report, printable(&report).as_bytes()).with_context(|| unwritable(&self.report))
+        write_atomically(&self.report, printable(&report).as_bytes())
+            .with_context(|| unwritable(&self.report))
     }
 }
 
@@ -93,7 +95,9 @@ impl Findings {
         }
         for ToolResults { name, modes, .. } in &self.tools {
             for mode in modes.iter().filter(|mode| mode.asked() > 0) {
-                let ToolAccuracy { needed, valid, right_tool, right_arguments, not_needed, none_called, .. } = mode.accuracy;
+                let ToolAccuracy {
+                    needed, valid, right_tool, right_arguments, not_needed, none_called, ..
+                } = mode.accuracy;
                 lines.push(format!(
                     "tools, {name}, {}: valid JSON {valid} of {needed}, right tool {right_tool}, right arguments {right_arguments}; \
                      none called where none is needed {none_called} of {not_needed}",
@@ -103,7 +107,8 @@ impl Findings {
         }
         let replies = &self.replies;
         if !replies.all.is_empty() {
-            let [distinct_1, distinct_2, repeated] = diversity(replies.all.iter().map(|one| one.reply.as_str()));
+            let [distinct_1, distinct_2, repeated] =
+                diversity(replies.all.iter().map(|one| one.reply.as_str()));
             let count = replies.all.len();
             lines.push(format!(
                 "{count} replies: distinct-1 {distinct_1:.1} %, distinct-2 {distinct_2:.1} %, repeated runs of four words {repeated:.1} %, \
@@ -124,19 +129,27 @@ impl Findings {
             title: "The loss by the place of a token in its reply",
             y: "nats a token",
             groups: known().map(|(range, _)| range_name(range)).collect(),
-            series: vec![("tokens of the assistant, by their place in the reply".to_owned(), known().map(|(_, one)| Some(one.loss())).collect())],
+            series: vec![(
+                "tokens of the assistant, by their place in the reply".to_owned(),
+                known().map(|(_, one)| Some(one.loss())).collect(),
+            )],
             top: None,
             digits: 2,
         })
     }
 
     fn tool_plot(&self) -> Option<Bars<'static>> {
-        let modes = || self.tools.iter().flat_map(|results| results.modes.iter().map(move |mode| (results.name, mode)));
+        let modes = || {
+            self.tools.iter().flat_map(|results| results.modes.iter().map(move |mode| (results.name, mode)))
+        };
         let series: Vec<(String, Vec<Option<f64>>)> = modes()
             .filter(|(_, mode)| mode.asked() > 0)
             .map(|(name, mode)| {
                 let parts = parts(&mode.accuracy);
-                (format!("{name}, {}", mode.name), parts.map(|(_, n, of)| (of > 0).then(|| 100.0 * n as f64 / of as f64)).to_vec())
+                (
+                    format!("{name}, {}", mode.name),
+                    parts.map(|(_, n, of)| (of > 0).then(|| 100.0 * n as f64 / of as f64)).to_vec(),
+                )
             })
             .collect();
         let groups = parts(&ToolAccuracy::default()).map(|(name, ..)| name.to_owned()).to_vec();
@@ -174,12 +187,20 @@ impl Findings {
             *out += "Nothing was read.\n";
             return;
         }
-        line(out, format_args!("Read were {} of {} conversations: {}.", whole.conversations, total, self.origin));
+        line(
+            out,
+            format_args!("Read were {} of {} conversations: {}.", whole.conversations, total, self.origin),
+        );
         if cut > 0 {
             line(out, format_args!("{cut} were cut after the last reply that fits into the context."));
         }
         if left_out > 0 {
-            line(out, format_args!("{left_out} more have nothing that the model could predict, or do not fit into the context."));
+            line(
+                out,
+                format_args!(
+                    "{left_out} more have nothing that the model could predict, or do not fit into the context."
+                ),
+            );
         }
         *out += "\nWhat counts are the tokens that the assistant says, its calls of tools and the token that ends a reply among them. \
                  Bits per byte are all that it takes to say them, a byte of their text: unlike the other two, they can be compared \
@@ -188,7 +209,13 @@ impl Findings {
         let mut row = |name: &str, tally: Tally| {
             let [count, tokens] = [tally.conversations, tally.tokens].map(|n| grouped(n as u64));
             let (loss, perplexity, bits) = (tally.loss(), tally.perplexity(), tally.bits_per_byte());
-            line(out, format_args!("| {} | {count} | {tokens} | {loss:.4} | {perplexity:.2} | {bits:.3} |", cell(name)));
+            line(
+                out,
+                format_args!(
+                    "| {} | {count} | {tokens} | {loss:.4} | {perplexity:.2} | {bits:.3} |",
+                    cell(name)
+                ),
+            );
         };
         if sources.len() > 1 {
             sources.iter().filter(|(_, tally)| tally.tokens > 0).for_each(|(name, tally)| row(name, *tally));
@@ -216,18 +243,30 @@ impl Findings {
             line(out, format_args!("| |{heads}\n|---|{}", "--:|".repeat(asked.len())));
             let rows: Vec<_> = asked.iter().map(|mode| parts(&mode.accuracy)).collect();
             for (at, (part, ..)) in parts(&ToolAccuracy::default()).iter().enumerate() {
-                let cells: String = rows.iter().map(|row| format!(" {} of {} |", row[at].1, row[at].2)).collect();
+                let cells: String =
+                    rows.iter().map(|row| format!(" {} of {} |", row[at].1, row[at].2)).collect();
                 line(out, format_args!("| {part} |{cells}"));
             }
-            let short = asked.iter().filter(|mode| mode.asked() < *questions).map(|mode| format!("{}: {}", mode.name, mode.asked()));
-            let short: Vec<String> = short.collect();
-            if !short.is_empty() {
-                line(out, format_args!("\nAsked were not all of the {questions} questions: {}.", short.join(", ")));
+            if let Some(mode) = asked.iter().find(|mode| mode.too_long > 0) {
+                line(
+                    out,
+                    format_args!(
+                        "\n{} of the {questions} questions leave no room for a reply in the context.",
+                        mode.too_long
+                    ),
+                );
             }
             for mode in asked.iter().filter(|mode| !mode.wrong.is_empty()) {
-                line(out, format_args!("\nWhat went wrong, {}:\n\n| question | right | said |\n|---|---|---|", mode.name));
+                line(
+                    out,
+                    format_args!(
+                        "\nWhat went wrong, {}:\n\n| question | right | said |\n|---|---|---|",
+                        mode.name
+                    ),
+                );
                 for wrong in mode.wrong.iter().take(WRONG) {
-                    let [asked, right, said] = [&wrong.question, &wrong.expected, &wrong.said].map(|text| cell(text));
+                    let [asked, right, said] =
+                        [&wrong.question, &wrong.expected, &wrong.said].map(|text| cell(text));
                     line(out, format_args!("| {asked} | {right} | {said} |"));
                 }
                 if mode.wrong.len() > WRONG {
@@ -247,15 +286,21 @@ impl Findings {
             *out += "There are none.\n";
             return;
         }
-        line(out, format_args!(
-            "{} replies to the first questions of held-out conversations ({asked} were to be asked), and what people answered.",
-            all.len()
-        ));
+        line(
+            out,
+            format_args!(
+                "{} replies to the first questions of held-out conversations ({asked} were to be asked), and what people answered.",
+                all.len()
+            ),
+        );
         if *too_long > 0 {
             line(out, format_args!("{too_long} questions leave no room for a reply in the context."));
         }
         *out += "\n| | of the model | of people |\n|---|--:|--:|\n";
-        let [model, people] = [diversity(all.iter().map(|one| one.reply.as_str())), diversity(all.iter().map(|one| one.reference.as_str()))];
+        let [model, people] = [
+            diversity(all.iter().map(|one| one.reply.as_str())),
+            diversity(all.iter().map(|one| one.reference.as_str())),
+        ];
         let names = [
             "distinct-1: different words, in percent of all words (Li et al. 2016)",
             "distinct-2: different pairs of words, in percent of all words",
@@ -268,13 +313,22 @@ impl Findings {
             let all_words: usize = all.iter().map(|one| count(one).split_whitespace().count()).sum();
             all_words as f64 / all.len() as f64
         };
-        line(out, format_args!("| words, on average | {:.1} | {:.1} |", words(|one| &one.reply), words(|one| &one.reference)));
+        line(
+            out,
+            format_args!(
+                "| words, on average | {:.1} | {:.1} |",
+                words(|one| &one.reply),
+                words(|one| &one.reference)
+            ),
+        );
         let ended = all.iter().filter(|one| one.ended).count();
         line(out, format_args!("| ended by themselves | {ended} of {} | |", all.len()));
         let shown = all.len().min(SHOWN);
         line(out, format_args!("\n### The first {shown}"));
         for (one, number) in all.iter().take(SHOWN).zip(1..) {
-            for (who, text) in [("Question", &one.question), ("Reply", &one.reply), ("Reference", &one.reference)] {
+            for (who, text) in
+                [("Question", &one.question), ("Reply", &one.reply), ("Reference", &one.reference)]
+            {
                 line(out, format_args!("\n{who} {number}:\n\n{}", block(text)));
             }
         }
@@ -283,7 +337,16 @@ impl Findings {
 
 /// What is counted of calls: a name, how many, and of how many.
 fn parts(accuracy: &ToolAccuracy) -> [(&'static str, usize, usize); 6] {
-    let &ToolAccuracy { needed, called, valid, fitting, right_tool, right_arguments, not_needed, none_called } = accuracy;
+    let &ToolAccuracy {
+        needed,
+        called,
+        valid,
+        fitting,
+        right_tool,
+        right_arguments,
+        not_needed,
+        none_called,
+    } = accuracy;
     [
         ("a tool called", called, needed),
         ("valid JSON", valid, needed),
