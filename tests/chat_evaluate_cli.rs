@@ -22,8 +22,8 @@ use program::{Output, example, run};
 use refusal::{assert_refused, content};
 
 /// The options of a training that takes a second or two.
-const TRAIN: &str = "--layers 1 --embd 48 --heads 4 --kv-heads 2 --ffn 96 --context 192 --vocab-size 500 --threads 1 --steps 120 \
-                     --learning-rate 0.01 --validate-every 60 --log-every 60 --sample-every 1000";
+const TRAIN: &str = "--layers 1 --embd 48 --heads 4 --kv-heads 2 --ffn 96 --context 320 --vocab-size 500 --threads 1 --steps 120 \
+                     --learning-rate 0.01 --eval-split 0.2 --validate-every 60 --log-every 60 --sample-every 1000";
 
 /// A folder with a model that was trained on conversations there, some of which call a tool. All tests read it.
 static TRAINED: LazyLock<TempDir> = LazyLock::new(|| {
