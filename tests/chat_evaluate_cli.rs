@@ -156,7 +156,7 @@ fn of_a_file_that_was_learned_only_what_was_held_out_counts() {
         exact_loss != rough_loss && (exact_loss - rough_loss).abs() < 0.2 * exact_loss,
         "{exact_loss} {rough_loss}"
     );
-    assert!(exact.contains("8 of 8 conversations: all that --data has"), "{exact}");
+    assert!(exact.contains("8 of 8 conversations were read: all that --data has"), "{exact}");
 }
 
 #[cfg(unix)]

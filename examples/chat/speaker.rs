@@ -340,9 +340,9 @@ impl ModelArgs {
         Speaker::load(&self.source()?, self.dtype, self.threads)
     }
 
-    /// The folder in which the training may have left its state.
-    pub fn state_folder(&self) -> &Path {
-        &self.model
+    /// The folder with the adapter, if there is one.
+    pub fn adapter(&self) -> Option<&Path> {
+        self.adapter.as_deref()
     }
 
     /// Where it is.

@@ -30,7 +30,7 @@ impl HeldOut {
     pub fn find(folder: &Path, data: &[String], most: usize) -> Result<Self> {
         let trained = folder.join(train::STATE_FILE).exists();
         let recipe: Option<Recipe> = trained.then(|| begun_with(folder, PROGRAM)).transpose()?;
-        let context = recipe.as_ref().map(Recipe::context);
+        let context = recipe.as_ref().filter(|recipe| recipe.base.is_some()).map(Recipe::context);
         let (all, origin) = match (recipe, data) {
             (Some(recipe), []) => {
                 let cure = "the texts of the training cannot be read: give --data";

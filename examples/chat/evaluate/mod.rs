@@ -101,7 +101,9 @@ impl Evaluate {
         let paths = Paths::of(&self.out, self.overwrite)?;
         let written = questions::read(&find(&self.questions)?)?;
         let made = questions::made(self.synthetic_questions, self.seed)?;
-        let held_out = HeldOut::find(self.model.state_folder(), &self.data, self.max_samples)?;
+        // An adapter has learned from its own conversations, and the model below it perhaps from others.
+        let trained = self.model.adapter().unwrap_or(self.model.path());
+        let held_out = HeldOut::find(trained, &self.data, self.max_samples)?;
         let speaker = self.model.load()?;
         let interrupt = Interrupt::watch();
         let mut judged = Judged::new(speaker, self, &interrupt)?;
@@ -131,6 +133,7 @@ impl Evaluate {
             }
         };
         let mut facts = vec![("model", self.model.path().display().to_string())];
+        facts.extend(self.model.adapter().map(|folder| ("adapter", folder.display().to_string())));
         facts.extend([("size", size), ("replies", format!("{sampling}, at most {} tokens", self.tokens))]);
         facts.push(("seed of the questions", self.seed.to_string()));
         facts

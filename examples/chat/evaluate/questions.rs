@@ -45,7 +45,7 @@ const CURE: &str = "A line is, for example, {\"question\": \"Roll a die.\", \"to
 /// The line that is wrong, and why.
 pub fn read(path: &Path) -> Result<Vec<Question>> {
     let tools = read_text(&find("tools.json")?)?;
-    let tools = parse_tools(&tools.parse().context("tools.json")?).context("tools.json")?;
+    let tools = parse_tools(&tools.parse::<Json>().context("tools.json")?).context("tools.json")?;
     let text =
         fs::read_to_string(path).with_context(|| format!("{} cannot be read as a text", path.display()))?;
     let mut questions = Vec::new();
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn a_line_that_is_wrong_says_why() {
         let tools = read_text(&find("tools.json").expect("the tools")).expect("a text");
-        let tools = parse_tools(&tools.parse().expect("JSON")).expect("tools");
+        let tools = parse_tools(&tools.parse::<Json>().expect("JSON")).expect("tools");
         let none = r#"{"question": "Hello?", "tools": ["clock"], "call": null}"#;
         assert!(question(none, &tools).expect("a question").call.is_none());
         for (line, why) in [

@@ -189,7 +189,7 @@ impl Findings {
         }
         line(
             out,
-            format_args!("Read were {} of {} conversations: {}.", whole.conversations, total, self.origin),
+            format_args!("{} of {total} conversations were read: {}.", whole.conversations, self.origin),
         );
         if cut > 0 {
             line(out, format_args!("{cut} were cut after the last reply that fits into the context."));
