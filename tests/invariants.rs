@@ -111,7 +111,7 @@ const HOUSE: [&[&str]; 10] = [
     &["tensor"],
     &["params", "tokenizer"],
     &["data"],
-    &["model"],
+    &["model", "score"],
     &["engine"],
     &["scalar", "fast"],
     &["optim", "checkpoint", "cost"],

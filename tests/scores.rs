@@ -6,8 +6,9 @@
 
 use std::panic::catch_unwind;
 
+use gradus::data::{Tool, ToolCall};
 use gradus::random::Random;
-use gradus::score::{Bleu, ChrF, ExactMatch, tokenize_13a};
+use gradus::score::{Bleu, ChrF, Distinct, ExactMatch, Repetition, ToolAccuracy, Verdict, tokenize_13a};
 use serde::Deserialize;
 
 const TOLERANCE: f64 = 1e-9;
@@ -221,4 +222,99 @@ fn a_hypothesis_without_a_reference_is_a_mistake() {
         let text = panic.downcast_ref::<&str>().expect("a message");
         assert!(text.contains("without a reference"), "{text}");
     }
+}
+
+/// By hand: the words of the first two replies are a, b, c and the full stop, and their pairs "a b", "b a", "b ." and "c a".
+#[test]
+fn distinct_counts_different_runs_over_all_replies() {
+    for (n, different) in [(1, 4), (2, 4), (5, 1), (6, 0)] {
+        let mut distinct = Distinct::new(n);
+        distinct.add("a b a b.");
+        distinct.add("c a b.");
+        distinct.add("");
+        assert_eq!((distinct.different(), distinct.words()), (different, 9), "{n}");
+        assert_eq!(distinct.score(), 100.0 * different as f64 / 9.0);
+    }
+    // As one text there would be the pair of the last and the first word as well.
+    let mut pairs = Distinct::new(2);
+    pairs.add("a b");
+    pairs.add("a c");
+    assert_eq!((pairs.different(), pairs.words(), pairs.score()), (2, 4, 50.0));
+    assert_eq!(Distinct::new(1).score(), 0.0);
+    // What has been said before adds nothing but words.
+    let before = pairs.clone();
+    pairs.add("a c");
+    assert!(pairs.different() == before.different() && pairs.score() < before.score());
+}
+
+#[test]
+fn repetition_counts_runs_that_stood_in_the_same_reply() {
+    let repetition = |n, replies: &[&str]| {
+        let mut repetition = Repetition::new(n);
+        replies.iter().for_each(|reply| repetition.add(reply));
+        (repetition.repeated(), repetition.runs(), repetition.score())
+    };
+    assert_eq!(repetition(4, &["a b c d a b c d"]), (1, 5, 20.0));
+    assert_eq!(repetition(4, &["a b c d", "a b c d"]), (0, 2, 0.0), "another reply may say the same");
+    assert_eq!(repetition(1, &["a a a a"]), (3, 4, 75.0));
+    assert_eq!(repetition(4, &["a a a", ""]), (0, 0, 0.0), "too short for a run");
+    // By counts, not by the mean of the two shares, which would be 25.
+    assert_eq!(repetition(2, &["a a a", "b c d e f g h"]), (1, 8, 12.5));
+    assert_eq!(repetition(2, &["The the"]), repetition(2, &["a b"]), "case counts");
+}
+
+#[test]
+fn a_run_of_no_words_is_a_mistake() {
+    assert!(catch_unwind(|| Distinct::new(0)).is_err() && catch_unwind(|| Repetition::new(0)).is_err());
+}
+
+/// A tool with one number, and one that takes nothing.
+fn offered() -> [Tool; 2] {
+    let tool = |name: &str, parameters: &str| Tool {
+        name: name.to_owned(),
+        description: String::new(),
+        parameters: parameters.parse().expect("a schema"),
+    };
+    let sides = r#"{"type": "object", "properties": {"sides": {"type": "integer", "minimum": 2}}, "required": ["sides"]}"#;
+    [tool("roll", sides), tool("stop", r#"{"type": "object", "additionalProperties": false}"#)]
+}
+
+#[test]
+fn each_part_of_a_call_is_judged_by_itself() {
+    let roll =
+        ToolCall { id: None, name: "roll".to_owned(), arguments: r#"{"sides": 6}"#.parse().expect("JSON") };
+    let mut accuracy = ToolAccuracy::default();
+    let mut judged = |said: Option<&str>| {
+        let verdict = accuracy.add(&offered(), Some(&roll), said);
+        let Verdict { called, valid, fits, right_tool, right_arguments, .. } = verdict;
+        assert_eq!(verdict.is_right(), right_arguments);
+        [called, valid, fits, right_tool, right_arguments]
+            .map(|part| if part { 'x' } else { '-' })
+            .iter()
+            .collect::<String>()
+    };
+    assert_eq!(judged(Some(r#" {"arguments": {"sides": 6.0}, "name": "roll"} "#)), "xxxxx");
+    assert_eq!(judged(Some(r#"{"name": "roll", "arguments": {"sides": 8}}"#)), "xxxx-");
+    assert_eq!(judged(Some(r#"{"name": "roll", "arguments": {"sides": 1}}"#)), "xx-x-");
+    assert_eq!(judged(Some(r#"{"name": "stop", "arguments": {}}"#)), "xxx--");
+    assert_eq!(judged(Some(r#"{"name": "walk", "arguments": {}}"#)), "xx---");
+    for broken in [r#"{"name": "roll", "arguments": {"sides": 6}"#, r#"{"name": "roll"}"#, "[]", ""] {
+        assert_eq!(judged(Some(broken)), "x----", "{broken}");
+    }
+    assert_eq!(judged(Some(r#"{"name": "roll", "arguments": "6"}"#)), "x----");
+    assert_eq!(judged(None), "-----");
+    let counts = ToolAccuracy {
+        needed: 11,
+        called: 10,
+        valid: 5,
+        fitting: 3,
+        right_tool: 3,
+        right_arguments: 1,
+        ..ToolAccuracy::default()
+    };
+    assert_eq!(accuracy, counts);
+    // Where none is needed, any call is wrong.
+    assert!(!accuracy.add(&offered(), None, Some(r#"{"name": "stop", "arguments": {}}"#)).is_right());
+    assert!(accuracy.add(&offered(), None, None).is_right());
+    assert_eq!(accuracy, ToolAccuracy { not_needed: 2, none_called: 1, ..counts });
 }

@@ -55,6 +55,13 @@ fn assert_calls_fit(conversation: &Conversation) {
     assert_eq!(conversation.messages.last().map(|last| last.role), Some(Role::Assistant));
 }
 
+/// The whole numbers in a line of the table of data sets.
+fn figures(name: &str) -> Vec<usize> {
+    let readme = text("README.md");
+    let line = readme.lines().find(|line| line.starts_with(&format!("| `{name}`"))).expect("an entry");
+    line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+}
+
 #[test]
 fn at_least_forty_tools_with_schemas_that_are_checked() {
     let tools = tools();
@@ -92,12 +99,6 @@ fn the_dialogues_are_what_the_readme_says() {
         failures += usize::from(conversation.messages.iter().any(|message| fails(&message)));
     }
     assert_eq!(used.len(), tools.len(), "every tool is called somewhere");
-    let readme = text("README.md");
-    let line =
-        |name: &str| readme.lines().find(|line| line.starts_with(&format!("| `{name}`"))).expect("an entry");
-    let figures = |name| -> Vec<usize> {
-        line(name).split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
-    };
     assert_eq!(figures("tool_dialogues.jsonl")[..5], [all.len(), silent, failures, turns, all.len()]);
     assert_eq!(figures("tools.json")[0], tools.len());
     assert!(all.len() >= 120 && silent >= 25 && failures >= 20 && turns >= 30);
@@ -409,5 +410,114 @@ fn a_pocket_calculator() {
     for _ in 0..20_000 {
         let noise: Vec<u8> = (0..random.below(12)).map(|_| alphabet[random.below(alphabet.len())]).collect();
         let _ = evaluate(std::str::from_utf8(&noise).expect("ASCII")).is_ok();
+    }
+}
+
+/// A question of `tool_questions.jsonl`: its words, the tools that are offered, and the call that it needs.
+struct Question {
+    text: String,
+    tools: Vec<Tool>,
+    call: Option<(String, Json)>,
+}
+
+fn questions() -> Vec<Question> {
+    let tools = tools();
+    let question = |line: &str| {
+        let json = json(line);
+        let keys: Vec<&str> = json.entries().iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["question", "tools", "call"], "{line}");
+        let named = |name: &Json| {
+            let tool = tools.iter().find(|tool| Some(tool.name.as_str()) == name.as_str());
+            tool.unwrap_or_else(|| panic!("{name} is no tool")).clone()
+        };
+        let call = json.get("call").filter(|call| **call != Json::Null);
+        Question {
+            text: json.get("question").and_then(Json::as_str).expect("a question").to_owned(),
+            tools: json.get("tools").and_then(Json::as_array).expect("names").iter().map(named).collect(),
+            call: call.map(|call| {
+                let name = call.get("name").and_then(Json::as_str).expect("a name");
+                (name.to_owned(), call.get("arguments").expect("arguments").clone())
+            }),
+        }
+    };
+    text("tool_questions.jsonl").lines().map(question).collect()
+}
+
+#[test]
+fn the_questions_that_judge_a_model_have_calls_that_fit() {
+    let questions = questions();
+    let needed = questions.iter().filter(|question| question.call.is_some()).count();
+    assert_eq!(
+        figures("tool_questions.jsonl")[..3],
+        [questions.len(), questions.len() - needed, questions.len()]
+    );
+    let mut covered = BTreeSet::new();
+    for Question { text, tools, call } in &questions {
+        assert!(tools.len() >= 2, "{text}: there is nothing to choose from");
+        let names: BTreeSet<_> = tools.iter().map(|tool| &tool.name).collect();
+        assert_eq!(names.len(), tools.len(), "{text}: a tool is offered twice");
+        let Some((name, arguments)) = call else { continue };
+        let tool = tools.iter().find(|tool| tool.name == *name).unwrap_or_else(|| panic!("{text}: {name}"));
+        check_arguments(&tool.parameters, arguments).unwrap_or_else(|error| panic!("{text}: {error}"));
+        covered.insert(name.clone());
+    }
+    let all: BTreeSet<_> = tools().into_iter().map(|tool| tool.name).collect();
+    assert_eq!(covered, all, "every tool is asked for");
+}
+
+/// A text in small letters and digits, with single spaces between its words.
+fn plain(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a sentence pattern can become this text, whatever is put into its slots.
+fn can_become(pattern: &str, text: &str) -> bool {
+    let parts = pattern.split('{').enumerate();
+    let mut fixed =
+        parts.map(|(at, part)| if at == 0 { part } else { part.split_once('}').expect("a slot").1 });
+    let Some(mut rest) = text.strip_prefix(fixed.next().unwrap_or_default()) else { return false };
+    let fixed: Vec<&str> = fixed.collect();
+    let Some((last, middle)) = fixed.split_last() else { return rest.is_empty() };
+    for part in middle {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[test]
+fn the_questions_that_judge_a_model_are_nowhere_to_be_learned() {
+    assert!(can_become("What is {a} + {b}?", "What is 2 + 3?") && can_become("Thanks", "Thanks"));
+    assert!(!can_become("What is {a} + {b}?", "What is 2 - 3?") && !can_become("Thanks", "Thanks!"));
+    let (mut said, mut calls) = (BTreeSet::new(), Vec::new());
+    for file in ["conversations.jsonl", "tool_dialogues.jsonl"] {
+        let (all, _) = read_conversations(&path(file), None, OnMalformed::Refuse).expect("conversations");
+        for conversation in all {
+            calls.extend(conversation.tool_calls().map(|call| (call.name.clone(), call.arguments.clone())));
+            let asked = conversation.messages.iter().filter(|message| message.role == Role::User);
+            said.extend(asked.map(|message| plain(&message.content)));
+        }
+    }
+    let patterns = json(&text("tool_patterns.json"));
+    let list = |json: &Json, key: &str| json.get(key).and_then(Json::as_array).expect("a list").to_vec();
+    let asks: Vec<Json> = list(&patterns, "patterns").iter().flat_map(|one| list(one, "ask")).collect();
+    said.extend(
+        list(&patterns, "plain")
+            .iter()
+            .map(|pair| plain(pair.as_array().expect("a pair")[0].as_str().expect("text"))),
+    );
+    assert!(said.len() > 800 && asks.len() > 100, "{} {}", said.len(), asks.len());
+    for Question { text, call, .. } in questions() {
+        assert!(said.insert(plain(&text)), "asked in the texts to learn from, or twice: {text}");
+        for ask in asks.iter().filter_map(Json::as_str) {
+            assert!(!can_become(ask, &text), "{ask} can become {text}");
+        }
+        // To stop the music, there is only one call.
+        let Some(call) = call.filter(|(_, arguments)| !arguments.entries().is_empty()) else { continue };
+        assert!(!calls.contains(&call), "called in the texts to learn from, or twice: {text}");
+        calls.push(call);
     }
 }

@@ -12,6 +12,7 @@
 //! - `create.rs`: a tokenizer from texts, and a model that has learned nothing.
 //! - `train/`: a model that learns to converse; `sizes.rs`: how large one that is made here is.
 //! - `talk.rs`: the prompts; `dialogue.rs`: several turns, with `template.rs` for their marks; `speaker.rs`: a model that goes on.
+//! - `evaluate/`: how good such a model is.
 //! - `serve/`: a server that several clients talk to at once.
 //! - `convert.rs`: from one format into another.
 //! - `info.rs`: what a model is made of; `histogram.rs`: how its weights are distributed.
@@ -19,6 +20,7 @@
 mod convert;
 mod create;
 mod dialogue;
+mod evaluate;
 mod folder;
 mod histogram;
 mod info;
@@ -46,6 +48,8 @@ Examples:
                                                    continue a text; without --prompt, every line that is typed
   cargo run --release --features chat --example chat -- talk --model model.gguf --dtype int8 --prompts some.jsonl
                                                    continue many, with weights of 8 bits
+  cargo run --release --features chat --example chat -- evaluate --model chat-model
+                                                   judge it: loss, calls of tools, replies, as a report with plots
   cargo run --release --features chat --example chat -- serve --model my-model
                                                    a server for clients of OpenAI's API, with a page to chat on
   cargo run --release --features chat --example chat -- info model.gguf --plot weights.svg
@@ -72,6 +76,7 @@ enum Command {
     Create(create::Create),
     Train(Box<train::Train>),
     Talk(talk::Talk),
+    Evaluate(Box<evaluate::Evaluate>),
     Serve(serve::Serve),
     Info(info::Info),
     Import(convert::Import),
@@ -84,6 +89,7 @@ impl Program for Args {
             Command::Create(create) => create.run(given),
             Command::Train(train) => train.run(given),
             Command::Talk(talk) => talk.run(given),
+            Command::Evaluate(evaluate) => evaluate.run(),
             Command::Serve(serve) => serve.run(),
             Command::Info(info) => info.run(),
             Command::Import(import) => import.run(),

@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
-use gradus::engine::{Room, Session};
+use gradus::data::Batch;
+use gradus::engine::{Pass, Reader, Room, Session};
 use gradus::fast::{InferenceEngine, StoredParams};
 use gradus::gemm::Dtype;
-use gradus::generate::{BeamSearch, Continuation, Finish, Sampler, Stop, StopStrings, advance};
-use gradus::model::{Decoder, Model};
+use gradus::generate::{BeamSearch, CallGuide, Continuation, Finish, Sampler, Stop, StopStrings, advance};
+use gradus::model::{Decoder, Mode, Model};
+use gradus::params::BoundParams;
 use gradus::random::Random;
+use gradus::tensor::{Memory, Tensor};
 use gradus::tokenizer::{TextStream, Tokenizer};
 use support::{SamplingArgs, Usage, check_free};
 
@@ -116,6 +119,14 @@ impl Speaker {
         Ok(tokens)
     }
 
+    /// How well the model predicts every token of a batch but the first of each sequence: the losses, in nats.
+    pub fn losses(&mut self, batch: &Batch) -> Vec<f64> {
+        let Speaker { model, params, engine, .. } = self;
+        let mut losses = Vec::new();
+        engine.run(model.layout(), params, Predict { model, batch }, &mut losses);
+        losses
+    }
+
     /// Continues a prompt. `on_text` gets the reply as it comes, in whole characters; when `go_on` says no, it ends.
     ///
     /// # Errors
@@ -127,17 +138,59 @@ impl Speaker {
         on_text: impl FnMut(&str),
         go_on: impl Fn() -> bool,
     ) -> Result<Reply> {
+        let room = self.room(prompt.len(), manner)?;
+        Ok(match manner.beams {
+            Some(width) => self.search(prompt, manner, (width, room), on_text),
+            None => self.draw(prompt, manner, room, on_text, go_on),
+        })
+    }
+
+    /// The room that a prompt takes with its reply.
+    fn room(&self, prompt_len: usize, manner: &Manner) -> Result<Room> {
         let sequences = manner.beams.unwrap_or(1);
-        let need = prompt.len().saturating_add(manner.tokens).max(1);
+        let need = prompt_len.saturating_add(manner.tokens).max(1);
         let room = Room { sequences, tokens: need.min(self.model.context()), source_tokens: 0 };
         let config = self.model.config();
         let row = (2 * config.n_layer * config.n_kv_head * config.head_dim() * size_of::<f32>()) as f64;
         let kept = row * room.tokens as f64 * sequences as f64;
         check_free(&format!("a text of {} tokens", room.tokens), kept, "give a smaller --tokens or --beams")?;
-        Ok(match manner.beams {
-            Some(width) => self.search(prompt, manner, (width, room), on_text),
-            None => self.draw(prompt, manner, room, on_text, go_on),
-        })
+        Ok(room)
+    }
+
+    /// The tokens of a reply, and why it ended, if it was not interrupted: `go_on` said no. Calls of tools follow the guide, if there
+    /// is one. Stop strings are not looked for.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub fn reply_tokens(
+        &mut self,
+        prompt: &[usize],
+        manner: &Manner,
+        mut guide: Option<CallGuide>,
+        go_on: impl Fn() -> bool,
+    ) -> Result<(Vec<usize>, Option<Finish>)> {
+        let room = self.room(prompt.len(), manner)?;
+        let Speaker { model, params, tokens, engine, .. } = self;
+        let stop = Stop { tokens: tokens.eos.clone(), max_tokens: Some(manner.tokens), ..Stop::default() };
+        let mut sampler = manner.sampling.sampler(tokens.bos.filter(|bos| !tokens.eos.contains(bos)));
+        let mut random = Random::new(manner.seed);
+        let mut session = Session::new(engine, model, params, room);
+        let mut new = Continuation::new(prompt, stop);
+        let mut pick = |_, logits: &[f64], tokens: &[usize]| match &mut guide {
+            Some(guide) => sampler.sample_guided(logits, tokens, &mut random, guide),
+            None => sampler.sample(logits, tokens, &mut random),
+        };
+        while advance(&mut session, from_mut(&mut new), &mut pick) {
+            if !go_on() {
+                return Ok((new.tokens().to_vec(), None));
+            }
+        }
+        Ok((new.tokens().to_vec(), new.finish()))
+    }
+
+    /// The tokens that end a reply.
+    pub fn ends(&self) -> &[usize] {
+        &self.tokens.eos
     }
 
     /// Token by token.
@@ -238,6 +291,18 @@ impl Speaker {
     }
 }
 
+/// Predicting all tokens of a batch, as something that runs on the tensors of any engine.
+struct Predict<'a> {
+    model: &'a Decoder,
+    batch: &'a Batch,
+}
+
+impl Pass for Predict<'_> {
+    fn run<T: Tensor>(self, w: BoundParams<'_, T>, _: &mut dyn Memory<T>) -> T {
+        self.model.losses(w, self.batch, Mode::default())
+    }
+}
+
 /// Which model, and how it is read.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
@@ -247,6 +312,9 @@ pub struct ModelArgs {
     /// The tokenizer of a checkpoint of llama2.c [default: tokenizer.bin beside it, or the only tok*.bin]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<std::path::PathBuf>,
+    /// A folder with an adapter (LoRA), as `train --use-lora` and peft write it, which is merged into the weights
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<std::path::PathBuf>,
     /// How weights are stored in memory: f32, bf16 or int8
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = dtype)]
     dtype: Dtype,
@@ -256,14 +324,25 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The model as it is in its file.
+    /// What is to be read.
+    fn source(&self) -> Result<Source> {
+        let source = Source::at(&self.model, self.tokenizer.as_deref())?;
+        Ok(source.with_adapter(self.adapter.as_deref()))
+    }
+
+    /// The model as it is in its file, an adapter merged into it.
     pub fn read(&self) -> Result<LanguageModel> {
-        Source::at(&self.model, self.tokenizer.as_deref())?.read()
+        self.source()?.read()
     }
 
     /// The model, read.
     pub fn load(&self) -> Result<Speaker> {
-        Speaker::load(&Source::at(&self.model, self.tokenizer.as_deref())?, self.dtype, self.threads)
+        Speaker::load(&self.source()?, self.dtype, self.threads)
+    }
+
+    /// The folder with the adapter, if there is one.
+    pub fn adapter(&self) -> Option<&Path> {
+        self.adapter.as_deref()
     }
 
     /// Where it is.

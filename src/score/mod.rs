@@ -31,19 +31,29 @@
 //! assert_eq!(bleu.signature(), "nrefs:2|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0");
 //! assert!(bleu.score() < 100.0 && chrf.score() < 100.0);
 //! ```
+//!
+//! Replies of a chat model have no single right answer. Two scores look at them alone: [`Distinct`] at how many different things are
+//! said (Li et al. 2016), [`Repetition`] at how often a reply says what it has said already (after Welleck et al. 2020). Where a
+//! reply is a call of a tool, it is right or wrong: [`ToolAccuracy`] counts.
 
 mod bleu;
 mod chrf;
+mod distinct;
 mod exact_match;
 mod ngrams;
+mod repetition;
 mod tokenize;
+mod tool_calls;
 
 use std::fmt;
 
 pub use bleu::Bleu;
 pub use chrf::ChrF;
+pub use distinct::Distinct;
 pub use exact_match::ExactMatch;
+pub use repetition::Repetition;
 pub use tokenize::tokenize_13a;
+pub use tool_calls::{ToolAccuracy, Verdict, same_arguments};
 
 /// The version of sacrebleu whose figures these are.
 const VERSION: &str = "2.6.0";

@@ -9,7 +9,7 @@ use gradus::data::{
     Unlearnable, find, read_conversations, read_text,
 };
 use gradus::random::Random;
-use support::{RunArgs, Usage, check_text, say};
+use support::{Usage, check_text, say};
 
 use super::recipe::Recipe;
 
@@ -22,6 +22,18 @@ pub struct Sourced {
     source: String,
     /// From 1, among those of its source.
     number: usize,
+}
+
+impl Sourced {
+    /// A conversation of a source, which is number `number` there, from 1.
+    pub fn new(conversation: Conversation, source: &str, number: usize) -> Self {
+        Sourced { conversation, source: source.to_owned(), number }
+    }
+
+    /// The file that it comes from, or what else made it.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
 }
 
 impl fmt::Display for Sourced {
@@ -38,16 +50,17 @@ pub struct Material {
 }
 
 impl Material {
-    /// Reads the files, at most as many conversations as the recipe says, and makes the synthetic ones.
+    /// Reads the files, at most as many conversations as the recipe says, and makes the synthetic ones. `find` knows where a file
+    /// is.
     ///
     /// # Errors
     /// If a file cannot be read or has no conversation, if a record is malformed and that is to be refused, or if one of the two
     /// sides is empty.
-    pub fn read(recipe: &Recipe, run: &RunArgs) -> Result<Self> {
+    pub fn read(recipe: &Recipe, find: impl Fn(&str) -> Result<PathBuf>) -> Result<Self> {
         let on_malformed = if recipe.strict { OnMalformed::Refuse } else { OnMalformed::Skip };
         let (mut files, mut all) = (Vec::new(), Vec::new());
         for name in &recipe.data {
-            let path = run.find(name)?;
+            let path = find(name)?;
             check_text(&path)?;
             let most = recipe.max_samples - all.len();
             if most == 0 {

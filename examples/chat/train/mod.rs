@@ -12,10 +12,10 @@ mod lengths;
 mod lesson;
 mod lora;
 mod masks;
-mod material;
+pub mod material;
 mod memory;
 mod reading;
-mod recipe;
+pub mod recipe;
 mod state;
 
 use std::cell::RefCell;
@@ -37,7 +37,7 @@ use reading::Reading;
 use recipe::Recipe;
 
 /// The name under which a run is saved.
-const PROGRAM: &str = "chat";
+pub const PROGRAM: &str = "chat";
 
 /// Train a model to converse
 ///
@@ -125,7 +125,7 @@ impl Train {
         if let Some(folder) = &self.merge_to {
             recipe.lora.check_merge(folder, self.run.folder_to_write(), self.run.overwrites())?;
         }
-        let material = Material::read(&recipe, &self.run)?;
+        let material = Material::read(&recipe, |name| self.run.find(name))?;
         let plain = recipe.reading.read(&self.run)?;
         let tokenizer = match tokenizer {
             Some(tokenizer) => tokenizer,
