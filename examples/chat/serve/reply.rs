@@ -88,6 +88,13 @@ impl Piece {
     pub fn is_empty(&self) -> bool {
         self.text.is_empty() && self.scored.is_empty() && self.calls.is_empty()
     }
+
+    /// With what was said after it.
+    pub fn append(&mut self, next: Piece) {
+        self.text += &next.text;
+        self.scored.extend(next.scored);
+        self.calls.extend(next.calls);
+    }
 }
 
 /// A reply while it is written.
