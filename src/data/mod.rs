@@ -13,9 +13,10 @@ mod text;
 
 pub use batch::{Batch, Sequences};
 pub use conversations::{
-    ArithmeticError, Conversation, Conversations, ConversationsError, Format, Json, LONGEST_RECORD,
-    MalformedRecord, Message, OnMalformed, PatternError, Reason, Role, SchemaError, SkippedRecords, Split,
-    Tool, ToolCall, ToolPatterns, check_arguments, check_schema, evaluate, parse_tools, read_conversations,
+    ArithmeticError, CallError, Conversation, Conversations, ConversationsError, Format, Json,
+    LONGEST_RECORD, MalformedRecord, Message, OnMalformed, PatternError, Reason, Role, SchemaError,
+    SkippedRecords, Split, Tool, ToolCall, ToolPatterns, check_arguments, check_call, check_schema, evaluate,
+    parse_call, parse_tools, read_conversations,
 };
 #[cfg(feature = "chat")]
 pub use conversations::{ConversationEncoder, ConversationTokens, Learn, Unlearnable};

@@ -2,14 +2,15 @@
 //!
 //! A model that calls a tool writes JSON, and a single wrong token makes it useless. A [`Guide`] follows the text byte by byte,
 //! as a parser does, and knows which bytes may come next. Tokens that would leave the language get a logit of `-∞`: what comes out
-//! always parses and fits. (Willard and Louf 2023, "Efficient Guided Generation for Large Language Models"; here each token is
-//! tried, which needs no index of the vocabulary.)
+//! always parses and fits. (Willard and Louf 2023, "Efficient Guided Generation for Large Language Models"; here tokens are tried,
+//! which needs no index of the vocabulary for each schema. [`CallGuide`](super::CallGuide) tries few of them.)
 //!
 //! The language is smaller than all JSON: one space after each comma and colon, as chat templates write it, no key twice, no keys
 //! but those of the schema, numbers of at most 15 digits without an exponent.
 
 mod grammar;
 mod number;
+mod rest;
 
 use std::sync::Arc;
 
@@ -131,6 +132,11 @@ impl Guide {
     fn new(grammar: Grammar) -> Self {
         let open = vec![Open::Value(grammar.root)];
         Guide { grammar: Arc::new(grammar), open }
+    }
+
+    /// All that is written letter by letter: keys and values that are listed, and the marks of JSON.
+    pub(super) fn fixed_texts(&self) -> impl Iterator<Item = &str> {
+        self.grammar.fixed_texts().chain(["{}[]\":, -.0123456789"])
     }
 
     /// Whether the value may end here.

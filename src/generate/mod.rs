@@ -1,17 +1,21 @@
 //! The generation loop: the model gives the logits of the next token, the sampler draws one, and again, until a [`Stop`].
 
 mod beam;
+mod calls;
 mod continuation;
 mod guide;
 mod sampling;
 mod stop;
 pub mod strategy;
+mod vocabulary;
 
 pub use beam::{BeamSearch, Hypothesis, LengthPenalty, Stopping};
+pub use calls::{CallGuide, CallGuideError, CallMarks, CallReader, Reply, Said, ToolChoice};
 pub use continuation::{Continuation, advance};
 pub use guide::Guide;
 pub use sampling::{Sampler, Sampling};
 pub use stop::{Finish, Stop, StopStrings};
+pub use vocabulary::Vocabulary;
 
 use std::slice::from_mut;
 

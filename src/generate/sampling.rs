@@ -1,6 +1,6 @@
 //! Sampling: how the next token is drawn from the logits.
 
-use super::strategy;
+use super::{CallGuide, strategy};
 use crate::random::Random;
 
 /// How many of the last tokens the repetition penalty looks at.
@@ -48,12 +48,14 @@ pub struct Sampler {
     /// Logits, later weights.
     scores: Vec<f64>,
     order: Vec<usize>,
+    /// The logits of the tokens that a guide allows.
+    masked: Vec<f64>,
 }
 
 impl Sampler {
     /// A sampler with these settings.
     pub fn new(sampling: Sampling) -> Self {
-        Sampler { sampling, scores: Vec::new(), order: Vec::new() }
+        Sampler { sampling, scores: Vec::new(), order: Vec::new(), masked: Vec::new() }
     }
 
     /// Draws the next token, given the logits of all tokens and the tokens so far.
@@ -84,6 +86,27 @@ impl Sampler {
         scores.iter_mut().for_each(|weight| *weight /= sum);
         // If logits are NaN or infinite, there are no probabilities to draw from.
         if sum.is_finite() { random.choice(scores) } else { top }
+    }
+
+    /// The same for a reply whose calls are held to their schemas: no token is drawn that the guide forbids, and the guide follows.
+    pub fn sample_guided(
+        &mut self,
+        logits: &[f64],
+        tokens: &[usize],
+        random: &mut Random,
+        guide: &mut CallGuide,
+    ) -> usize {
+        let mut masked = std::mem::take(&mut self.masked);
+        masked.clear();
+        masked.extend_from_slice(logits);
+        guide.mask(&mut masked);
+        let mut token = self.sample(&masked, tokens, random);
+        if masked[token] == f64::NEG_INFINITY {
+            token = strategy::greedy(&masked); // by rounding, the dart landed at the very end
+        }
+        guide.push(token);
+        self.masked = masked;
+        token
     }
 
     /// Makes repeated tokens less likely and forbids those that must not come.

@@ -2,10 +2,12 @@
 //!
 //! Every source becomes a [`Conversation`]. [`Conversations`] reads a file of them record by record, so its size does not
 //! matter. `records.rs` cuts a file into records, `formats.rs` knows the formats and `messages.rs` the spellings of a message;
-//! `schema.rs` checks the arguments of a tool call, and `synthetic.rs` makes conversations with tools by sentence patterns.
+//! `calls.rs` reads what a model wrote as a tool call, `schema.rs` checks its arguments, and `synthetic.rs` makes conversations with
+//! tools by sentence patterns.
 //! `sequences.rs` (with the feature `chat`) makes the tokens of them that a model trains on.
 
 mod arithmetic;
+mod calls;
 mod error;
 mod formats;
 mod json;
@@ -22,6 +24,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::data::text::fingerprint;
 
 pub use arithmetic::{ArithmeticError, evaluate};
+pub use calls::{CallError, check_call, parse_call};
 pub use error::{ConversationsError, MalformedRecord, Reason, SkippedRecords};
 pub use formats::Format;
 pub use json::Json;

@@ -47,8 +47,10 @@ pub(super) struct Property {
 /// Nodes, which refer to each other by number.
 #[derive(Clone, Debug)]
 pub(super) struct Grammar {
-    nodes: Vec<Node>,
+    pub nodes: Vec<Node>,
     pub root: usize,
+    /// How many bytes a value of each node has, at the least.
+    pub shortest: Vec<usize>,
     /// The node of any value at all, if one was needed.
     any: Option<usize>,
 }
@@ -57,14 +59,15 @@ impl Grammar {
     /// Of a value of this schema.
     pub fn value(schema: &Json) -> Result<Self, SchemaError> {
         check_schema(schema)?;
-        let mut grammar = Grammar { nodes: Vec::new(), root: 0, any: None };
+        let mut grammar = Grammar { nodes: Vec::new(), root: 0, shortest: Vec::new(), any: None };
         grammar.root = grammar.of_schema(schema)?;
+        grammar.measure();
         Ok(grammar)
     }
 
     /// Of a call of one of these tools.
     pub fn call(tools: &[Tool]) -> Result<Self, SchemaError> {
-        let mut grammar = Grammar { nodes: Vec::new(), root: 0, any: None };
+        let mut grammar = Grammar { nodes: Vec::new(), root: 0, shortest: Vec::new(), any: None };
         let mut calls = Vec::new();
         for tool in tools {
             let in_tool = |SchemaError { place, problem }| SchemaError {
@@ -84,6 +87,7 @@ impl Grammar {
             });
         }
         grammar.root = grammar.calls(&calls);
+        grammar.measure();
         Ok(grammar)
     }
 
@@ -193,6 +197,18 @@ impl Grammar {
     /// The texts of such a node.
     pub fn texts(&self, node: usize) -> &[String] {
         if let Node::Texts(texts) = &self.nodes[node] { texts } else { &[] }
+    }
+
+    /// All keys, and all texts of which one is written as it is.
+    pub fn fixed_texts(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().flat_map(|node| {
+            let (texts, keys): (&[String], &[Property]) = match node {
+                Node::Texts(texts) => (texts, &[]),
+                Node::Object { properties, .. } => (&[], properties),
+                _ => (&[], &[]),
+            };
+            texts.iter().map(String::as_str).chain(keys.iter().map(|one| one.key.as_str()))
+        })
     }
 
     /// The properties of an object, and how many keys it may have.

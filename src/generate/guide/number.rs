@@ -62,6 +62,24 @@ impl Numeral {
             && (range.least..=range.most).contains(&self.signed(self.value(0)))
     }
 
+    /// How many bytes make a number between the bounds of it, for some such number.
+    pub fn bytes_left(mut self, range: &Bounds) -> usize {
+        let mut count = 0;
+        while !self.may_end(range) {
+            let next = b"0123456789.-".iter().filter_map(|&byte| {
+                let mut next = self;
+                next.push(byte, range).then_some(next)
+            });
+            let next: Vec<Numeral> = next.collect();
+            // Rather one that may end than one that leads on.
+            let Some(best) = next.iter().find(|next| next.may_end(range)).or(next.first()) else {
+                return usize::MAX; // no number lies between the bounds
+            };
+            (self, count) = (*best, count + 1);
+        }
+        count
+    }
+
     /// Whether some number that begins so lies between the bounds.
     fn leads_to(&self, range: &Bounds) -> bool {
         let meets = |a: f64, b: f64| a.min(b) <= range.most && a.max(b) >= range.least;
