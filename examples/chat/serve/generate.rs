@@ -86,7 +86,7 @@ async fn pieces(server: Arc<Server>, about: About, mut events: Events, to: Clien
             () = to.0.closed() => return Err(Gone),
         };
         match event {
-            Ok(Event::Said(piece)) => to.send(&answer.piece(&piece)).await?,
+            Ok(Event::Said(piece)) => to.send(&answer.piece(piece)).await?,
             Ok(Event::Ended(finish, tokens)) => {
                 to.send(&answer.last(finish)).await?;
                 if about.usage {

@@ -3,7 +3,7 @@
 //! - `mod.rs`: the command, and who listens.
 //! - `http.rs`: connections and their limits; `routes.rs`: which request gets which answer; `generate.rs`: those that are replies.
 //! - `request.rs`, `messages.rs`, `fields.rs`: what a request asks for; `error.rs`: what it hears if that makes no sense.
-//! - `scheduler.rs`: several replies at once, in one session; `reply.rs`: one of them, token by token.
+//! - `scheduler.rs`: several replies at once, in one session; `reply.rs`: one of them, token by token; `call_text.rs`: a call in it.
 //! - `served.rs`: the model's tokenizer and template; `answer.rs`: the JSON of replies.
 //! - `page.html`: the page; `page.mjs` plays with it in a browser.
 //!
@@ -11,6 +11,7 @@
 //! but channels is between the two.
 
 mod answer;
+mod call_text;
 mod error;
 mod fields;
 mod generate;
@@ -61,7 +62,7 @@ Examples:
 
 GET  / is a page; /health; /v1/models
 POST /v1/chat/completions, /v1/completions: temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, stop, seed, stream,
-     logprobs; chats also tools. A field that is not known is an error. There is one model: the name in a request does not matter
+     logprobs; chats also tools, tool_choice and response_format. A field that is not known is an error. There is one model: the name in a request does not matter
 POST /tokenize {\"content\": …}, /detokenize {\"tokens\": […]}, /apply-template {\"messages\": […]}
 
 Ctrl-C ends the server when the replies that are being written are complete; a second one ends it at once.")]

@@ -199,7 +199,7 @@ async fn apply_template(State(server): Shared, Body(body): Body) -> Result<Respo
         let (messages, tools) = (messages(&mut fields)?, tools(&mut fields)?);
         let ask = fields.flag("add_generation_prompt")?.unwrap_or(true);
         fields.end()?;
-        Ok(server.served.render(&messages, tools.as_ref(), ask)?.text)
+        Ok(server.served.render(&messages, tools.as_ref().map(|tools| &tools.json), ask)?.text)
     });
     Ok(plain(&json!({"prompt": prompt.await?})))
 }
