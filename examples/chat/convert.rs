@@ -51,7 +51,8 @@ impl Import {
 #[command(after_help = "\
 Examples:
   chat -- export --model mine --to hf --out for-transformers --dtype bf16
-  chat -- export --model mine --to gguf --out mine.gguf --dtype q8_0      also writes a Modelfile beside it")]
+  chat -- export --model mine --to gguf --out mine.gguf --dtype q8_0      also writes a Modelfile beside it
+  chat -- export --model base --adapter lora --to hf --out merged         the base with the adapter in its weights")]
 pub struct Export {
     /// The model: a folder or file, of whichever format
     #[arg(long, value_name = "PATH")]
@@ -59,6 +60,9 @@ pub struct Export {
     /// The tokenizer of a checkpoint of llama2.c [default: tokenizer.bin beside it, or the only tok*.bin]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
+    /// A folder with an adapter (LoRA), as `train --use-lora` and peft write it, which is merged into the weights
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// The format to write
     #[arg(long, value_enum)]
     to: To,
@@ -118,7 +122,8 @@ impl Export {
             ensure!(!self.out.is_file(), "{} is a file, where a folder is to be written", self.out.display());
         }
         folder::check_new(&self.out, self.overwrite)?;
-        let language_model = Source::at(&self.model, self.tokenizer.as_deref())?.read()?;
+        let source = Source::at(&self.model, self.tokenizer.as_deref())?;
+        let language_model = source.with_adapter(self.adapter.as_deref()).read()?;
         match (self.to, folder_type) {
             (To::Hf, Some(stored_as)) => {
                 llama::export(&self.out, &language_model, stored_as)?;

@@ -5,10 +5,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use gradus::checkpoint::adapter::{self, Adapter};
 use gradus::checkpoint::{self, LanguageModel, gguf, llama, llama2c};
 use gradus::fast::StoredParams;
 use gradus::gemm::Dtype;
+use gradus::model::Decoder;
 use serde_json::Value;
 
 use crate::folder;
@@ -45,6 +47,8 @@ pub struct Source {
     pub format: Format,
     /// The file of the tokenizer of llama2.c, if it has another name than usual.
     tokenizer: Option<PathBuf>,
+    /// A folder of peft that is added to the weights.
+    adapter: Option<PathBuf>,
 }
 
 impl Source {
@@ -57,6 +61,7 @@ impl Source {
             path: path.to_owned(),
             format,
             tokenizer: tokenizer.map(Path::to_owned),
+            adapter: None,
         };
         let meta = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
         if meta.is_dir() {
@@ -83,17 +88,27 @@ impl Source {
         )
     }
 
-    /// Reads all of it.
+    /// The same with an adapter, or without.
+    pub fn with_adapter(self, adapter: Option<&Path>) -> Self {
+        Source { adapter: adapter.map(Path::to_owned), ..self }
+    }
+
+    /// Reads all of it, an adapter merged into the weights.
     ///
     /// # Errors
-    /// If it is damaged, or a model that has no place here.
+    /// If it is damaged, or a model that has no place here, or if the adapter does not fit the model.
     pub fn read(&self) -> Result<LanguageModel> {
-        Ok(match self.format {
+        let mut language_model = match self.format {
             Format::HuggingFace => llama::import(&self.path)?,
             Format::Gguf => gguf::import(&self.path)?,
             Format::Llama2c => llama2c::import(&self.path, &self.tokenizer()?)?,
             Format::Gradus => folder::read(&self.path)?,
-        })
+        };
+        if let Some(folder) = &self.adapter {
+            let found = read_adapter(folder, &language_model.model)?;
+            language_model.params = found.model.merge(&found.on(&language_model.params));
+        }
+        Ok(language_model)
     }
 
     /// Reads all of it for generation, its weights stored as `dtype` says.
@@ -102,7 +117,7 @@ impl Source {
     /// As [`read`](Self::read).
     pub fn read_stored(&self, dtype: Dtype) -> Result<LanguageModel<StoredParams>> {
         Ok(match self.format {
-            Format::Gguf => gguf::import_stored(&self.path, dtype)?,
+            Format::Gguf if self.adapter.is_none() => gguf::import_stored(&self.path, dtype)?,
             _ => self.read()?.stored(dtype),
         })
     }
@@ -158,6 +173,22 @@ impl Source {
         }
         types
     }
+}
+
+/// An adapter for a model.
+///
+/// # Errors
+/// If it is none, or does not fit the model.
+pub fn read_adapter(folder: &Path, base: &Decoder) -> Result<Adapter> {
+    let is_model = folder.join("config.json").exists() && !folder.join(adapter::CONFIG).exists();
+    ensure!(
+        !is_model,
+        "{} is a whole model, and no adapter: give it to --model, or a folder with {} to --adapter",
+        folder.display(),
+        adapter::CONFIG
+    );
+    let found = adapter::import(folder, base);
+    found.with_context(|| format!("the adapter in {} cannot be merged into this model", folder.display()))
 }
 
 /// The most bytes of a header that the format allows.

@@ -247,6 +247,9 @@ pub struct ModelArgs {
     /// The tokenizer of a checkpoint of llama2.c [default: tokenizer.bin beside it, or the only tok*.bin]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<std::path::PathBuf>,
+    /// A folder with an adapter (LoRA), as `train --use-lora` and peft write it, which is merged into the weights
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<std::path::PathBuf>,
     /// How weights are stored in memory: f32, bf16 or int8
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = dtype)]
     dtype: Dtype,
@@ -256,14 +259,20 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The model as it is in its file.
+    /// What is to be read.
+    fn source(&self) -> Result<Source> {
+        let source = Source::at(&self.model, self.tokenizer.as_deref())?;
+        Ok(source.with_adapter(self.adapter.as_deref()))
+    }
+
+    /// The model as it is in its file, an adapter merged into it.
     pub fn read(&self) -> Result<LanguageModel> {
-        Source::at(&self.model, self.tokenizer.as_deref())?.read()
+        self.source()?.read()
     }
 
     /// The model, read.
     pub fn load(&self) -> Result<Speaker> {
-        Speaker::load(&Source::at(&self.model, self.tokenizer.as_deref())?, self.dtype, self.threads)
+        Speaker::load(&self.source()?, self.dtype, self.threads)
     }
 
     /// Where it is.

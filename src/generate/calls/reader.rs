@@ -25,6 +25,8 @@ pub struct CallReader {
     watch: StopStrings<'static>,
     /// The call so far, if one has begun.
     call: Option<String>,
+    /// Whether nothing but white space has come since a call: it separates two calls, and is no text.
+    after_call: bool,
 }
 
 /// A mark is a special token, or a text.
@@ -56,7 +58,14 @@ impl CallReader {
     ) -> Self {
         let marks = [&marks.open, &marks.close].map(|mark| Mark::of(mark, vocabulary));
         let fresh = TextStream::after(tokenizer, prompt);
-        CallReader { watch: marks[0].watch(), marks, characters: fresh.clone(), fresh, call: None }
+        CallReader {
+            watch: marks[0].watch(),
+            marks,
+            characters: fresh.clone(),
+            fresh,
+            call: None,
+            after_call: false,
+        }
     }
 
     /// Whether a call has begun and is not complete.
@@ -89,9 +98,9 @@ impl CallReader {
         let rest = std::mem::take(&mut self.characters).finish();
         self.read(&rest, &mut said);
         let held = self.held();
-        match self.call {
+        match self.call.take() {
             Some(call) => said.push(Said::Call((call + &held).trim().to_owned())),
-            None => add_text(&mut said, &held),
+            None => self.say(&held, &mut said),
         }
         said
     }
@@ -107,7 +116,7 @@ impl CallReader {
             let is_mark = self.watch.push(c.encode_utf8(&mut [0; 4]), &mut shown);
             match &mut self.call {
                 Some(call) => *call += &shown,
-                None => add_text(said, &shown),
+                None => self.say(&shown, said),
             }
             if is_mark {
                 self.turn(said);
@@ -121,21 +130,27 @@ impl CallReader {
         self.call = match self.call.take() {
             Some(call) => {
                 said.push(Said::Call((call + &held).trim().to_owned()));
+                self.after_call = true;
                 None
             }
             None => {
-                add_text(said, &held);
+                self.say(&held, said);
                 Some(String::new())
             }
         };
         self.watch = self.marks[usize::from(self.call.is_some())].watch();
     }
-}
 
-fn add_text(said: &mut Vec<Said>, text: &str) {
-    match said.last_mut() {
-        _ if text.is_empty() => {}
-        Some(Said::Text(before)) => before.push_str(text),
-        _ => said.push(Said::Text(text.to_owned())),
+    /// Adds text to what is given out.
+    fn say(&mut self, text: &str, said: &mut Vec<Said>) {
+        let text = if self.after_call { text.trim_start() } else { text };
+        if text.is_empty() {
+            return;
+        }
+        self.after_call = false;
+        match said.last_mut() {
+            Some(Said::Text(before)) => before.push_str(text),
+            _ => said.push(Said::Text(text.to_owned())),
+        }
     }
 }
