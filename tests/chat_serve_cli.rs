@@ -59,8 +59,10 @@ fn several_tools() -> Value {
     let parameters = json!({"type": "object", "required": ["from", "n"], "properties": {
         "from": {"type": "string"}, "n": {"type": "integer", "minimum": 3, "maximum": 40}, "unit": {"enum": ["km", "mile"]},
         "marks": {"type": "array", "items": {"type": "boolean"}, "maxItems": 3}}});
-    let [convert, dice] = ["convert", "roll_dice"].map(|name| json!({"name": name, "parameters": parameters}));
-    let any = json!({"name": "anything", "parameters": {"type": "object", "properties": {"a": {"pattern": "^a"}}}});
+    let [convert, dice] =
+        ["convert", "roll_dice"].map(|name| json!({"name": name, "parameters": parameters}));
+    let any =
+        json!({"name": "anything", "parameters": {"type": "object", "properties": {"a": {"pattern": "^a"}}}});
     let none = json!({"name": "clock"});
     [convert, dice, any, none].map(|function| json!({"type": "function", "function": function})).into()
 }
@@ -70,7 +72,9 @@ fn assert_fits(call: &Value) {
     let tools: Json = several_tools().to_string().parse().expect("JSON");
     let tools = tools.as_array().expect("a list");
     let name = call["function"]["name"].as_str().expect("a name");
-    let of = |tool: &&Json| tool.get("function").and_then(|function| function.get("name")) == Some(&Json::from(name));
+    let of = |tool: &&Json| {
+        tool.get("function").and_then(|function| function.get("name")) == Some(&Json::from(name))
+    };
     let tool = tools.iter().find(of).unwrap_or_else(|| panic!("no tool {name}"));
     let arguments = call["function"]["arguments"].as_str().expect("a text");
     let arguments: Json = arguments.parse().unwrap_or_else(|error| panic!("{error}: {arguments}"));
@@ -363,9 +367,13 @@ fn a_reply_that_has_to_call_a_tool_does() {
     let mut counts = [0; 4];
     for seed in 0..24 {
         let one = seed % 3 == 0;
-        let body = with(required.clone(), json!({"seed": seed, "max_tokens": 300, "parallel_tool_calls": !one}));
+        let body =
+            with(required.clone(), json!({"seed": seed, "max_tokens": 300, "parallel_tool_calls": !one}));
         let choice = server.ok(CHAT, &body)["choices"][0].clone();
-        assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("tool_calls"), &Value::Null));
+        assert_eq!(
+            (&choice["finish_reason"], &choice["message"]["content"]),
+            (&json!("tool_calls"), &Value::Null)
+        );
         let calls = choice["message"]["tool_calls"].as_array().expect("calls");
         calls.iter().for_each(assert_fits);
         names.extend(calls.iter().map(|call| call["function"]["name"].to_string()));
@@ -374,12 +382,16 @@ fn a_reply_that_has_to_call_a_tool_does() {
         // A stream says the same.
         if seed % 4 == 0 {
             let events = server.post(CHAT, &with(body, json!({"stream": true})).to_string()).events();
-            let function = |calls: &[Value]| calls.iter().map(|call| call["function"].clone()).collect::<Vec<_>>();
+            let function =
+                |calls: &[Value]| calls.iter().map(|call| call["function"].clone()).collect::<Vec<_>>();
             assert_eq!(function(&joined_calls(&events)), function(calls));
             assert_eq!(events.last().expect("an event")["choices"][0]["finish_reason"], "tool_calls");
         }
     }
-    assert!(counts[0] == 0 && counts[1] > 0 && counts[2] + counts[3] > 0 && names.len() > 2, "{counts:?} {names:?}");
+    assert!(
+        counts[0] == 0 && counts[1] > 0 && counts[2] + counts[3] > 0 && names.len() > 2,
+        "{counts:?} {names:?}"
+    );
     for seed in 0..6 {
         let named = json!({"type": "function", "function": {"name": "roll_dice"}});
         let body = with(required.clone(), json!({"seed": seed, "tool_choice": named, "max_tokens": 200}));
@@ -398,7 +410,8 @@ fn a_reply_that_is_json() {
     let (server, _folder) = serve(babbler, "");
     let schema: Value = several_tools()[0]["function"]["parameters"].clone();
     let parsed: Json = schema.to_string().parse().expect("JSON");
-    let named = json!({"type": "json_schema", "json_schema": {"name": "a", "strict": true, "schema": schema}});
+    let named =
+        json!({"type": "json_schema", "json_schema": {"name": "a", "strict": true, "schema": schema}});
     let mut keys = 0;
     for seed in 0..12 {
         for format in [json!({"type": "json_object"}), named.clone()] {

@@ -487,7 +487,16 @@ fn an_object_may_have_any_keys_where_none_are_listed() {
         assert_eq!(accepts(schema, value), fits, "{schema}");
         assert!(accepts(schema, "{}"), "{schema}");
     }
-    for wrong in [r#"{"a" : 1}"#, r#"{"a":1}"#, r#"{a: 1}"#, r#"{"a": 1,}"#, r#"{"a": 1, }"#, r#"{"a"}"#, r#"{, "a": 1}"#, "{1: 2}"] {
+    for wrong in [
+        r#"{"a" : 1}"#,
+        r#"{"a":1}"#,
+        r#"{a: 1}"#,
+        r#"{"a": 1,}"#,
+        r#"{"a": 1, }"#,
+        r#"{"a"}"#,
+        r#"{, "a": 1}"#,
+        "{1: 2}",
+    ] {
         assert!(!accepts(r#"{"type": "object"}"#, wrong), "{wrong}");
     }
     // From every place the way to the end is as long as it is said to be, and no shorter way is passed over.

@@ -228,7 +228,13 @@ fn a_modelfile_says_of_conversations_what_the_template_says() {
         json!([system, user, message("assistant", ""), tool, reply, user]),
     ];
     let tokenizer = tokenizer();
-    let model = Decoder::new(DecoderConfig { n_layer: 1, n_embd: 8, n_head: 1, n_kv_head: 1, ..DecoderConfig::llama(tokenizer.vocab_size()) });
+    let model = Decoder::new(DecoderConfig {
+        n_layer: 1,
+        n_embd: 8,
+        n_head: 1,
+        n_kv_head: 1,
+        ..DecoderConfig::llama(tokenizer.vocab_size())
+    });
     let mut model = LanguageModel {
         model: model.expect("a model"),
         params: Vec::new(),

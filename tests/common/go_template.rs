@@ -108,7 +108,8 @@ fn write(nodes: &[Node], dot: &Value, out: &mut String) {
             }
             Node::If(name, then, otherwise) => {
                 let value = field(dot, name);
-                let none = value.is_null() || *value == json!("") || *value == json!([]) || *value == json!(false);
+                let none =
+                    value.is_null() || *value == json!("") || *value == json!([]) || *value == json!(false);
                 write(if none { otherwise } else { then }, dot, out);
             }
         }

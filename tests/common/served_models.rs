@@ -48,8 +48,13 @@ pub fn parrot(folder: &Path) -> PathBuf {
     let tokenizer = tokenizer();
     let encode = |text: &str| tokenizer.encode(text).expect("any text");
     let special = |name: &str| vec![tokenizer.special(name).expect("a special token")];
-    let parts =
-        [special("<assistant>"), encode(SAID), special("<tool>"), special("</tool>"), special("</assistant>")];
+    let parts = [
+        special("<assistant>"),
+        encode(SAID),
+        special("<tool>"),
+        special("</tool>"),
+        special("</assistant>"),
+    ];
     let chain = parts.concat();
     for (at, token) in chain.iter().enumerate() {
         assert!(!chain[..at].contains(token), "{:?} comes twice", tokenizer.decode(&[*token]));

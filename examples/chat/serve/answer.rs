@@ -43,7 +43,10 @@ impl<'s> Answer<'s> {
             }
             Shape::Chat => {
                 let mut calls = self.calls(said.calls);
-                calls.iter_mut().filter_map(Value::as_object_mut).for_each(|call| drop(call.shift_remove("index")));
+                calls
+                    .iter_mut()
+                    .filter_map(Value::as_object_mut)
+                    .for_each(|call| drop(call.shift_remove("index")));
                 let content =
                     if said.text.is_empty() && !calls.is_empty() { Value::Null } else { said.text.into() };
                 let mut message = json!({"role": "assistant", "content": content, "refusal": null});

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn what_is_no_call_does_not_begin() {
-        for text in ["", "{", "{\"name\": 1, \"arguments\": {}}", "{\"name\": \"a\"}", "{\"arguments\": {}}"] {
+        for text in ["", "{", "{\"name\": 1, \"arguments\": {}}", "{\"name\": \"a\"}", "{\"arguments\": {}}"]
+        {
             let (mut call, mut parts) = (CallText::default(), Vec::new());
             call.more(text, &mut parts);
             assert!(!call.has_begun() && parts.is_empty(), "{text}");

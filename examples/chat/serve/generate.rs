@@ -42,8 +42,7 @@ impl About {
 pub async fn generate(server: Arc<Server>, asked: Asked, shape: Shape) -> Result<Response, ApiError> {
     let until = Instant::now() + server.limits.reply;
     let Asked { prompt, manner, stream, usage } = asked;
-    let about =
-        About { shape, prompt_tokens: prompt.len(), logprobs: manner.logprobs.is_some(), usage };
+    let about = About { shape, prompt_tokens: prompt.len(), logprobs: manner.logprobs.is_some(), usage };
     let (sender, receiver) = unbounded_channel();
     server.queue.push(Job { prompt, manner, events: sender }).map_err(|refused| match refused {
         Refused::Full => {

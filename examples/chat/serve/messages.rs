@@ -133,7 +133,8 @@ fn tool(at: &str, item: Value) -> Result<(Value, Tool), ApiError> {
     let mut function = Fields::of(&format!("{at}.function"), declared.clone())?;
     let name = name(&mut function)?;
     let description = function.text("description")?.unwrap_or_default();
-    let parameters = function.any("parameters").unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+    let parameters =
+        function.any("parameters").unwrap_or_else(|| json!({"type": "object", "properties": {}}));
     if !parameters.is_object() {
         let problem = format!("it is to be a JSON schema, which is an object, not {}", kind(&parameters));
         return Err(ApiError::field(function.name("parameters"), problem));

@@ -10,8 +10,8 @@ use gradus::generate::{CallGuide, CallReader, Said, Sampler, Sampling, StopStrin
 use gradus::random::Random;
 use gradus::tokenizer::{TextStream, Tokenizer};
 
-use super::call_text::CallText;
 pub use super::call_text::CallPart;
+use super::call_text::CallText;
 
 /// How a reply is to be written.
 #[derive(Clone, Debug)]

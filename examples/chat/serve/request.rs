@@ -98,10 +98,11 @@ fn calls(
         return Err(ApiError::unsupported("tools", problem));
     };
     let Served { vocabulary, tokenizer, .. } = served;
-    let guide = CallGuide::new(vocabulary, marks, &tools.list, choice, reply).map_err(|error| match error {
-        CallGuideError::NoSuchTool { .. } => ApiError::field("tool_choice", error),
-        _ => ApiError::unsupported("tools", error),
-    })?;
+    let guide =
+        CallGuide::new(vocabulary, marks, &tools.list, choice, reply).map_err(|error| match error {
+            CallGuideError::NoSuchTool { .. } => ApiError::field("tool_choice", error),
+            _ => ApiError::unsupported("tools", error),
+        })?;
     let reader = CallReader::new(marks, vocabulary, &**tokenizer, prompt);
     Ok(Form::Calls(Box::new(Calls { guide, reader, only_one })))
 }

@@ -174,8 +174,7 @@ async fn completion(State(server): Shared, Body(body): Body) -> Result<Response,
 async fn tokenize(State(server): Shared, Body(body): Body) -> Result<Response, ApiError> {
     let tokens = work(&server, move |server| {
         let mut fields = Fields::of_body(&body)?;
-        let content =
-            fields.text("content")?.ok_or_else(|| ApiError::field("content", "it is missing"))?;
+        let content = fields.text("content")?.ok_or_else(|| ApiError::field("content", "it is missing"))?;
         let with_bos = fields.flag("add_special")?.unwrap_or(false);
         fields.end()?;
         server.served.text_tokens("content", &content, with_bos)

@@ -137,7 +137,9 @@ impl Served {
     pub fn banned(&self, ends: &[usize], with_calls: bool) -> Vec<usize> {
         let marks = self.marks.as_ref().filter(|_| with_calls);
         let is_mark = |name: &str| {
-            marks.is_some_and(|marks| [&marks.open, &marks.next, &marks.close].iter().any(|mark| mark.contains(name)))
+            marks.is_some_and(|marks| {
+                [&marks.open, &marks.next, &marks.close].iter().any(|mark| mark.contains(name))
+            })
         };
         let banned = self.special.iter().filter(|(name, token)| !ends.contains(token) && !is_mark(name));
         banned.map(|&(_, token)| token).collect()
