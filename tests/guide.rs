@@ -469,3 +469,52 @@ fn what_is_wrong_with_a_call_is_said() {
     let call = parse_call(r#"{"arguments": {"count": 2, "sides": 6}, "name": "roll_dice"}"#).expect("a call");
     assert_eq!(check_call(&tools, &call).map(|tool| tool.name.as_str()), Ok("roll_dice"));
 }
+
+#[test]
+fn an_object_may_have_any_keys_where_none_are_listed() {
+    let accepts = |schema: &str, value: &str| {
+        let mut guide = Guide::value(&json(schema)).expect(schema);
+        guide.advance(value.as_bytes()) && guide.is_complete()
+    };
+    let value = r#"{"a": 1, "\"é": {"": [{"b": null}]}}"#;
+    for (schema, fits) in [
+        (r#"{"type": "object"}"#, true),
+        (r#"{"type": "object", "additionalProperties": true}"#, true),
+        ("{}", true),
+        (r#"{"type": "object", "additionalProperties": false}"#, false),
+        (r#"{"type": "object", "properties": {}}"#, false),
+    ] {
+        assert_eq!(accepts(schema, value), fits, "{schema}");
+        assert!(accepts(schema, "{}"), "{schema}");
+    }
+    for wrong in [
+        r#"{"a" : 1}"#,
+        r#"{"a":1}"#,
+        r#"{a: 1}"#,
+        r#"{"a": 1,}"#,
+        r#"{"a": 1, }"#,
+        r#"{"a"}"#,
+        r#"{, "a": 1}"#,
+        "{1: 2}",
+    ] {
+        assert!(!accepts(r#"{"type": "object"}"#, wrong), "{wrong}");
+    }
+    // From every place the way to the end is as long as it is said to be, and no shorter way is passed over.
+    let mut random = Random::new(9);
+    for _ in 0..300 {
+        let whole = walk(Guide::value(&json(r#"{"type": "object"}"#)).expect("a schema"), &mut random);
+        let mut guide = Guide::value(&json(r#"{"type": "object"}"#)).expect("a schema");
+        for byte in &whole[..random.below(whole.len() + 1)] {
+            assert!(guide.advance(&[*byte]));
+        }
+        while !guide.is_complete() {
+            let left = guide.bytes_left();
+            let shorter = (0..=u8::MAX).find_map(|byte| {
+                let mut next = guide.clone();
+                (next.advance(&[byte]) && next.bytes_left() < left).then_some(next)
+            });
+            guide = shorter.unwrap_or_else(|| panic!("no way on from {}", String::from_utf8_lossy(&whole)));
+        }
+        assert_eq!(guide.bytes_left(), 0);
+    }
+}

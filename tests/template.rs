@@ -3,10 +3,16 @@
 use std::collections::HashMap;
 use std::time::UNIX_EPOCH;
 
+use gradus::checkpoint::gguf::modelfile;
+use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
+use gradus::model::{Decoder, DecoderConfig};
 use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
 use gradus::tokenizer::{BpeTrainer, CHAT_TOKENS, CharTokenizer, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+#[path = "common/go_template.rs"]
+mod go_template;
 
 const NAMED: [(&str, &str); 2] = [("bos_token", "<s>"), ("eos_token", "</s>")];
 
@@ -241,4 +247,68 @@ fn damaged_templates_do_not_panic() {
         let _: Result<Rendered, TemplateError> = render(&source[..end], &messages);
     }
     assert!(render(&source[..source.len() - 20], &messages).is_err());
+}
+
+/// ChatML, as Qwen's templates have it where no tools are offered.
+const CHAT_ML: &str = "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}\
+                       {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// That of Llama 3.
+const LLAMA_3: &str = "{% for message in messages %}{% set text = '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' + \
+                       message.content | trim + '<|eot_id|>' %}{% if loop.first %}{% set text = bos_token + text %}{% endif %}{{ text }}\
+                       {% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
+
+/// The template of Go in the file for local runners makes the same text of a conversation as the model's own, but for the token at the
+/// beginning: that one the runner adds, since the GGUF says so.
+#[test]
+fn a_modelfile_says_of_conversations_what_the_template_says() {
+    let message = |role: &str, content: &str| json!({"role": role, "content": content});
+    let (user, reply) = (message("user", "What is 2 + 3?"), message("assistant", "It is 5."));
+    let system = message("system", "Be brief.\nBe kind.");
+    let odd = message("user", "  {{ .Role }} {{- end }} <user> \"\"\" é 🦀\n\n{% if %} & 'x' \\");
+    let tool = message("tool", "{\"result\": 5}");
+    let conversations = [
+        json!([user]),
+        json!([system, user]),
+        json!([user, reply, user]),
+        json!([system, user, reply, odd, reply, user]),
+        json!([odd]),
+        json!([system, user, message("assistant", ""), tool, reply, user]),
+    ];
+    let tokenizer = tokenizer();
+    let model = Decoder::new(DecoderConfig {
+        n_layer: 1,
+        n_embd: 8,
+        n_head: 1,
+        n_kv_head: 1,
+        ..DecoderConfig::llama(tokenizer.vocab_size())
+    });
+    let mut model = LanguageModel {
+        model: model.expect("a model"),
+        params: Vec::new(),
+        tokenizer: Ok(tokenizer.spec()),
+        tokens: EndTokens { bos: tokenizer.special("<s>"), add_bos: true, eos: vec![], pad: None },
+        chat_template: None,
+        defaults: GenerationDefaults::default(),
+    };
+    for source in [ChatTemplate::GRADUS, CHAT_ML, LLAMA_3] {
+        model.chat_template = Some(source.to_owned());
+        let file = modelfile("model.gguf", &model);
+        let go = go_template::template_of(&file);
+        let ours = ChatTemplate::new(source).expect("a template");
+        for messages in &conversations {
+            // That of Llama 3 takes white space away from both ends of a message; a runner leaves it.
+            let mut trimmed = messages.clone();
+            for message in trimmed.as_array_mut().expect("a list") {
+                message["content"] = message["content"].as_str().expect("a text").trim().into();
+            }
+            let messages = if source == LLAMA_3 { &trimmed } else { messages };
+            let text = ours.render(&chat(messages, None, true)).expect("it fits").text;
+            let text = text.strip_prefix("<s>").unwrap_or(&text);
+            assert_eq!(go_template::render(go, messages), text, "{source}");
+        }
+    }
+    // A model without a template is given the text as it is.
+    model.chat_template = None;
+    assert_eq!(go_template::template_of(&modelfile("model.gguf", &model)), "{{ .Prompt }}");
 }

@@ -166,6 +166,47 @@ impl CallGuide {
         Ok(CallGuide { vocabulary: Arc::clone(vocabulary), plan, at, left, kept: Vec::new() })
     }
 
+    /// A guide for a reply that is one value of this schema and nothing else.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use gradus::generate::{CallGuide, Reply, Vocabulary};
+    /// use gradus::tokenizer::{CharTokenizer, Tokenizer};
+    /// let tokenizer = CharTokenizer::of(' '..='~');
+    /// let vocabulary = Arc::new(Vocabulary::new(&tokenizer));
+    /// let schema = r#"{"type": "object", "properties": {"sides": {"enum": [6]}}, "required": ["sides"]}"#.parse()?;
+    /// let reply = Reply { ends: vec![tokenizer.bos()], max_tokens: 200 };
+    /// let mut guide = CallGuide::value(&vocabulary, &schema, reply)?;
+    /// for token in tokenizer.encode(r#"{"sides": 6}"#)? {
+    ///     assert!(guide.push(token));
+    /// }
+    /// let mut logits = vec![0.0; tokenizer.vocab_size()];
+    /// guide.mask(&mut logits);
+    /// let may_come: Vec<usize> = (0..logits.len()).filter(|&token| logits[token] == 0.0).collect();
+    /// assert_eq!(may_come, [tokenizer.bos()]); // the end
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CallGuideError`].
+    pub fn value(
+        vocabulary: &Arc<Vocabulary>,
+        schema: &crate::data::Json,
+        reply: Reply,
+    ) -> Result<Self, CallGuideError> {
+        // It is a call between marks that are empty, after which only the end may come.
+        let call = Guide::value(schema)?;
+        if let Some(c) = call.fixed_texts().find_map(|text| vocabulary.unwritable(text)) {
+            return Err(CallGuideError::Unwritable(c));
+        }
+        let [open, next, close] = [const { Vec::new() }; 3];
+        let choice = ToolChoice::Tool(String::new());
+        let plan = Arc::new(Plan { call, open, next, close, choice, ends: reply.ends, openers: Vec::new() });
+        let at = At::Call(Following::first(&plan));
+        let left = reply.max_tokens;
+        Ok(CallGuide { vocabulary: Arc::clone(vocabulary), plan, at, left, kept: Vec::new() })
+    }
+
     /// Whether a call has begun and is not complete.
     pub fn is_in_call(&self) -> bool {
         matches!(self.at, At::Call(_))

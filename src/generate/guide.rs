@@ -5,8 +5,8 @@
 //! always parses and fits. (Willard and Louf 2023, "Efficient Guided Generation for Large Language Models"; here tokens are tried,
 //! which needs no index of the vocabulary for each schema. [`CallGuide`](super::CallGuide) tries few of them.)
 //!
-//! The language is smaller than all JSON: one space after each comma and colon, as chat templates write it, no key twice, no keys
-//! but those of the schema, numbers of at most 15 digits without an exponent.
+//! The language is smaller than all JSON: one space after each comma and colon, as chat templates write it, no keys but those of the
+//! schema, each once (any keys where it lists no `properties`), numbers of at most 15 digits without an exponent.
 
 mod grammar;
 mod number;
@@ -55,6 +55,8 @@ enum Open {
     Array { node: usize, count: u64, next: InArray },
     /// An object, with its node: which of its properties were there, and what comes next.
     Object { node: usize, seen: Vec<bool>, next: InObject },
+    /// An object with any keys, with its node, and what comes next.
+    Map { node: usize, next: InMap },
 }
 
 /// Where in a string.
@@ -98,6 +100,21 @@ enum InObject {
     /// The colon, and the space after it, before the value of this property.
     Colon(usize),
     ColonSpace(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InMap {
+    /// A key, or the end: nothing has come yet.
+    Start,
+    /// A comma or the end.
+    AfterValue,
+    /// The space after a comma.
+    Space,
+    /// A key.
+    Quote,
+    /// The colon, and the space after it.
+    Colon,
+    ColonSpace,
 }
 
 /// What a byte was to something open.
@@ -224,6 +241,24 @@ impl Guide {
                         _ => Step::Wrong,
                     }
                 }
+                Open::Map { node, next } => {
+                    let Node::Map(value) = self.grammar.node(*node) else { unreachable!() };
+                    let (after, inner) = match (*next, byte) {
+                        (InMap::Start | InMap::AfterValue, b'}') => return true,
+                        (InMap::AfterValue, b',') => (InMap::Space, None),
+                        (InMap::Space, b' ') => (InMap::Quote, None),
+                        (InMap::Start | InMap::Quote, b'"') => {
+                            (InMap::Colon, Some(Open::String(Character::Between)))
+                        }
+                        (InMap::Colon, b':') => (InMap::ColonSpace, None),
+                        (InMap::ColonSpace, b' ') => (InMap::AfterValue, Some(Open::Value(*value))),
+                        _ => return false,
+                    };
+                    *next = after;
+                    self.open.push(open);
+                    self.open.extend(inner);
+                    return true;
+                }
                 Open::Object { node, seen, next } => {
                     let (properties, keys) = self.grammar.properties(*node);
                     let count = seen.iter().filter(|seen| **seen).count();
@@ -316,6 +351,7 @@ impl Guide {
                 Open::Number(node, numeral)
             }
             Node::Array { .. } => Open::Array { node, count: 0, next: InArray::Start },
+            Node::Map(_) => Open::Map { node, next: InMap::Start },
             Node::Object { properties, .. } => {
                 Open::Object { node, seen: vec![false; properties.len()], next: InObject::Start }
             }

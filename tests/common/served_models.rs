@@ -1,4 +1,4 @@
-//! Two tiny models to be served: one that says a sentence by heart, and one that has learned nothing.
+//! Two tiny models to be served: one that says a sentence by heart and calls a tool, and one that has learned nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,12 @@ use gradus::tokenizer::{BpeTokenizer, BpeTrainer, CHAT_TOKENS, Tokenizer};
 /// What the parrot says, whatever it is asked. No token of it comes twice, since the parrot only sees its last one.
 pub const SAID: &str = "The cat sat down.";
 
-/// And the tool that it calls.
-pub const CALL: &str = r#"{"name":"add","arguments":{"b":2}}"#;
+/// And the tool that it calls, of whose JSON it knows nothing: the schema of [`TOOL`] leaves no choice.
+pub const CALL: &str = r#"{"name": "add", "arguments": {"b": 2}}"#;
+
+/// That tool.
+pub const TOOL: &str = r#"{"type": "function", "function": {"name": "add", "description": "Adds.", "strict": true,
+    "parameters": {"type": "object", "properties": {"b": {"type": "number", "enum": [2]}}, "required": ["b"]}}}"#;
 
 fn tokenizer() -> BpeTokenizer {
     let special_tokens = CHAT_TOKENS.map(str::to_owned).to_vec();
@@ -38,7 +42,7 @@ fn save(folder: &Path, model: &Decoder, tokenizer: &BpeTokenizer, params: Vec<f3
     folder.to_owned()
 }
 
-/// A model that answers [`SAID`], calls [`CALL`], and ends. Each token has an embedding of its own, attention and feed-forward
+/// A model that answers [`SAID`], begins a call if it may, and ends after it. Each token has an embedding of its own, attention and feed-forward
 /// networks add nothing, and the head knows what follows each token.
 pub fn parrot(folder: &Path) -> PathBuf {
     let tokenizer = tokenizer();
@@ -48,7 +52,6 @@ pub fn parrot(folder: &Path) -> PathBuf {
         special("<assistant>"),
         encode(SAID),
         special("<tool>"),
-        encode(CALL),
         special("</tool>"),
         special("</assistant>"),
     ];

@@ -25,6 +25,7 @@ pub struct Server {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// In small letters.
     pub head: String,
     pub body: String,
 }
@@ -167,5 +168,21 @@ pub fn answer(stream: &mut TcpStream) -> Answer {
     let text = String::from_utf8(bytes).expect("UTF-8");
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_owned(), body: body.to_owned() }
+    let head = head.to_ascii_lowercase();
+    let body = if head.contains("transfer-encoding: chunked") { joined(body) } else { body.to_owned() };
+    Answer { status, head, body }
+}
+
+/// A body that came in chunks: each after its length, and one without any at the end.
+fn joined(mut body: &str) -> String {
+    let mut all = String::new();
+    loop {
+        let (length, rest) = body.split_once("\r\n").unwrap_or_else(|| panic!("cut off: {all:?} {body:?}"));
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        if length == 0 {
+            return all;
+        }
+        all += &rest[..length];
+        body = rest[length..].strip_prefix("\r\n").expect("a line's end");
+    }
 }

@@ -5,7 +5,8 @@
     python tests/golden/openai_client.py target/release/examples/chat
 
 It writes a tiny folder of Hugging Face's with a Llama that says one sentence by heart and then calls a tool, so that what the
-client should get is known. It ends with 1 if a check fails, and prints how many held.
+client should get is known; of JSON it knows nothing, so what is right about that is the server's work. It ends with 1 if a check
+fails, and prints how many held.
 """
 
 import json
@@ -16,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import openai
+import pydantic
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 HERE = Path(__file__).parent
 SPECIAL = ["<unk>", "<s>", "</s>", "<pad>", "<user>", "</user>", "<assistant>", "</assistant>", "<system>", "</system>", "<tool>", "</tool>"]
 SAID = "The cat sat down."
-CALL = '{"name":"add","arguments":{"b":2}}'
+CALL = '{"name": "add", "arguments": {"b": 2}}'
 WIDTH = 64
 
 
@@ -36,7 +38,7 @@ def write_parrot(folder):
     tokenizer.train_from_iterator([f"{SAID} {CALL} Hello there"] * 9, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     ids = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
-    chain = ids("<assistant>") + ids(SAID) + ids("<tool>") + ids(CALL) + ids("</tool>") + ids("</assistant>")
+    chain = ids("<assistant>") + ids(SAID) + ids("<tool>") + ids("</tool>") + ids("</assistant>")
     assert len(set(chain)) == len(chain) <= WIDTH, "a token comes twice"
     vocab, half = tokenizer.get_vocab_size(), WIDTH // 2
     embeddings, head = np.zeros((vocab, WIDTH), np.float32), np.zeros((vocab, WIDTH), np.float32)
@@ -60,6 +62,14 @@ def write_parrot(folder):
     named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "tokenizer_class": "PreTrainedTokenizerFast"}
     (folder / "tokenizer_config.json").write_text(json.dumps(named))
     (folder / "chat_template.jinja").write_text((HERE / "../../src/tokenizer/template/gradus.jinja").read_text())
+
+
+class Roll(pydantic.BaseModel):
+    """Rolls dice."""
+
+    sides: int
+    why: str
+    fair: bool
 
 
 held = failed = 0
@@ -92,7 +102,7 @@ def run(client):
     logprobs = ask(logprobs=True, top_logprobs=3).choices[0].logprobs.content
     check("probabilities", "".join(entry.token for entry in logprobs) == SAID and all(len(entry.top_logprobs) == 3 for entry in logprobs))
 
-    parameters = {"type": "object", "properties": {"b": {"type": "number"}}, "required": ["b"]}
+    parameters = {"type": "object", "properties": {"b": {"type": "number", "enum": [2]}}, "required": ["b"], "additionalProperties": False}
     tools = [{"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": parameters}}]
     choice = ask(tools=tools).choices[0]
     call = choice.message.tool_calls[0]
@@ -106,6 +116,20 @@ def run(client):
     check("and says when it is complete", "tool_calls.function.arguments.done" in kinds, kinds)
     check("no tool, if none is wanted", ask(tools=tools, tool_choice="none").choices[0].message.tool_calls is None)
 
+    choice = client.chat.completions.create(model=model, messages=messages[:2], tools=tools, tool_choice="required", seed=3).choices[0]
+    calls = [(call.function.name, json.loads(call.function.arguments)) for call in choice.message.tool_calls]
+    check("a tool that has to be called", choice.finish_reason == "tool_calls" and calls and all(call == ("add", {"b": 2}) for call in calls), choice)
+    named = {"type": "function", "function": {"name": "add"}}
+    choice = ask(tools=tools, tool_choice=named).choices[0]
+    check("a certain tool, once", len(choice.message.tool_calls) == 1 and choice.message.content is None, choice)
+    parsed = client.chat.completions.parse(model=model, messages=messages[:2], tools=[openai.pydantic_function_tool(Roll)], tool_choice="required", max_tokens=200, seed=5)
+    rolls = [call.function.parsed_arguments for call in parsed.choices[0].message.tool_calls]
+    check("arguments that the client parses into a class", rolls and all(isinstance(roll, Roll) for roll in rolls), parsed)
+    parsed = client.chat.completions.parse(model=model, messages=messages[:2], response_format=Roll, max_tokens=200, seed=6).choices[0]
+    check("a reply that the client parses into a class", isinstance(parsed.message.parsed, Roll), parsed)
+    choice = ask(response_format={"type": "json_object"}, temperature=1, max_tokens=200, seed=7).choices[0]
+    check("a reply that is an object", isinstance(json.loads(choice.message.content), dict) and choice.finish_reason == "stop", choice)
+
     with client.chat.completions.with_streaming_response.create(model=model, messages=messages, stream=True) as response:
         next(response.iter_lines())
     check("a client that goes away does no harm", ask().choices[0].message.content == SAID)
@@ -117,7 +141,7 @@ def run(client):
     check("a completion as a stream", "".join(chunk.choices[0].text for chunk in chunks) == text.choices[0].text)
 
     for more, param in [({"n": 2}, "n"), ({"temperature": 3}, "temperature"), ({"logit_bias": {"5": 1}}, "logit_bias"),
-                        ({"response_format": {"type": "json_object"}}, "response_format"), ({"extra_body": {"colour": 1}}, "colour")]:
+                        ({"response_format": {"type": "yaml"}}, "response_format.type"), ({"extra_body": {"colour": 1}}, "colour")]:
         try:
             ask(**more)
             check(f"{param} is refused", False)

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::reply::{Call, Finish, Piece};
+use super::reply::{CallPart, Finish, Piece};
 use super::served::Served;
 
 /// The two shapes of the API.
@@ -24,7 +24,7 @@ pub struct Answer<'s> {
     prompt_tokens: usize,
     /// Whether probabilities were asked for.
     logprobs: bool,
-    /// How many calls were streamed.
+    /// How many calls have begun.
     calls: usize,
 }
 
@@ -35,22 +35,23 @@ impl<'s> Answer<'s> {
     }
 
     /// A whole reply, of everything that was said.
-    pub fn whole(&self, said: Piece, finish: Finish, tokens: usize) -> Value {
+    pub fn whole(mut self, said: Piece, finish: Finish, tokens: usize) -> Value {
         let logprobs = self.probabilities(&said);
         let choice = match self.shape {
             Shape::Text => {
                 json!({"index": 0, "text": said.text, "logprobs": logprobs, "finish_reason": finish.name()})
             }
             Shape::Chat => {
-                let content = if said.text.is_empty() && !said.calls.is_empty() {
-                    Value::Null
-                } else {
-                    said.text.into()
-                };
+                let mut calls = self.calls(said.calls);
+                calls
+                    .iter_mut()
+                    .filter_map(Value::as_object_mut)
+                    .for_each(|call| drop(call.shift_remove("index")));
+                let content =
+                    if said.text.is_empty() && !calls.is_empty() { Value::Null } else { said.text.into() };
                 let mut message = json!({"role": "assistant", "content": content, "refusal": null});
-                if !said.calls.is_empty() {
-                    let calls = said.calls.iter().enumerate().map(|(nth, call)| self.call(nth, call));
-                    message["tool_calls"] = calls.collect();
+                if !calls.is_empty() {
+                    message["tool_calls"] = calls.into();
                 }
                 json!({"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish.name()})
             }
@@ -75,8 +76,8 @@ impl<'s> Answer<'s> {
     }
 
     /// A piece of a streamed reply.
-    pub fn piece(&mut self, said: &Piece) -> Value {
-        let logprobs = self.probabilities(said);
+    pub fn piece(&mut self, said: Piece) -> Value {
+        let logprobs = self.probabilities(&said);
         if self.shape == Shape::Text {
             return self.chunk(
                 json!([{"index": 0, "text": said.text, "logprobs": logprobs, "finish_reason": null}]),
@@ -84,16 +85,10 @@ impl<'s> Answer<'s> {
         }
         let mut delta = Map::new();
         if !said.text.is_empty() || said.calls.is_empty() {
-            delta.insert("content".to_owned(), said.text.as_str().into());
+            delta.insert("content".to_owned(), said.text.into());
         }
         if !said.calls.is_empty() {
-            let with_index = |(nth, call): (usize, &Call)| {
-                let mut value = self.call(nth, call);
-                value["index"] = nth.into();
-                value
-            };
-            delta.insert("tool_calls".to_owned(), (self.calls..).zip(&said.calls).map(with_index).collect());
-            self.calls += said.calls.len();
+            delta.insert("tool_calls".to_owned(), self.calls(said.calls).into());
         }
         self.chunk(json!([{"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": null}]))
     }
@@ -137,10 +132,29 @@ impl<'s> Answer<'s> {
         json!({"id": id, "object": object, "created": self.created, "model": self.served.name})
     }
 
-    fn call(&self, nth: usize, call: &Call) -> Value {
-        let Call { name, arguments } = call;
-        let id = format!("call_{:016x}_{nth}", self.id);
-        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+    /// Calls, or the next parts of them: each begins with its name, and what is written of its arguments follows.
+    fn calls(&mut self, parts: Vec<CallPart>) -> Vec<Value> {
+        let mut calls: Vec<Value> = Vec::new();
+        for part in parts {
+            match (part, calls.last_mut()) {
+                (CallPart::Name(name), _) => {
+                    let (nth, id) = (self.calls, format!("call_{:016x}_{}", self.id, self.calls));
+                    let function = json!({"name": name, "arguments": ""});
+                    calls.push(json!({"index": nth, "id": id, "type": "function", "function": function}));
+                    self.calls += 1;
+                }
+                (CallPart::Arguments(more), Some(call)) => {
+                    if let Value::String(arguments) = &mut call["function"]["arguments"] {
+                        *arguments += &more;
+                    }
+                }
+                (CallPart::Arguments(more), None) => {
+                    let nth = self.calls.saturating_sub(1);
+                    calls.push(json!({"index": nth, "function": {"arguments": more}}));
+                }
+            }
+        }
+        calls
     }
 
     fn probabilities(&self, said: &Piece) -> Value {

@@ -1,6 +1,7 @@
 //! What the API says when it refuses a request.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -49,9 +50,27 @@ impl ApiError {
         ApiError { status, kind, message: message.to_string(), param: None, code: Some(code) }
     }
 
+    /// A request that takes too long to arrive.
+    pub fn slow(limit: Duration) -> Self {
+        Self::status(408, "request_timeout", format!("the request did not arrive within {}", in_words(limit)))
+    }
+
+    /// A reply that takes too long.
+    pub fn reply_timeout(limit: Duration) -> Self {
+        let problem = format!("the reply was not complete after {}: ask for fewer tokens", in_words(limit));
+        Self::status(408, "reply_timeout", problem)
+    }
+
     /// As JSON.
     pub fn json(&self) -> Value {
         let ApiError { kind, message, param, code, .. } = self;
         json!({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    }
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs() {
+        1 => "1 second".to_owned(),
+        count => format!("{count} seconds"),
     }
 }

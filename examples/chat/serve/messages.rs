@@ -1,5 +1,7 @@
 //! The messages of a conversation and the tools that are offered in it, as requests spell them and as templates need them.
 
+use gradus::data::{Json, Tool};
+use gradus::generate::Guide;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
@@ -100,34 +102,93 @@ fn call(at: &str, item: Value) -> Result<Value, ApiError> {
     Ok(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
 }
 
-/// The tools that are offered: `null` and an empty list are none.
-pub fn tools(fields: &mut Fields) -> Result<Option<Value>, ApiError> {
-    let items = fields.list("tools")?.unwrap_or_default();
-    let tools: Result<Vec<Value>, ApiError> =
-        items.into_iter().enumerate().map(|(at, item)| tool(&format!("tools[{at}]"), item)).collect();
-    Ok(Some(tools?).filter(|tools| !tools.is_empty()).map(Value::Array))
+/// The tools that are offered, as templates need them, and with the schemas that their calls are held to.
+pub struct Tools {
+    pub json: Value,
+    pub list: Vec<Tool>,
 }
 
-fn tool(at: &str, item: Value) -> Result<Value, ApiError> {
+/// The tools that are offered: `null` and an empty list are none.
+pub fn tools(fields: &mut Fields) -> Result<Option<Tools>, ApiError> {
+    let items = fields.list("tools")?.unwrap_or_default();
+    let mut tools = Tools { json: json!([]), list: Vec::new() };
+    for (at, item) in items.into_iter().enumerate() {
+        let (declared, tool) = tool(&format!("tools[{at}]"), item)?;
+        if tools.list.iter().any(|other| other.name == tool.name) {
+            let problem = format!("there is a tool {} before it already", tool.name);
+            return Err(ApiError::field(format!("tools[{at}].function.name"), problem));
+        }
+        tools.json.as_array_mut().expect("a list").push(declared);
+        tools.list.push(tool);
+    }
+    Ok(Some(tools).filter(|tools| !tools.list.is_empty()))
+}
+
+/// A tool. Calls of one whose schema says more than is understood here may have any arguments, unless they were to be `strict`.
+fn tool(at: &str, item: Value) -> Result<(Value, Tool), ApiError> {
     let mut fields = Fields::of(at, item)?;
     function_type(&mut fields)?;
     let declared = fields.required("function")?;
     fields.end()?;
     let mut function = Fields::of(&format!("{at}.function"), declared.clone())?;
-    name(&mut function)?;
-    function.text("description")?;
-    if let Some(parameters) = function.any("parameters").filter(|parameters| !parameters.is_object()) {
+    let name = name(&mut function)?;
+    let description = function.text("description")?.unwrap_or_default();
+    let parameters =
+        function.any("parameters").unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+    if !parameters.is_object() {
         let problem = format!("it is to be a JSON schema, which is an object, not {}", kind(&parameters));
         return Err(ApiError::field(function.name("parameters"), problem));
     }
-    if function.flag("strict")? == Some(true) {
-        return Err(ApiError::unsupported(
-            function.name("strict"),
-            "this server does not force arguments into a schema",
-        ));
-    }
+    let strict = function.flag("strict")? == Some(true);
+    let place = function.name("parameters");
     function.end()?;
-    Ok(json!({"type": "function", "function": declared}))
+    let mut tool = Tool { name, description, parameters: in_order(parameters) };
+    if let Err(problem) = Guide::call(std::slice::from_ref(&tool)) {
+        if strict {
+            return Err(ApiError::unsupported(place, format!("arguments cannot be held to it: {problem}")));
+        }
+        tool.parameters = in_order(json!({"type": "object"}));
+    }
+    Ok((json!({"type": "function", "function": declared}), tool))
+}
+
+/// JSON that keeps the order of its keys.
+fn in_order(value: Value) -> Json {
+    serde_json::from_value(value).expect("it is JSON already")
+}
+
+/// The schema that the whole reply is held to, if it is to be JSON.
+pub fn response_format(fields: &mut Fields) -> Result<Option<Json>, ApiError> {
+    let Some(value) = fields.any("response_format") else { return Ok(None) };
+    let mut format = Fields::of("response_format", value)?;
+    let schema = match format.text("type")?.as_deref() {
+        Some("text") => None,
+        Some("json_object") => Some(json!({"type": "object"})),
+        Some("json_schema") => {
+            let mut named = Fields::of("response_format.json_schema", format.required("json_schema")?)?;
+            name(&mut named)?;
+            named.text("description")?;
+            named.flag("strict")?;
+            let schema = named.required("schema")?;
+            named.end()?;
+            Some(schema)
+        }
+        _ => {
+            let problem = "it is to be \"text\", \"json_object\" or \"json_schema\"";
+            return Err(ApiError::field("response_format.type", problem));
+        }
+    };
+    format.end()?;
+    let Some(schema) = schema else { return Ok(None) };
+    let place = "response_format.json_schema.schema";
+    if schema.get("type") != Some(&json!("object")) {
+        return Err(ApiError::field(place, "its type is to be \"object\""));
+    }
+    let schema = in_order(schema);
+    match Guide::value(&schema) {
+        Ok(_) => Ok(Some(schema)),
+        Err(problem) => Err(ApiError::unsupported(place, format!("a reply cannot be held to it: {problem}"))),
+    }
 }
 
 /// The only type that there is.

@@ -1,18 +1,20 @@
 //! A server: the model behind the API that clients of OpenAI's speak, and a page to try it on.
 //!
 //! - `mod.rs`: the command, and who listens.
-//! - `http.rs`: requests and answers; `routes.rs`: which request gets which answer.
+//! - `http.rs`: connections and their limits; `routes.rs`: which request gets which answer; `generate.rs`: those that are replies.
 //! - `request.rs`, `messages.rs`, `fields.rs`: what a request asks for; `error.rs`: what it hears if that makes no sense.
-//! - `scheduler.rs`: several replies at once, in one session; `reply.rs`: one of them, token by token.
+//! - `scheduler.rs`: several replies at once, in one session; `reply.rs`: one of them, token by token; `call_text.rs`: a call in it.
 //! - `served.rs`: the model's tokenizer and template; `answer.rs`: the JSON of replies.
 //! - `page.html`: the page; `page.mjs` plays with it in a browser.
 //!
-//! Each connection has a thread, which reads the request, waits for what the model says, and writes it. The main thread is the only
-//! one that computes.
+//! One thread has all connections: it waits for requests and for what the model says, by `tokio`. The main thread computes, and nothing
+//! but channels is between the two.
 
 mod answer;
+mod call_text;
 mod error;
 mod fields;
+mod generate;
 mod http;
 mod messages;
 mod reply;
@@ -23,12 +25,11 @@ mod served;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use gradus::checkpoint::LanguageModel;
@@ -40,6 +41,7 @@ use support::units::{bytes, grouped};
 use support::{Interrupt, Usage, check_free, say};
 
 use crate::speaker::ModelArgs;
+use http::{Door, Limits};
 use routes::Server;
 use scheduler::Queue;
 use served::{Served, Sizes};
@@ -49,9 +51,6 @@ const MORE_CONNECTIONS: usize = 64;
 
 /// The longest context without `--context`.
 const CONTEXT: usize = 4096;
-
-/// How long the server waits at its end for clients that are still reading.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Answer requests of OpenAI's API, and show a page to chat on
 #[derive(clap::Args)]
@@ -63,7 +62,7 @@ Examples:
 
 GET  / is a page; /health; /v1/models
 POST /v1/chat/completions, /v1/completions: temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, stop, seed, stream,
-     logprobs; chats also tools. A field that is not known is an error. There is one model: the name in a request does not matter
+     logprobs; chats also tools, tool_choice and response_format. A field that is not known is an error. There is one model: the name in a request does not matter
 POST /tokenize {\"content\": …}, /detokenize {\"tokens\": […]}, /apply-template {\"messages\": […]}
 
 Ctrl-C ends the server when the replies that are being written are complete; a second one ends it at once.")]
@@ -133,11 +132,16 @@ impl Serve {
         let mut engine = InferenceEngine::new(self.model.threads());
         let room = Room { sequences: self.parallel, tokens: context, source_tokens: 0 };
         let mut session = Session::new(&mut engine, &model, &params, room);
+        let limits = Limits {
+            body: self.max_body,
+            arrival: seconds(self.receive_timeout),
+            reply: seconds(self.timeout),
+            connections: MORE_CONNECTIONS + self.parallel + self.queue,
+        };
         let server = Arc::new(Server {
             served,
             queue: Queue::new(self.parallel, self.queue),
-            limits: http::Limits { body: self.max_body, arrival: seconds(self.receive_timeout) },
-            timeout: seconds(self.timeout),
+            limits,
             is_local: self.host.is_loopback(),
             places: self.parallel,
         });
@@ -157,7 +161,8 @@ impl Serve {
         }
         say!("listening on http://{address}");
         let interrupt = Interrupt::watch();
-        let door = Door::open(listener, Arc::clone(&server), MORE_CONNECTIONS + self.parallel + self.queue)?;
+        let door = Door::open(listener, routes::app(Arc::clone(&server)), limits)
+            .context("there is no thread left that could listen")?;
         scheduler::serve(&mut session, &*server.served.tokenizer, &server.queue, || {
             let over = interrupt.requested();
             if over && door.close() {
@@ -196,78 +201,6 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
         };
         Usage(format!("the server cannot listen on {address}: {error}. {cure}")).into()
     })
-}
-
-/// Where connections come in.
-struct Door {
-    address: SocketAddr,
-    closed: Arc<AtomicBool>,
-    /// Connections that are open.
-    open: Arc<AtomicUsize>,
-}
-
-/// A connection that counts as open.
-struct Guest(Arc<AtomicUsize>);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Door {
-    /// Lets connections in, each on a thread of its own, at most so many at a time.
-    fn open(listener: TcpListener, server: Arc<Server>, most: usize) -> Result<Self> {
-        let address = listener.local_addr().context("the address to listen on is unknown")?;
-        let door = Door { address, closed: Arc::default(), open: Arc::default() };
-        let (closed, open) = (Arc::clone(&door.closed), Arc::clone(&door.open));
-        let accept = move || {
-            for stream in listener.incoming() {
-                if closed.load(Ordering::Acquire) {
-                    return; // and nobody listens any more
-                }
-                let Ok(stream) = stream else {
-                    thread::sleep(Duration::from_millis(20)); // too many open files, for example: some will be closed
-                    continue;
-                };
-                let guest = Guest(Arc::clone(&open));
-                if open.fetch_add(1, Ordering::AcqRel) >= most {
-                    continue; // a connection too many is closed
-                }
-                let server = Arc::clone(&server);
-                let talk = move || {
-                    server.connection(stream);
-                    drop(guest);
-                };
-                thread::Builder::new().name("connection".to_owned()).spawn(talk).ok(); // or closed, if there are no threads left
-            }
-        };
-        thread::Builder::new().name("door".to_owned()).spawn(accept).context("there are no threads left")?;
-        Ok(door)
-    }
-
-    /// Lets nobody in any more. Returns whether it was open.
-    fn close(&self) -> bool {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        // It waits for a connection, so it gets one.
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        TcpStream::connect_timeout(&SocketAddr::new(ip, self.address.port()), Duration::from_secs(1)).ok();
-        true
-    }
-
-    /// Waits until the last answers are sent, but not for clients that do not take them.
-    fn wait(&self) {
-        let until = Instant::now() + LAST_WORDS;
-        while self.open.load(Ordering::Acquire) > 0 && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
 }
 
 /// A number that is another one each time.

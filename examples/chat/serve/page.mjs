@@ -170,7 +170,8 @@ async function conversation() {
   const rows = await shown();
   check("a token shows its alternatives", rows.length === 8 || rows.length === 9, rows.length);
   check("one of them was chosen", rows.filter((row) => row.endsWith("chosen")).length === 1, rows.join(" | "));
-  const shares = rows.slice(0, 8).map((row) => +row.match(/([\d.]+) %/)[1]);
+  const cells = await evaluate("[...document.querySelectorAll('#alternatives tbody .share')].map((cell) => cell.textContent)");
+  const shares = cells.slice(0, 8).map((cell) => parseFloat(cell));
   check("the likeliest come first", shares.every((share, at) => at === 0 || share <= shares[at - 1]), shares.join(" "));
   check("they are shares of a whole", shares.reduce((a, b) => a + b) <= 100.5);
   const selected = () => evaluate("[...document.querySelectorAll('.token')].findIndex((token) => token.ariaSelected === 'true')");

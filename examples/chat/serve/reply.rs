@@ -5,10 +5,13 @@
 
 use std::collections::VecDeque;
 
-use gradus::generate::{Sampler, Sampling, StopStrings};
+use gradus::data::parse_call;
+use gradus::generate::{CallGuide, CallReader, Said, Sampler, Sampling, StopStrings};
 use gradus::random::Random;
 use gradus::tokenizer::{TextStream, Tokenizer};
-use serde_json::Value;
+
+pub use super::call_text::CallPart;
+use super::call_text::CallText;
 
 /// How a reply is to be written.
 #[derive(Clone, Debug)]
@@ -23,16 +26,26 @@ pub struct Manner {
     pub banned: Vec<usize>,
     /// At least 1.
     pub max_tokens: usize,
-    pub calls: Option<CallMarks>,
+    pub form: Form,
     /// With the probability of each token, and so many alternatives.
     pub logprobs: Option<usize>,
 }
 
-/// The tokens around a tool call.
-#[derive(Clone, Copy, Debug)]
-pub struct CallMarks {
-    pub open: usize,
-    pub close: usize,
+/// What may be written.
+#[derive(Clone, Debug)]
+pub enum Form {
+    Text,
+    /// Text, and calls of tools after it.
+    Calls(Box<Calls>),
+    /// JSON of a schema.
+    Value(Box<CallGuide>),
+}
+
+/// How calls are held to their schemas, and found in what was written.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    pub guide: CallGuide,
+    pub reader: CallReader,
     /// Whether the reply ends after the first call.
     pub only_one: bool,
 }
@@ -56,14 +69,6 @@ impl Finish {
     }
 }
 
-/// What the model wants to be run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Call {
-    pub name: String,
-    /// An object, as JSON.
-    pub arguments: String,
-}
-
 /// A token with its probability under the model, before temperature and the like.
 #[derive(Clone, Debug)]
 pub struct Scored {
@@ -81,12 +86,19 @@ pub struct Piece {
     pub text: String,
     pub scored: Vec<Scored>,
     /// They come after the text.
-    pub calls: Vec<Call>,
+    pub calls: Vec<CallPart>,
 }
 
 impl Piece {
     pub fn is_empty(&self) -> bool {
         self.text.is_empty() && self.scored.is_empty() && self.calls.is_empty()
+    }
+
+    /// With what was said after it.
+    pub fn append(&mut self, next: Piece) {
+        self.text += &next.text;
+        self.scored.extend(next.scored);
+        self.calls.extend(next.calls);
     }
 }
 
@@ -109,8 +121,8 @@ pub struct Reply<'t> {
     chars: usize,
     /// Tokens whose text is held back, since it may belong to a stop string; each with where its text ends.
     held: VecDeque<(usize, Scored)>,
-    /// The tokens of a call that is not complete.
-    call: Option<Vec<usize>>,
+    /// A call that is not complete.
+    call: Option<CallText>,
     call_count: usize,
     token_count: usize,
     finish: Option<Finish>,
@@ -155,25 +167,30 @@ impl<'t> Reply<'t> {
         self.allowed.clear();
         self.allowed.extend_from_slice(logits);
         self.manner.banned.iter().for_each(|&token| self.allowed[token] = f64::NEG_INFINITY);
-        let token = self.sampler.sample(&self.allowed, tokens, &mut self.random);
+        let (allowed, random) = (&self.allowed, &mut self.random);
+        let token = match &mut self.manner.form {
+            Form::Text => self.sampler.sample(allowed, tokens, random),
+            Form::Calls(calls) => self.sampler.sample_guided(allowed, tokens, random, &mut calls.guide),
+            Form::Value(guide) => self.sampler.sample_guided(allowed, tokens, random, guide),
+        };
         let mut piece = Piece::default();
         if self.manner.ends.contains(&token) {
             self.end(Finish::Stop, &mut piece);
             return (token, piece);
         }
         self.token_count += 1;
-        match (self.manner.calls, &mut self.call) {
-            (Some(marks), None) if token == marks.open => {
-                self.flush(&mut piece);
-                self.call = Some(Vec::new());
+        if self.call.is_none()
+            && let Some(count) = self.manner.logprobs
+        {
+            self.held.push_back((0, scored(logits, token, count, self.chars)));
+        }
+        match &mut self.manner.form {
+            Form::Calls(calls) => {
+                let said = calls.reader.push(self.tokenizer, token);
+                self.hear(said, &mut piece);
+                self.follow_call(&mut piece);
             }
-            (Some(marks), Some(_)) if token == marks.close => self.close_call(&mut piece),
-            (_, Some(call)) => call.push(token),
-            (_, None) => {
-                if let Some(count) = self.manner.logprobs {
-                    let scored = scored(logits, token, count, self.chars);
-                    self.held.push_back((0, scored));
-                }
+            Form::Text | Form::Value(_) => {
                 let text = self.characters.push(self.tokenizer, token);
                 self.say(&text, &mut piece);
             }
@@ -182,6 +199,31 @@ impl<'t> Reply<'t> {
             self.end(Finish::Length, &mut piece);
         }
         (token, piece)
+    }
+
+    /// Parts of the reply that are complete.
+    fn hear(&mut self, said: Vec<Said>, piece: &mut Piece) {
+        for part in said {
+            match part {
+                _ if self.finish.is_some() => return,
+                Said::Text(text) => self.say(&text, piece),
+                Said::Call(text) => self.close_call(&text, piece),
+            }
+        }
+    }
+
+    /// A call that is being written.
+    fn follow_call(&mut self, piece: &mut Piece) {
+        let Form::Calls(calls) = &self.manner.form else { return };
+        let Some(begun) = calls.reader.begun().map(str::to_owned) else { return };
+        if self.call.is_none() && self.finish.is_none() {
+            self.held.pop_back(); // what begins a call is no text
+            self.flush(piece);
+            self.call = Some(CallText::default());
+        }
+        if let Some(call) = self.call.as_mut().filter(|_| self.finish.is_none()) {
+            call.more(&begun, &mut piece.calls);
+        }
     }
 
     /// More text, of which the client gets what can belong to no stop string.
@@ -221,23 +263,33 @@ impl<'t> Reply<'t> {
     }
 
     /// The call is complete. What is none is text: so the client sees what the model has said.
-    fn close_call(&mut self, piece: &mut Piece) {
-        let text = self.tokenizer.decode(&self.call.take().unwrap_or_default());
-        match parse_call(&text) {
-            Some(call) => {
-                piece.calls.push(call);
-                self.call_count += 1;
-                if self.manner.calls.is_some_and(|marks| marks.only_one) {
-                    self.finish = Some(Finish::ToolCalls);
-                }
+    fn close_call(&mut self, text: &str, piece: &mut Piece) {
+        if self.call.is_none() {
+            self.flush(piece);
+            if self.finish.is_some() {
+                return;
             }
-            None => self.say(&text, piece),
+        }
+        let mut call = self.call.take().unwrap_or_default();
+        call.more(text, &mut piece.calls);
+        if !call.has_begun() {
+            match parse_call(text) {
+                Ok(call) => {
+                    piece.calls.push(CallPart::Name(call.name));
+                    piece.calls.push(CallPart::Arguments(call.arguments.to_string()));
+                }
+                Err(_) => return self.say(text, piece),
+            }
+        }
+        self.call_count += 1;
+        if matches!(&self.manner.form, Form::Calls(calls) if calls.only_one) {
+            self.finish = Some(Finish::ToolCalls);
         }
     }
 
     fn end(&mut self, finish: Finish, piece: &mut Piece) {
-        if self.call.is_some() {
-            self.close_call(piece);
+        if let Form::Calls(calls) = std::mem::replace(&mut self.manner.form, Form::Text) {
+            self.hear(calls.reader.finish(), piece);
         }
         if self.finish.is_none() {
             self.flush(piece);
@@ -251,14 +303,6 @@ impl<'t> Reply<'t> {
     fn stopped(&self) -> Finish {
         if self.call_count > 0 { Finish::ToolCalls } else { Finish::Stop }
     }
-}
-
-/// A call: `{"name": …, "arguments": {…}}`.
-fn parse_call(text: &str) -> Option<Call> {
-    let value: Value = serde_json::from_str(text).ok()?;
-    let name = value.get("name")?.as_str()?.to_owned();
-    let arguments = value.get("arguments").filter(|arguments| arguments.is_object())?.to_string();
-    Some(Call { name, arguments })
 }
 
 /// The probabilities of a token and of the `count` likeliest ones.
@@ -279,7 +323,10 @@ fn scored(logits: &[f64], token: usize, count: usize, start: usize) -> Scored {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gradus::data::Tool;
+    use gradus::generate::{CallMarks, ToolChoice, Vocabulary};
     use gradus::tokenizer::{BpeTokenizer, BpeTrainer};
+    use std::sync::Arc;
 
     fn tokenizer() -> BpeTokenizer {
         let special_tokens = ["<s>", "</assistant>", "<tool>", "</tool>"].map(str::to_owned).to_vec();
@@ -297,9 +344,22 @@ mod tests {
             ends: vec![special("</assistant>")],
             banned: vec![special("<s>")],
             max_tokens: 1000,
-            calls: Some(CallMarks { open: special("<tool>"), close: special("</tool>"), only_one: false }),
+            form: calls(tokenizer, &ToolChoice::Auto, 1000, false),
             logprobs: None,
         }
+    }
+
+    /// Calls of a tool that takes any arguments.
+    fn calls(tokenizer: &BpeTokenizer, choice: &ToolChoice, max_tokens: usize, only_one: bool) -> Form {
+        let marks = CallMarks::new("<tool>", "</tool>");
+        let parameters = r#"{"type": "object"}"#.parse().expect("JSON");
+        let tool = Tool { name: "add".to_owned(), description: String::new(), parameters };
+        let vocabulary = Arc::new(Vocabulary::new(tokenizer));
+        let ends = tokenizer.special("</assistant>").into_iter().collect();
+        let reply = gradus::generate::Reply { ends, max_tokens };
+        let guide = CallGuide::new(&vocabulary, &marks, &[tool], choice, reply).expect("a guide");
+        let reader = CallReader::new(&marks, &vocabulary, tokenizer, &[0]);
+        Form::Calls(Box::new(Calls { guide, reader, only_one }))
     }
 
     /// Lets a reply draw these tokens. Returns all that it said, and how it ended.
@@ -325,9 +385,7 @@ mod tests {
             logits[token] = 9.0;
             let (drawn, piece) = reply.next(&logits, &[]);
             assert_eq!(drawn, token);
-            all.text += &piece.text;
-            all.scored.extend(piece.scored);
-            all.calls.extend(piece.calls);
+            all.append(piece);
             if reply.finish().is_some() {
                 break;
             }
@@ -341,46 +399,44 @@ mod tests {
         let said = r#"Wait. <tool>{"name": "add", "arguments": {"b": 2, "a": "é"}}</tool></assistant>"#;
         let (piece, finish) = write(&tokenizer, manner(&tokenizer), said);
         assert_eq!(piece.text, "Wait. ");
-        let arguments = r#"{"b":2,"a":"é"}"#.to_owned();
-        assert_eq!(piece.calls, [Call { name: "add".to_owned(), arguments }]);
+        assert_eq!(piece.calls[0], CallPart::Name("add".to_owned()));
+        assert!(piece.calls.len() > 3, "the arguments come in pieces: {:?}", piece.calls);
+        assert_eq!(arguments(&piece.calls[1..]), r#"{"b": 2, "a": "é"}"#);
         assert_eq!(finish, Some(Finish::ToolCalls));
     }
 
-    #[test]
-    fn what_is_no_call_is_text() {
-        let tokenizer = tokenizer();
-        for wrong in [
-            "{\"name\": \"add\"",
-            "{\"name\": 1, \"arguments\": {}}",
-            "{\"name\": \"a\", \"arguments\": []}",
-            "",
-        ] {
-            let said = format!("a<tool>{wrong}</tool>b</assistant>");
-            let (piece, finish) = write(&tokenizer, manner(&tokenizer), &said);
-            assert_eq!((piece.text, piece.calls.len()), (format!("a{wrong}b"), 0));
-            assert_eq!(finish, Some(Finish::Stop));
-        }
+    fn arguments(parts: &[CallPart]) -> String {
+        let text = |part: &CallPart| match part {
+            CallPart::Arguments(text) => text.clone(),
+            CallPart::Name(name) => format!("[{name}]"),
+        };
+        parts.iter().map(text).collect()
     }
 
     #[test]
-    fn a_reply_may_be_limited_to_one_call() {
+    fn a_reply_may_have_several_calls_or_be_limited_to_one() {
         let tokenizer = tokenizer();
         let call = r#"<tool>{"name": "add", "arguments": {}}</tool>"#;
         let said = format!("{call}{call}</assistant>");
         let mut manner = manner(&tokenizer);
-        assert_eq!(write(&tokenizer, manner.clone(), &said).0.calls.len(), 2);
-        manner.calls.as_mut().expect("marks").only_one = true;
+        let (piece, finish) = write(&tokenizer, manner.clone(), &said);
+        assert_eq!((arguments(&piece.calls).as_str(), finish), ("[add]{}[add]{}", Some(Finish::ToolCalls)));
+        manner.form = calls(&tokenizer, &ToolChoice::Auto, 1000, true);
         let (piece, finish) = write(&tokenizer, manner, &said);
-        assert_eq!((piece.calls.len(), finish), (1, Some(Finish::ToolCalls)));
+        assert_eq!((arguments(&piece.calls).as_str(), finish), ("[add]{}", Some(Finish::ToolCalls)));
     }
 
     #[test]
-    fn a_call_that_is_cut_off_is_none() {
+    fn a_call_that_is_cut_off_before_its_name_is_text() {
         let tokenizer = tokenizer();
-        let manner = Manner { max_tokens: 5, ..manner(&tokenizer) };
-        let (piece, finish) = write(&tokenizer, manner, r#"a<tool>{"name": "add", "arguments": {}}</tool>"#);
-        assert!(piece.text.starts_with("a{") && piece.calls.is_empty(), "{piece:?}");
-        assert_eq!(finish, Some(Finish::Length));
+        let form = calls(&tokenizer, &ToolChoice::Required, 5, true);
+        let mut reply = Reply::new(&tokenizer, &[0], Manner { max_tokens: 5, form, ..manner(&tokenizer) });
+        let mut all = Piece::default();
+        while reply.finish().is_none() {
+            all.append(reply.next(&vec![0.0; tokenizer.vocab_size()], &[]).1);
+        }
+        assert!(all.text.starts_with("{") && all.calls.is_empty(), "{all:?}");
+        assert_eq!(reply.finish(), Some(Finish::Length));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! What a request asks for, checked field by field.
 
-use gradus::generate::Sampling;
+use gradus::generate::{CallGuide, CallGuideError, CallReader, Reply, Sampling, ToolChoice};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::fields::{Fields, kind};
-use super::messages::{messages, tools};
-use super::reply::Manner;
+use super::messages::{Tools, messages, response_format, tools};
+use super::reply::{Calls, Form, Manner};
 use super::served::Served;
 
 /// The most stop strings, and the most bytes of each.
@@ -42,21 +42,19 @@ pub fn chat(served: &Served, body: &[u8]) -> Result<Asked, ApiError> {
     let mut fields = Fields::of_body(body)?;
     let messages = messages(&mut fields)?;
     let tools = tools(&mut fields)?;
-    let wanted = tool_choice(&mut fields, tools.is_some())?;
+    let choice = tool_choice(&mut fields, tools.is_some())?;
     let only_one = fields.flag("parallel_tool_calls")? == Some(false);
-    let tools = tools.filter(|_| wanted);
-    let calls = served.call_marks(only_one).filter(|_| tools.is_some());
-    if tools.is_some() && calls.is_none() {
-        let problem = "this model has no tokens <tool> and </tool>, so it cannot call any";
-        return Err(ApiError::unsupported("tools", problem));
+    let tools = tools.filter(|_| choice != ToolChoice::None);
+    let schema = response_format(&mut fields)?;
+    if tools.is_some() && schema.is_some() {
+        let problem = "with tools this server only knows \"text\": set \"tool_choice\": \"none\", or leave one of them out";
+        return Err(ApiError::unsupported("response_format", problem));
     }
     let logprobs = fields.flag("logprobs")?.unwrap_or(false);
     let top = fields.whole("top_logprobs", 0..=ALTERNATIVES)?;
     if top.is_some() && !logprobs {
         return Err(ApiError::field("top_logprobs", "it needs \"logprobs\": true"));
     }
-    let text = json!({"type": "text"});
-    fields.only("response_format", &[text])?;
     fields.only("modalities", &[json!(["text"])])?;
     let most = match fields.whole("max_completion_tokens", 1..=usize::MAX)? {
         Some(most) => {
@@ -67,13 +65,46 @@ pub fn chat(served: &Served, body: &[u8]) -> Result<Asked, ApiError> {
     };
     let ends = served.chat_ends();
     let mut manner = manner(served, &mut fields, most, ends)?;
-    manner.banned = served.banned(&manner.ends, calls);
-    manner.calls = calls;
+    if tools.is_some() {
+        manner.banned = served.banned(&manner.ends, true);
+    }
     manner.logprobs = logprobs.then_some(top.unwrap_or(0));
     let (stream, usage) = streaming(&mut fields)?;
     fields.end()?;
-    let prompt = served.chat_tokens(&messages, tools.as_ref())?;
-    fitted(served, Asked { prompt, manner, stream, usage }, "messages")
+    let prompt = served.chat_tokens(&messages, tools.as_ref().map(|tools| &tools.json))?;
+    let mut asked = fitted(served, Asked { prompt, manner, stream, usage }, "messages")?;
+    let reply = Reply { ends: asked.manner.ends.clone(), max_tokens: asked.manner.max_tokens };
+    if let Some(tools) = tools {
+        asked.manner.form = calls(served, &tools, &choice, only_one, reply, &asked.prompt)?;
+    } else if let Some(schema) = schema {
+        let guide = CallGuide::value(&served.vocabulary, &schema, reply);
+        let wrong = |problem| ApiError::unsupported("response_format", problem);
+        asked.manner.form = Form::Value(Box::new(guide.map_err(wrong)?));
+    }
+    Ok(asked)
+}
+
+/// How a reply is written in which tools may be called.
+fn calls(
+    served: &Served,
+    tools: &Tools,
+    choice: &ToolChoice,
+    only_one: bool,
+    reply: Reply,
+    prompt: &[usize],
+) -> Result<Form, ApiError> {
+    let Some(marks) = &served.marks else {
+        let problem = "the template of this model has no calls, as JSON between marks, so it cannot call any";
+        return Err(ApiError::unsupported("tools", problem));
+    };
+    let Served { vocabulary, tokenizer, .. } = served;
+    let guide =
+        CallGuide::new(vocabulary, marks, &tools.list, choice, reply).map_err(|error| match error {
+            CallGuideError::NoSuchTool { .. } => ApiError::field("tool_choice", error),
+            _ => ApiError::unsupported("tools", error),
+        })?;
+    let reader = CallReader::new(marks, vocabulary, &**tokenizer, prompt);
+    Ok(Form::Calls(Box::new(Calls { guide, reader, only_one })))
 }
 
 /// A request of `/v1/completions`.
@@ -156,10 +187,10 @@ fn manner(
         sampling,
         seed: seed(fields)?,
         stop: stop(fields)?,
-        banned: served.banned(&ends, None),
+        banned: served.banned(&ends, false),
         ends,
         max_tokens: most.unwrap_or(usize::MAX),
-        calls: None,
+        form: Form::Text,
         logprobs: None,
     })
 }
@@ -200,16 +231,34 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
     items.into_iter().map(one).collect()
 }
 
-/// Whether tools may be called.
-fn tool_choice(fields: &mut Fields, offered: bool) -> Result<bool, ApiError> {
-    let choice = fields.any("tool_choice");
-    if choice.is_some() && !offered {
+/// Whether tools may be called, or have to be.
+fn tool_choice(fields: &mut Fields, offered: bool) -> Result<ToolChoice, ApiError> {
+    let Some(choice) = fields.any("tool_choice") else { return Ok(ToolChoice::Auto) };
+    if !offered {
         return Err(ApiError::field("tool_choice", "there are no tools to choose from"));
     }
-    match choice.as_ref().map(|choice| choice.as_str()) {
-        None | Some(Some("auto")) => Ok(true),
-        Some(Some("none")) => Ok(false),
-        _ => Err(ApiError::unsupported("tool_choice", "this server only knows \"auto\" and \"none\"")),
+    let known = "\"auto\", \"none\", \"required\" and {\"type\": \"function\", \"function\": {\"name\": …}}";
+    let wrong = || ApiError::unsupported("tool_choice", format!("this server only knows {known}"));
+    match choice {
+        Value::String(word) => match word.as_str() {
+            "auto" => Ok(ToolChoice::Auto),
+            "none" => Ok(ToolChoice::None),
+            "required" => Ok(ToolChoice::Required),
+            _ => Err(wrong()),
+        },
+        choice @ Value::Object(_) => {
+            let mut choice = Fields::of("tool_choice", choice)?;
+            if choice.text("type")?.as_deref() != Some("function") {
+                return Err(wrong());
+            }
+            let mut function = Fields::of("tool_choice.function", choice.required("function")?)?;
+            choice.end()?;
+            let name = function.text("name")?;
+            let name = name.ok_or_else(|| ApiError::field(function.name("name"), "it is missing"))?;
+            function.end()?;
+            Ok(ToolChoice::Tool(name))
+        }
+        _ => Err(wrong()),
     }
 }
 

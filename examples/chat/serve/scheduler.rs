@@ -7,15 +7,14 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gradus::Reader;
 use gradus::engine::Session;
 use gradus::model::Model;
 use gradus::tokenizer::Tokenizer;
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::reply::{Finish, Manner, Piece, Reply};
 
@@ -33,9 +32,8 @@ pub struct Job {
     /// At least one token, and with the most that `manner` allows no more than there is room for.
     pub prompt: Vec<usize>,
     pub manner: Manner,
-    pub events: Sender<Event>,
-    /// Whether nobody waits any more.
-    pub abandoned: Arc<AtomicBool>,
+    /// Closed when nobody waits any more.
+    pub events: UnboundedSender<Event>,
 }
 
 /// What happens to a job.
@@ -83,7 +81,7 @@ impl Queue {
     /// One more, if there is room.
     pub fn push(&self, job: Job) -> Result<(), Refused> {
         let mut state = self.state();
-        state.waiting.retain(|job| !job.abandoned.load(Ordering::Relaxed));
+        state.waiting.retain(|job| !job.events.is_closed());
         if state.closed {
             return Err(Refused::Closed);
         }
@@ -98,7 +96,7 @@ impl Queue {
     /// How many run, and how many wait.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state();
-        let waits = |job: &&Job| !job.abandoned.load(Ordering::Relaxed);
+        let waits = |job: &&Job| !job.events.is_closed();
         (state.running, state.waiting.iter().filter(waits).count())
     }
 
@@ -119,7 +117,7 @@ impl Queue {
     /// The next jobs, as many as there are places for, while `running` run.
     fn take(&self, running: usize) -> Vec<Job> {
         let mut state = self.state();
-        state.waiting.retain(|job| !job.abandoned.load(Ordering::Relaxed));
+        state.waiting.retain(|job| !job.events.is_closed());
         let count = state.waiting.len().min(self.places - running);
         state.running = running + count;
         state.waiting.drain(..count).collect()
@@ -147,8 +145,7 @@ struct Place<'t> {
 struct Running<'t> {
     reply: Reply<'t>,
     prompt_len: usize,
-    events: Sender<Event>,
-    abandoned: Arc<AtomicBool>,
+    events: UnboundedSender<Event>,
 }
 
 /// Serves all jobs, until `is_over` and none is running.
@@ -166,7 +163,7 @@ pub fn serve<E: Reader, M: Model>(
             queue.close();
         }
         for (at, place) in places.iter_mut().enumerate() {
-            if place.running.as_ref().is_some_and(|running| running.abandoned.load(Ordering::Relaxed)) {
+            if place.running.as_ref().is_some_and(|running| running.events.is_closed()) {
                 leave(place, session.len(at));
             }
         }
@@ -198,7 +195,7 @@ fn admit<'t, E: Reader, M: Model>(
     tokenizer: &'t dyn Tokenizer,
     job: Job,
 ) {
-    let Job { prompt, manner, events, abandoned } = job;
+    let Job { prompt, manner, events } = job;
     let shared = |place: &Place| place.tokens.iter().zip(&prompt).take_while(|(a, b)| a == b).count();
     let free = places.iter().enumerate().filter(|(_, place)| place.running.is_none());
     let best = free.max_by_key(|(_, place)| (shared(place), std::cmp::Reverse(place.tokens.len())));
@@ -207,7 +204,7 @@ fn admit<'t, E: Reader, M: Model>(
     let len = shared(&places[at]).min(prompt.len() - 1);
     session.truncate(at, len);
     let reply = Reply::new(tokenizer, &prompt, manner);
-    let running = Running { reply, prompt_len: prompt.len(), events, abandoned };
+    let running = Running { reply, prompt_len: prompt.len(), events };
     places[at] = Place { tokens: prompt, running: Some(running) };
 }
 

@@ -1,14 +1,17 @@
 //! The model as requests see it: how text becomes tokens, and how a conversation becomes text.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use gradus::checkpoint::{EndTokens, GenerationDefaults};
+use gradus::data::Conversation;
+use gradus::generate::{CallMarks, Vocabulary};
 use gradus::tokenizer::Tokenizer;
 use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::reply::{CallMarks, Scored};
+use super::reply::Scored;
 
 /// The special tokens that our own template is made of.
 const ROLES: [&str; 6] = ["<user>", "</user>", "<assistant>", "</assistant>", "<system>", "</system>"];
@@ -26,6 +29,9 @@ pub struct Served {
     pub context: usize,
     /// The most tokens of a reply.
     pub most_tokens: usize,
+    pub vocabulary: Arc<Vocabulary>,
+    /// What stands around a call of a tool, if the template has calls.
+    pub marks: Option<CallMarks>,
     template: Option<ChatTemplate>,
     special: Vec<(String, usize)>,
 }
@@ -56,7 +62,22 @@ impl Served {
         let special = tokenizer.special_tokens();
         let template = source.map(ChatTemplate::new).transpose()?;
         let Sizes { context, most_tokens } = sizes;
-        Ok(Served { name, created, tokenizer, tokens, defaults, context, most_tokens, template, special })
+        let vocabulary = Arc::new(Vocabulary::new(&*tokenizer));
+        let mut served = Served {
+            name,
+            created,
+            tokenizer,
+            tokens,
+            defaults,
+            context,
+            most_tokens,
+            vocabulary,
+            marks: None,
+            template,
+            special,
+        };
+        served.marks = CallMarks::of_template(|conversation| served.text_of(conversation));
+        Ok(served)
     }
 
     /// Whether it can converse.
@@ -106,17 +127,22 @@ impl Served {
         self.tokens.eos.iter().copied().chain(close).collect()
     }
 
-    /// The tokens around a tool call, if the model has them.
-    pub fn call_marks(&self, only_one: bool) -> Option<CallMarks> {
-        let (open, close) = (self.tokenizer.special("<tool>")?, self.tokenizer.special("</tool>")?);
-        Some(CallMarks { open, close, only_one })
+    /// A conversation as text, if the template takes it.
+    fn text_of(&self, conversation: &Conversation) -> Option<String> {
+        let json = serde_json::to_value(conversation).ok()?;
+        Some(self.render(&json["messages"], None, false).ok()?.text)
     }
 
-    /// The special tokens that a reply cannot have.
-    pub fn banned(&self, ends: &[usize], calls: Option<CallMarks>) -> Vec<usize> {
-        let marks = calls.map_or([usize::MAX; 2], |marks| [marks.open, marks.close]);
-        let special = self.special.iter().map(|&(_, token)| token);
-        special.filter(|token| !ends.contains(token) && !marks.contains(token)).collect()
+    /// The special tokens that a reply cannot have. Those around calls are among them where nothing can be called.
+    pub fn banned(&self, ends: &[usize], with_calls: bool) -> Vec<usize> {
+        let marks = self.marks.as_ref().filter(|_| with_calls);
+        let is_mark = |name: &str| {
+            marks.is_some_and(|marks| {
+                [&marks.open, &marks.next, &marks.close].iter().any(|mark| mark.contains(name))
+            })
+        };
+        let banned = self.special.iter().filter(|(name, token)| !ends.contains(token) && !is_mark(name));
+        banned.map(|&(_, token)| token).collect()
     }
 
     /// The text of some tokens, in which special ones stand for nothing.

@@ -73,6 +73,11 @@ impl CallReader {
         self.call.is_some()
     }
 
+    /// What has come of a call that is not complete.
+    pub fn begun(&self) -> Option<&str> {
+        self.call.as_deref()
+    }
+
     /// One more token. Returns what can be given out with it.
     pub fn push(&mut self, tokenizer: &dyn Tokenizer, token: usize) -> Vec<Said> {
         let mut said = Vec::new();

@@ -29,6 +29,8 @@ pub(super) enum Node {
         properties: Vec<Property>,
         keys: Range<usize>,
     },
+    /// An object with any keys, and values of this node.
+    Map(usize),
     /// One of these nodes, of which no two begin with the same byte.
     Choice(Vec<usize>),
 }
@@ -156,6 +158,11 @@ impl Grammar {
                     most: number("maxItems", f64::INFINITY) as u64,
                 }
             }
+            _ if schema.get("properties").is_none()
+                && !matches!(schema.get("additionalProperties"), Some(Json::Bool(false))) =>
+            {
+                Node::Map(self.any())
+            }
             _ => {
                 let required = schema.get("required").and_then(Json::as_array).unwrap_or(&[]);
                 let mut properties = Vec::new();
@@ -171,7 +178,7 @@ impl Grammar {
         Ok(self.add(node))
     }
 
-    /// Any value, but for objects with keys, whose names nobody knows.
+    /// Any value.
     fn any(&mut self) -> usize {
         if let Some(any) = self.any {
             return any;
@@ -183,7 +190,7 @@ impl Grammar {
             Node::String,
             Node::Number(ANY_NUMBER),
             Node::Array { items: any, least: 0, most: u64::MAX },
-            Node::Object { properties: Vec::new(), keys: ANY_COUNT },
+            Node::Map(any),
         ];
         let nodes = nodes.map(|node| self.add(node));
         self.nodes[any] = Node::Choice(nodes.to_vec());
@@ -231,7 +238,7 @@ impl Grammar {
             Node::String => byte == b'"',
             Node::Number(_) => byte == b'-' || byte.is_ascii_digit(),
             Node::Array { .. } => byte == b'[' && depth < DEEPEST,
-            Node::Object { .. } => byte == b'{' && depth < DEEPEST,
+            Node::Object { .. } | Node::Map(_) => byte == b'{' && depth < DEEPEST,
             Node::Choice(nodes) => nodes.iter().any(|&node| self.begins(node, byte, depth)),
         }
     }
@@ -239,7 +246,7 @@ impl Grammar {
     /// Whether any value at all may begin there.
     pub fn may_nest(&self, node: usize, depth: usize) -> bool {
         match &self.nodes[node] {
-            Node::Array { .. } | Node::Object { .. } => depth + 1 < DEEPEST,
+            Node::Array { .. } | Node::Object { .. } | Node::Map(_) => depth + 1 < DEEPEST,
             Node::Choice(nodes) => nodes.iter().any(|&node| self.may_nest(node, depth)),
             Node::Texts(_) | Node::String | Node::Number(_) => true,
         }

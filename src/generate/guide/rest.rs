@@ -4,7 +4,7 @@
 //! one after which it is smaller by one: whoever follows it arrives at the end.
 
 use super::grammar::{Grammar, Node, Property};
-use super::{Character, Guide, InArray, InObject, Open};
+use super::{Character, Guide, InArray, InMap, InObject, Open};
 
 /// The bytes around a key and its value: the comma and the space before, two quotes, the colon and its space.
 const AROUND_KEY: usize = 6;
@@ -63,6 +63,17 @@ impl Grammar {
                     InArray::Space => more(count + 1).saturating_add(item).saturating_add(2),
                 }
             }
+            Open::Map { node, next } => {
+                // An entry, with two quotes, the colon and its space, and the bracket.
+                let entry = self.map_value(*node).saturating_add(5);
+                match next {
+                    InMap::Start | InMap::AfterValue => 1,
+                    InMap::Space => entry.saturating_add(1),
+                    InMap::Quote => entry,
+                    InMap::Colon => entry - 2,
+                    InMap::ColonSpace => entry - 3,
+                }
+            }
             Open::Object { node, seen, next } => self.left_of_object(*node, seen, *next),
         }
     }
@@ -110,6 +121,11 @@ impl Grammar {
         }
     }
 
+    /// The length of the shortest value in a map.
+    fn map_value(&self, node: usize) -> usize {
+        if let Node::Map(value) = self.node(node) { self.shortest[*value] } else { 0 }
+    }
+
     /// The lengths of the shortest values of each node, or a little more.
     pub(super) fn measure(&mut self) {
         self.shortest = vec![0; self.nodes.len()];
@@ -125,7 +141,7 @@ impl Grammar {
     fn shortest_of(&self, node: usize) -> usize {
         match &self.nodes[node] {
             Node::Texts(texts) => texts.iter().map(String::len).min().unwrap_or(0),
-            Node::String => 2,
+            Node::String | Node::Map(_) => 2,
             Node::Number(range) => super::number::Numeral::default().bytes_left(range),
             Node::Array { .. } => {
                 1 + self.left(&Open::Array { node, count: 0, next: InArray::Start }).min(usize::MAX - 1)
