@@ -358,10 +358,7 @@ fn tools_of_a_file_and_models_that_read_little() {
     let printed = place.with_input(&mine, &"Where do you want to fly to?\n".repeat(8));
     assert!(printed.starts_with("-> fly {\"to\":\""), "{printed}");
     assert!(printed.contains("<- {\"error\":\"the tool is not available\"}"), "{printed}");
-    assert!(
-        printed.contains("longer than the 640 tokens") && !printed.contains("say it shorter"),
-        "{printed}"
-    );
+    assert!(printed.contains("longer than the 640 tokens"), "{printed}");
     assert!(printed.matches("-> fly {").count() >= 8, "{printed}");
     // A model that reads too little for the tools converses without them, unless they were asked for.
     place.converses("tiny", 64);
