@@ -1,6 +1,6 @@
 //! What a request asks for, checked field by field.
 
-use gradus::generate::{CallGuide, CallGuideError, CallReader, Reply, Sampling, ToolChoice};
+use gradus::generate::{CallGuide, CallReader, Reply, Sampling, ToolChoice};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
@@ -42,7 +42,7 @@ pub fn chat(served: &Served, body: &[u8]) -> Result<Asked, ApiError> {
     let mut fields = Fields::of_body(body)?;
     let messages = messages(&mut fields)?;
     let tools = tools(&mut fields)?;
-    let choice = tool_choice(&mut fields, tools.is_some())?;
+    let choice = tool_choice(&mut fields, tools.as_ref())?;
     let only_one = fields.flag("parallel_tool_calls")? == Some(false);
     let tools = tools.filter(|_| choice != ToolChoice::None);
     let schema = response_format(&mut fields)?;
@@ -98,11 +98,8 @@ fn calls(
         return Err(ApiError::unsupported("tools", problem));
     };
     let Served { vocabulary, tokenizer, .. } = served;
-    let guide =
-        CallGuide::new(vocabulary, marks, &tools.list, choice, reply).map_err(|error| match error {
-            CallGuideError::NoSuchTool { .. } => ApiError::field("tool_choice", error),
-            _ => ApiError::unsupported("tools", error),
-        })?;
+    let guide = CallGuide::new(vocabulary, marks, &tools.list, choice, reply);
+    let guide = guide.map_err(|error| ApiError::unsupported("tools", error))?;
     let reader = CallReader::new(marks, vocabulary, &**tokenizer, prompt);
     Ok(Form::Calls(Box::new(Calls { guide, reader, only_one })))
 }
@@ -232,11 +229,11 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
 }
 
 /// Whether tools may be called, or have to be.
-fn tool_choice(fields: &mut Fields, offered: bool) -> Result<ToolChoice, ApiError> {
+fn tool_choice(fields: &mut Fields, tools: Option<&Tools>) -> Result<ToolChoice, ApiError> {
     let Some(choice) = fields.any("tool_choice") else { return Ok(ToolChoice::Auto) };
-    if !offered {
+    let Some(tools) = tools else {
         return Err(ApiError::field("tool_choice", "there are no tools to choose from"));
-    }
+    };
     let known = "\"auto\", \"none\", \"required\" and {\"type\": \"function\", \"function\": {\"name\": …}}";
     let wrong = || ApiError::unsupported("tool_choice", format!("this server only knows {known}"));
     match choice {
@@ -256,6 +253,11 @@ fn tool_choice(fields: &mut Fields, offered: bool) -> Result<ToolChoice, ApiErro
             let name = function.text("name")?;
             let name = name.ok_or_else(|| ApiError::field(function.name("name"), "it is missing"))?;
             function.end()?;
+            let names: Vec<&str> = tools.list.iter().map(|tool| tool.name.as_str()).collect();
+            if !names.contains(&name.as_str()) {
+                let problem = format!("there is no tool {name:?}, only {}", names.join(", "));
+                return Err(ApiError::field("tool_choice", problem));
+            }
             Ok(ToolChoice::Tool(name))
         }
         _ => Err(wrong()),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -105,14 +105,20 @@ impl FromRequest<Arc<Server>> for Body {
 
     async fn from_request(request: Request, server: &Arc<Server>) -> Result<Self, ApiError> {
         let Limits { body, arrival, .. } = server.limits;
+        let too_large = || {
+            let problem = format!("of a body at most {body} bytes are read (--max-body)");
+            ApiError::status(413, "body_too_large", problem)
+        };
+        if request.body().size_hint().lower() > body as u64 {
+            return Err(too_large()); // it says so itself, and need not arrive
+        }
         let arrived = timeout(arrival, Bytes::from_request(request, server)).await;
         match arrived.map_err(|_| ApiError::slow(arrival))? {
             Ok(bytes) => Ok(Body(bytes)),
             Err(BytesRejection::FailedToBufferBody(error))
                 if error.status() == StatusCode::PAYLOAD_TOO_LARGE =>
             {
-                let problem = format!("of a body at most {body} bytes are read (--max-body)");
-                Err(ApiError::status(413, "body_too_large", problem))
+                Err(too_large())
             }
             Err(_) => Err(ApiError::invalid("the body ends before the end that the request announces")),
         }
