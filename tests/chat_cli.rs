@@ -10,7 +10,12 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use gradus::checkpoint::{Checkpoint, TrainedModel, adapter};
+use gradus::data::{OnMalformed, Role, read_conversations};
+use gradus::model::{Decoder, LoraConfig, Model};
+use gradus::random::Random;
+use gradus::tokenizer::template::ChatTemplate;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 #[path = "common/program.rs"]
@@ -76,6 +81,16 @@ impl Place {
     fn model(&self) -> String {
         let all = format!("create --out model --vocab-size 400 --data text.txt {TINY}");
         self.ok(&all.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// A tiny model that converses and calls tools: with our template, and the token that ends what the assistant says.
+    fn converses(&self, name: &str, context: usize) {
+        let sizes = TINY.replace("--context 64", &format!("--context {context}"));
+        let all = format!("create --out {name} --vocab-size 400 --data text.txt {sizes}");
+        self.ok(&all.split_whitespace().collect::<Vec<_>>());
+        let language =
+            json!({"bos": 1, "add_bos": true, "eos": [7], "pad": 3, "chat_template": ChatTemplate::GRADUS});
+        fs::write(self.path(name).join("language.json"), language.to_string()).expect("a file");
     }
 
     /// What a model says after a beginning.
@@ -288,6 +303,135 @@ fn how_it_writes_can_be_chosen() {
     let three = place.ok(&talk);
     assert_eq!(said(&["--greedy", "--tokens", "3"]), three);
     assert!(place.ok(&[&talk[..], &["--tokens", "20"]].concat()).len() > three.len());
+}
+
+/// A model that has learned nothing, and so calls tools only because it has to.
+#[test]
+fn a_conversation_with_tools() {
+    let place = Place::new();
+    place.converses("model", 4096);
+    let talk = ["talk", "--model", "model", "--tokens", "150", "--threads", "1", "--tool-choice"];
+    let input = "Hello\n/save one.jsonl\n/undo\n/save two.jsonl\n";
+    for (tool, fails) in [("calculator", true), ("roll_dice", false)] {
+        let options = [&talk[..], &[tool]].concat();
+        let printed = place.with_input(&options, input);
+        assert!(printed.starts_with(&format!("-> {tool} {{")), "{printed}");
+        let result = printed.lines().find_map(|line| line.strip_prefix("<- ")).expect("a result");
+        let result: Value = serde_json::from_str(result).expect("JSON");
+        // What it computes is noise, and dice are always dice.
+        assert_eq!(result.get("error").is_some(), fails, "{printed}");
+        assert!(
+            printed.contains("written to one.jsonl") && printed.contains("? nothing was said yet"),
+            "{printed}"
+        );
+        let saved = read_conversations(&place.path("one.jsonl"), None, OnMalformed::Refuse);
+        let conversation = &saved.expect("a conversation").0[0];
+        let roles: Vec<Role> = conversation.messages.iter().map(|message| message.role).collect();
+        assert_eq!(roles[..4], [Role::User, Role::Assistant, Role::Tool, Role::Assistant]);
+        let call = conversation.tool_calls().next().expect("a call");
+        assert_eq!((call.name.as_str(), conversation.tools.len()), (tool, 4));
+        fs::remove_file(place.path("one.jsonl")).expect("a file");
+        assert_eq!(place.with_input(&options, input), printed, "a seed fixes the dice, too");
+        fs::remove_file(place.path("one.jsonl")).expect("a file");
+    }
+    for (options, words) in [
+        (&["fly"][..], &["--tool-choice fly", "calculator, clock, convert_units, roll_dice"][..]),
+        (&["auto", "--prompt", "a"], &["--tool-choice", "--prompt"]),
+        (&["required", "--no-tools"], &["--no-tools", "--tool-choice"]),
+    ] {
+        let ended = place.run(&[&talk[..], options].concat());
+        assert_refused(&ended, 2, words, &ended.stderr);
+    }
+    let ended = place.run(&[&talk[..], &["auto", "--tools", "nowhere.json"]].concat());
+    assert_refused(&ended, 1, &["nowhere.json"], &ended.stderr);
+}
+
+#[test]
+fn tools_of_a_file_and_models_that_read_little() {
+    let place = Place::new();
+    let file = r#"[{"name": "fly", "parameters": {"properties": {"to": {"enum": ["Oslo", "Lima"]}}, "required": ["to"]}}]"#;
+    fs::write(place.path("mine.json"), file).expect("a file");
+    place.converses("small", 640);
+    let talk = ["talk", "--model", "small", "--tokens", "150", "--threads", "1"];
+    let mine = [&talk[..], &["--tools", "mine.json", "--tool-choice", "required"]].concat();
+    // Nobody is there to ask. And many turns are more than it can read.
+    let printed = place.with_input(&mine, &"Where do you want to fly to?\n".repeat(8));
+    assert!(printed.starts_with("-> fly {\"to\":\""), "{printed}");
+    assert!(printed.contains("<- {\"error\":\"the tool is not available\"}"), "{printed}");
+    assert!(
+        printed.contains("longer than the 640 tokens") && !printed.contains("say it shorter"),
+        "{printed}"
+    );
+    assert!(printed.matches("-> fly {").count() >= 8, "{printed}");
+    // A model that reads too little for the tools converses without them, unless they were asked for.
+    place.converses("tiny", 64);
+    let talk = ["talk", "--model", "tiny", "--tokens", "5", "--threads", "1"];
+    let printed = place.with_input(&talk, "Hello\n");
+    assert!(!printed.contains("tokens with"), "{printed}");
+    let ended = place.run(&[&talk[..], &["--tools"]].concat());
+    assert_refused(&ended, 2, &["of the 64 tokens", "--tools FILE"], &ended.stderr);
+}
+
+/// Large enough that a model says something else with it.
+fn write_adapter(model: &Path, folder: &Path, rank: usize) {
+    let TrainedModel { model, params, .. } = Checkpoint::load_as::<Decoder>(model).expect("a model");
+    let lora = LoraConfig { rank, ..LoraConfig::default() };
+    let adapted = model.with_adapters(&lora).expect("a model with adapters");
+    let mut random = Random::new(5);
+    let count = adapted.layout().len() - adapted.base_len();
+    let mut params: Vec<f32> = params;
+    params.extend((0..count).map(|_| 0.3 * (random.uniform() as f32 - 0.5)));
+    adapter::export(folder, &adapted, &params, None).expect("a folder");
+}
+
+#[test]
+fn adapters_are_merged_and_swapped() {
+    let place = Place::new();
+    place.model();
+    write_adapter(&place.path("model"), &place.path("lora"), 4);
+    let base = place.said("model");
+    let said = |more: &[&str]| {
+        let talk =
+            ["talk", "--prompt", "A: Hello", "--tokens", "24", "--greedy", "--threads", "1", "--model"];
+        place.ok(&[&talk[..], more].concat())
+    };
+    let adapted = said(&["model", "--adapter", "lora"]);
+    assert_ne!(adapted, base);
+    assert!(said(&["model", "--adapter", "lora", "--dtype", "int8"]).starts_with("A: Hello"));
+    place.ok(&["export", "--model", "model", "--adapter", "lora", "--to", "hf", "--out", "merged"]);
+    assert_eq!(said(&["merged"]), adapted);
+    place.ok(&["export", "--model", "model", "--to", "gguf", "--out", "base.gguf"]);
+    assert_eq!(said(&["base.gguf", "--adapter", "lora"]), adapted, "onto a GGUF file");
+    // In a conversation one is changed for another.
+    place.converses("talker", 64); // of the same seed, so it is the same model
+    let talk = ["talk", "--model", "talker", "--tokens", "24", "--greedy", "--threads", "1"];
+    let asked = "Hello\n/reset\n";
+    let printed = place.with_input(
+        &talk,
+        &[asked, "/adapter lora\n", asked, "/adapter nowhere\n", asked, "/adapter\n", asked].concat(),
+    );
+    let replies: Vec<&str> = printed.split("forgotten\n").collect();
+    let [first, with, still, without, ""] = replies[..] else { panic!("four replies: {printed}") };
+    let with = with.strip_prefix("with the adapter lora\n").expect("it says so");
+    let (problem, still) = still.split_once('\n').expect("a problem");
+    assert!(problem.starts_with("? ") && problem.contains("nowhere"), "{problem}");
+    assert_eq!(without.strip_prefix("no adapter\n"), Some(first));
+    assert_eq!(still, with);
+    assert_ne!(with, first);
+    // What does not fit is said.
+    let refuse = |adapter: &str, words: &[&str]| {
+        let ended = place.run(&["talk", "--model", "model", "--adapter", adapter, "--prompt", "A"]);
+        assert_refused(&ended, 1, words, &ended.stderr);
+    };
+    refuse("nowhere", &["nowhere", "adapter_config.json"]);
+    refuse("merged", &["merged", "a whole model", "--model"]);
+    let wider = format!(
+        "create --out wider --vocab-size 400 --data text.txt {}",
+        TINY.replace("--embd 32", "--embd 64")
+    );
+    place.ok(&wider.split_whitespace().collect::<Vec<_>>());
+    write_adapter(&place.path("wider"), &place.path("wide"), 4);
+    refuse("wide", &["wide", "cannot be merged", "Take the base that it was trained on"]);
 }
 
 #[test]

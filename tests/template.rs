@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::UNIX_EPOCH;
 
+use gradus::generate::CallMarks;
 use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
 use gradus::tokenizer::{BpeTrainer, CHAT_TOKENS, CharTokenizer, Tokenizer};
 use serde::Deserialize;
@@ -193,4 +194,38 @@ fn damaged_templates_do_not_panic() {
         let _: Result<Rendered, TemplateError> = render(&source[..end], &messages);
     }
     assert!(render(&source[..source.len() - 20], &messages).is_err());
+}
+
+/// What stands around a call follows from what a template makes of one.
+#[test]
+fn the_marks_of_calls_are_found() {
+    let marks = |source: &str| {
+        let template = ChatTemplate::new(source).expect("it parses");
+        CallMarks::of_template(|conversation| {
+            let json = serde_json::to_value(conversation).expect("plain JSON");
+            template.render(&chat(&json["messages"], None, false)).ok().map(|rendered| rendered.text)
+        })
+    };
+    assert_eq!(marks(ChatTemplate::GRADUS), Some(CallMarks::new("<tool>", "</tool>")));
+    // As text, on lines of their own.
+    let call = r#"{{ '\n<tool_call>\n{"name": "' + c.function.name + '", "arguments": ' }}{{ c.function.arguments | tojson }}{{ '}\n</tool_call>' }}"#;
+    let lines = |call: &str| {
+        format!(
+            "{{% for m in messages %}}<|im_start|>{{{{ m.role }}}}\n{{{{ m.content }}}}{{% for c in m.tool_calls or [] %}}{call}\
+             {{% endfor %}}<|im_end|>\n{{% endfor %}}"
+        )
+    };
+    let expected = CallMarks {
+        open: "<tool_call>\n".to_owned(),
+        next: "\n<tool_call>\n".to_owned(),
+        close: "\n</tool_call>".to_owned(),
+    };
+    assert_eq!(marks(&lines(call)), Some(expected));
+    // Another form, no marks, no calls, and a template that refuses them.
+    let refusal = "{{ raise_exception('no calls') }}";
+    for other in
+        [call.replace("\"arguments\"", "\"parameters\"").as_str(), "{{ c.function | tojson }}", "", refusal]
+    {
+        assert_eq!(marks(&lines(other)), None, "{other}");
+    }
 }

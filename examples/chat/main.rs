@@ -11,7 +11,9 @@
 //! - `folder.rs`: a checkpoint of gradus with what a language model needs beside it.
 //! - `create.rs`: a tokenizer from texts, and a model that has learned nothing.
 //! - `train/`: a model that learns to converse; `sizes.rs`: how large one that is made here is.
-//! - `talk.rs`: the prompts; `dialogue.rs`: several turns, with `template.rs` for their marks; `speaker.rs`: a model that goes on.
+//! - `talk.rs`: the prompts; `dialogue.rs`: several turns, with `template.rs` for their marks; `speaker.rs`: a model that goes on;
+//!   `lines.rs`: what is typed.
+//! - `tools/`: what a model can call in a conversation.
 //! - `evaluate/`: how good such a model is.
 //! - `serve/`: a server that several clients talk to at once.
 //! - `convert.rs`: from one format into another.
@@ -24,12 +26,14 @@ mod evaluate;
 mod folder;
 mod histogram;
 mod info;
+mod lines;
 mod serve;
 mod sizes;
 mod source;
 mod speaker;
 mod talk;
 mod template;
+mod tools;
 mod train;
 
 use std::process::ExitCode;

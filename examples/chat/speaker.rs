@@ -1,16 +1,21 @@
 //! A model that continues texts.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::slice::from_mut;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
-use gradus::data::Batch;
+use gradus::data::{Batch, Tool};
 use gradus::engine::{Pass, Reader, Room, Session};
 use gradus::fast::{InferenceEngine, StoredParams};
 use gradus::gemm::Dtype;
-use gradus::generate::{BeamSearch, CallGuide, Continuation, Finish, Sampler, Stop, StopStrings, advance};
+use gradus::generate::{
+    self, BeamSearch, CallGuide, CallMarks, CallReader, Continuation, Finish, Said, Sampler, Stop,
+    StopStrings, ToolChoice, Vocabulary, advance,
+};
 use gradus::model::{Decoder, Mode, Model};
 use gradus::params::BoundParams;
 use gradus::random::Random;
@@ -18,7 +23,7 @@ use gradus::tensor::{Memory, Tensor};
 use gradus::tokenizer::{TextStream, Tokenizer};
 use support::{SamplingArgs, Usage, check_free};
 
-use crate::source::Source;
+use crate::source::{Source, read_adapter};
 use crate::template::Template;
 
 /// A model, ready to continue texts.
@@ -30,6 +35,12 @@ pub struct Speaker {
     defaults: GenerationDefaults,
     chat_template: Option<String>,
     engine: InferenceEngine,
+    /// What its tokens stand for, once a guide has needed it.
+    vocabulary: OnceCell<Arc<Vocabulary>>,
+    /// Where it came from, to be read again with another adapter.
+    source: Source,
+    dtype: Dtype,
+    threads: usize,
 }
 
 /// How a text is to be continued.
@@ -43,9 +54,21 @@ pub struct Manner {
     pub seed: u64,
 }
 
+/// How a reply may call tools.
+#[derive(Clone, Copy)]
+pub struct Calls<'a> {
+    pub marks: &'a CallMarks,
+    pub tools: &'a [Tool],
+    pub choice: &'a ToolChoice,
+    /// Whether calls are held to their schemas while they are written.
+    pub constrained: bool,
+}
+
 /// What a model said, and how fast.
 pub struct Reply {
     pub text: String,
+    /// What it wrote as calls of tools, in order.
+    pub calls: Vec<String>,
     pub token_count: usize,
     /// `None` if it was interrupted.
     pub finish: Option<Finish>,
@@ -72,7 +95,33 @@ impl Speaker {
         let spec = tokenizer.map_err(|other| anyhow!("{}: {other}", source.path.display()))?;
         let tokenizer = spec.build().with_context(|| source.path.display().to_string())?;
         let engine = InferenceEngine::new(threads);
-        Ok(Speaker { model, params, tokenizer, tokens, defaults, chat_template, engine })
+        let source = source.clone();
+        Ok(Speaker {
+            model,
+            params,
+            tokenizer,
+            tokens,
+            defaults,
+            chat_template,
+            engine,
+            vocabulary: OnceCell::new(),
+            source,
+            dtype,
+            threads,
+        })
+    }
+
+    /// The same model with another adapter, or without one: it is read again.
+    ///
+    /// # Errors
+    /// If there is no such adapter, or it does not fit. Then nothing changes.
+    pub fn swap_adapter(&mut self, adapter: Option<&Path>) -> Result<()> {
+        if let Some(folder) = adapter {
+            read_adapter(folder, &self.model)?; // what is wrong with it is found out before the model is read
+        }
+        let source = self.source.clone().with_adapter(adapter);
+        *self = Speaker::load(&source, self.dtype, self.threads)?;
+        Ok(())
     }
 
     /// What makes a text of a conversation, if the model has such a template.
@@ -138,59 +187,52 @@ impl Speaker {
         on_text: impl FnMut(&str),
         go_on: impl Fn() -> bool,
     ) -> Result<Reply> {
-        let room = self.room(prompt.len(), manner)?;
-        Ok(match manner.beams {
-            Some(width) => self.search(prompt, manner, (width, room), on_text),
-            None => self.draw(prompt, manner, room, on_text, go_on),
-        })
+        self.reply_with_calls(prompt, manner, None, on_text, go_on)
     }
 
-    /// The room that a prompt takes with its reply.
-    fn room(&self, prompt_len: usize, manner: &Manner) -> Result<Room> {
+    /// The same for a reply in which tools may be called: `on_text` gets the text around the calls.
+    ///
+    /// # Errors
+    /// Also if the tokenizer cannot write calls of these tools. A search has none: it is an error of the program.
+    pub fn reply_with_calls(
+        &mut self,
+        prompt: &[usize],
+        manner: &Manner,
+        calls: Option<Calls<'_>>,
+        on_text: impl FnMut(&str),
+        go_on: impl Fn() -> bool,
+    ) -> Result<Reply> {
+        let talker = calls.map(|calls| self.talker(prompt, manner, &calls)).transpose()?;
         let sequences = manner.beams.unwrap_or(1);
-        let need = prompt_len.saturating_add(manner.tokens).max(1);
+        let need = prompt.len().saturating_add(manner.tokens).max(1);
         let room = Room { sequences, tokens: need.min(self.model.context()), source_tokens: 0 };
         let config = self.model.config();
         let row = (2 * config.n_layer * config.n_kv_head * config.head_dim() * size_of::<f32>()) as f64;
         let kept = row * room.tokens as f64 * sequences as f64;
         check_free(&format!("a text of {} tokens", room.tokens), kept, "give a smaller --tokens or --beams")?;
-        Ok(room)
+        Ok(match manner.beams {
+            Some(width) => self.search(prompt, manner, (width, room), on_text),
+            None => self.draw(prompt, manner, room, talker, on_text, go_on),
+        })
     }
 
-    /// The tokens of a reply, and why it ended, if it was not interrupted: `go_on` said no. Calls of tools follow the guide, if there
-    /// is one. Stop strings are not looked for.
+    /// Whether such calls can be written with the tokens of the model.
     ///
     /// # Errors
-    /// As [`reply`](Self::reply).
-    pub fn reply_tokens(
-        &mut self,
-        prompt: &[usize],
-        manner: &Manner,
-        mut guide: Option<CallGuide>,
-        go_on: impl Fn() -> bool,
-    ) -> Result<(Vec<usize>, Option<Finish>)> {
-        let room = self.room(prompt.len(), manner)?;
-        let Speaker { model, params, tokens, engine, .. } = self;
-        let stop = Stop { tokens: tokens.eos.clone(), max_tokens: Some(manner.tokens), ..Stop::default() };
-        let mut sampler = manner.sampling.sampler(tokens.bos.filter(|bos| !tokens.eos.contains(bos)));
-        let mut random = Random::new(manner.seed);
-        let mut session = Session::new(engine, model, params, room);
-        let mut new = Continuation::new(prompt, stop);
-        let mut pick = |_, logits: &[f64], tokens: &[usize]| match &mut guide {
-            Some(guide) => sampler.sample_guided(logits, tokens, &mut random, guide),
-            None => sampler.sample(logits, tokens, &mut random),
-        };
-        while advance(&mut session, from_mut(&mut new), &mut pick) {
-            if !go_on() {
-                return Ok((new.tokens().to_vec(), None));
-            }
-        }
-        Ok((new.tokens().to_vec(), new.finish()))
+    /// If not: names what is missing.
+    pub fn check_calls(&self, manner: &Manner, calls: &Calls<'_>) -> Result<()> {
+        self.talker(&[], manner, calls).map(|_| ())
     }
 
-    /// The tokens that end a reply.
-    pub fn ends(&self) -> &[usize] {
-        &self.tokens.eos
+    /// What follows a reply in which tools may be called.
+    fn talker(&self, prompt: &[usize], manner: &Manner, calls: &Calls<'_>) -> Result<Talker> {
+        let tokenizer = &*self.tokenizer;
+        let vocabulary = self.vocabulary.get_or_init(|| Arc::new(Vocabulary::new(tokenizer)));
+        let Calls { marks, tools, choice, constrained } = calls;
+        let limits = generate::Reply { ends: self.tokens.eos.clone(), max_tokens: manner.tokens };
+        let guide = CallGuide::new(vocabulary, marks, tools, choice, limits)?;
+        let reader = CallReader::new(marks, vocabulary, tokenizer, prompt);
+        Ok(Talker { guide: constrained.then_some(guide), reader })
     }
 
     /// Token by token.
@@ -199,9 +241,12 @@ impl Speaker {
         prompt: &[usize],
         manner: &Manner,
         room: Room,
+        talker: Option<Talker>,
         mut on_text: impl FnMut(&str),
         go_on: impl Fn() -> bool,
     ) -> Reply {
+        let (mut guide, mut reader) =
+            talker.map_or((None, None), |talker| (talker.guide, Some(talker.reader)));
         let Speaker { model, params, tokenizer, tokens, engine, .. } = self;
         let strings = &manner.sampling.stop;
         let stop = Stop { tokens: tokens.eos.clone(), max_tokens: Some(manner.tokens), ..Stop::default() };
@@ -212,8 +257,11 @@ impl Speaker {
             (TextStream::after(&**tokenizer, prompt), StopStrings::new(strings));
         let mut session = Session::new(engine, model, params, room);
         let mut new = Continuation::new(prompt, stop);
-        let mut pick = |_, logits: &[f64], tokens: &[usize]| sampler.sample(logits, tokens, &mut random);
-        let mut text = String::new();
+        let mut pick = |_, logits: &[f64], tokens: &[usize]| match &mut guide {
+            Some(guide) => sampler.sample_guided(logits, tokens, &mut random, guide),
+            None => sampler.sample(logits, tokens, &mut random),
+        };
+        let (mut text, mut calls) = (String::new(), Vec::new());
         let mut paces = [Pace::default(); 2];
         let (mut seen, mut stopped, mut interrupted) = (0, false, false);
         let mut start = Instant::now();
@@ -225,7 +273,11 @@ impl Speaker {
             start = Instant::now();
             if let Some(&token) = new.tokens().get(seen) {
                 let shown = text.len();
-                stopped = watch.push(&characters.push(&**tokenizer, token), &mut text);
+                let piece = match &mut reader {
+                    Some(reader) => text_of(reader.push(&**tokenizer, token), &mut calls),
+                    None => characters.push(&**tokenizer, token),
+                };
+                stopped = watch.push(&piece, &mut text);
                 on_text(&text[shown..]);
                 seen += 1;
             }
@@ -237,7 +289,13 @@ impl Speaker {
         let shown = text.len();
         if !stopped {
             // No more tokens come, so whatever has waited for them is text as it is.
-            stopped = watch.push(&characters.finish(), &mut text);
+            let rest = match reader {
+                // Of a call that somebody has ended there is nothing to run.
+                Some(reader) if interrupted && reader.is_in_call() => String::new(),
+                Some(reader) => text_of(reader.finish(), &mut calls),
+                None => characters.finish(),
+            };
+            stopped = watch.push(&rest, &mut text);
             if !stopped {
                 text.push_str(&watch.finish());
             }
@@ -245,7 +303,7 @@ impl Speaker {
         }
         let finish = if stopped { Some(Finish::Stop) } else { new.finish().filter(|_| !interrupted) };
         let [prompt, reply] = paces;
-        Reply { text, token_count: new.tokens().len(), finish, prompt, reply }
+        Reply { text, calls, token_count: new.tokens().len(), finish, prompt, reply }
     }
 
     /// By a search, whose text comes all at once.
@@ -287,8 +345,26 @@ impl Speaker {
         let token_count = found.tokens.len();
         let reply = Pace { tokens: token_count, seconds };
         let prompt = Pace { tokens: read.len(), seconds: 0.0 };
-        Reply { text, token_count, finish: Some(finish), prompt, reply }
+        Reply { text, calls: Vec::new(), token_count, finish: Some(finish), prompt, reply }
     }
+}
+
+/// What follows a reply in which tools may be called: what holds calls to their schemas, and what takes the reply apart.
+struct Talker {
+    guide: Option<CallGuide>,
+    reader: CallReader,
+}
+
+/// The text among some parts of a reply. The calls are put to the others.
+fn text_of(said: Vec<Said>, calls: &mut Vec<String>) -> String {
+    let text = said.into_iter().filter_map(|said| match said {
+        Said::Text(text) => Some(text),
+        Said::Call(call) => {
+            calls.push(call);
+            None
+        }
+    });
+    text.collect()
 }
 
 /// Predicting all tokens of a batch, as something that runs on the tensors of any engine.

@@ -2,11 +2,11 @@
 
 use std::borrow::Borrow;
 use std::fs;
-use std::io::{self, BufRead, IsTerminal, stderr};
+use std::io::{self, IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use gradus::generate::Finish;
+use gradus::generate::{Finish, ToolChoice};
 use gradus::model::Model;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,9 +14,11 @@ use support::args::seed;
 use support::units::{bytes, grouped};
 use support::{Given, Interrupt, TextArgs, Usage, print, say};
 
-use crate::dialogue::Dialogue;
+use crate::dialogue::{Dialogue, Tools};
+use crate::lines::Lines;
 use crate::speaker::{Manner, ModelArgs, Pace, Reply, Speaker};
 use crate::template::Template;
+use crate::tools::Toolbox;
 
 /// Converse, with a model that has learned to; or continue texts
 #[derive(clap::Args)]
@@ -25,6 +27,8 @@ Examples:
   chat -- talk --model mine --prompt 'Once upon a time'           one text
   chat -- talk --model mine                                       every line that is typed; Ctrl-C ends a reply, Ctrl-D the program
   chat -- talk --model chat-model --system 'Answer briefly.'      a conversation; /help lists what can be said to the program
+  chat -- talk --model chat-model --tools mine.json               with tools of your own, whose results you type
+  chat -- talk --model base --adapter lora                        with an adapter; /adapter changes it
   chat -- talk --model mine --prompts some.jsonl --greedy         a line for each: {\"prompt\": \"Once upon a time\"}
   chat -- talk --model model.gguf --dtype int8 --prompt 'Hello' --stop '\\n'")]
 #[command(mut_arg("repetition_penalty", |option| option.default_value("1.1")))]
@@ -40,6 +44,20 @@ pub struct Talk {
     /// A system prompt, which says how the model is to behave, for a model that converses
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt", "prompts", "raw"])]
     system: Option<String>,
+    /// Let the model call tools: those that are built in (calculator, clock, units, dice), which is the default where its template knows
+    /// calls and at most half of its context is needed for them; or those of a file, which are shown to it and not run: you are asked for
+    /// results, and on a pipe they are not available
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["prompt", "prompts", "raw", "beams"])]
+    tools: Option<Option<PathBuf>>,
+    /// Offer the model no tools
+    #[arg(long, conflicts_with = "tools")]
+    no_tools: bool,
+    /// Whether a question begins with a call: auto is as the model will, required is of any tool, and a name is of this tool
+    #[arg(long, value_name = "CHOICE", default_value = "auto", conflicts_with_all = ["no_tools", "prompt", "prompts", "raw", "beams"])]
+    tool_choice: String,
+    /// Let it write calls as it likes, instead of holding them to the schemas of the tools: to see what the difference is
+    #[arg(long)]
+    unconstrained: bool,
     /// Continue the lines that are typed as texts, even if the model has a template of conversations
     #[arg(long)]
     raw: bool,
@@ -83,7 +101,7 @@ impl Talk {
             self.introduce(speaker, "Say something, and Enter. /help lists what else there is. Ctrl-D ends.");
         }
         let each = stderr().is_terminal();
-        let mut dialogue = Dialogue::new(template, self.system.clone());
+        let mut dialogue = self.dialogue(speaker, manner, template)?;
         let replies = dialogue.run(speaker, manner, interrupt, |reply| {
             if each {
                 eprintln!("{}", paces(&[reply]));
@@ -93,6 +111,45 @@ impl Talk {
             eprintln!("{}", paces(&replies));
         }
         Ok(())
+    }
+
+    /// A conversation in which nothing was said, with the tools that were asked for, or those that are usual.
+    fn dialogue(&self, speaker: &Speaker, manner: &Manner, template: Template) -> Result<Dialogue> {
+        let system = || self.system.clone();
+        let asked = self.tools.is_some() || self.tool_choice != "auto";
+        let Some(marks) = template.call_marks().filter(|_| !self.no_tools && self.text.beams.is_none())
+        else {
+            let problem = "the chat template of this model knows no calls of the form {\"name\": …, \"arguments\": {…}}: leave out --tools";
+            ensure!(!asked, Usage::of(problem));
+            return Ok(Dialogue::new(template, system(), None));
+        };
+        let toolbox = match &self.tools {
+            Some(Some(path)) => Toolbox::declared(path)?,
+            _ => Toolbox::built_in(self.seed),
+        };
+        let first = match self.tool_choice.as_str() {
+            "auto" => ToolChoice::Auto,
+            "required" => ToolChoice::Required,
+            name => ToolChoice::Tool(name.to_owned()),
+        };
+        if let ToolChoice::Tool(name) = &first {
+            let known: Vec<&str> = toolbox.tools().iter().map(|tool| tool.name.as_str()).collect();
+            let problem = format!("--tool-choice {name} is none of auto, required, {}", known.join(", "));
+            ensure!(known.contains(&name.as_str()), Usage(problem));
+        }
+        let tools = Tools { toolbox, marks, first, constrained: !self.unconstrained };
+        let dialogue = Dialogue::new(template.clone(), system(), Some(tools));
+        let context = speaker.model().context();
+        match dialogue.overhead(speaker, manner) {
+            Ok(need) if need <= context / 2 => Ok(dialogue),
+            Ok(need) if asked => {
+                bail!(Usage(format!(
+                    "the tools take {need} of the {context} tokens that the model reads: give it fewer with --tools FILE"
+                )))
+            }
+            Err(problem) if asked => Err(problem.context("the tools cannot be shown to this model")),
+            _ => Ok(Dialogue::new(template, system(), None)),
+        }
     }
 
     fn introduce(&self, speaker: &Speaker, how: &str) {
@@ -152,16 +209,12 @@ impl Talk {
 
     /// Every line of standard input, until it ends. One that cannot be continued does not end it.
     fn lines(&self, speaker: &mut Speaker, manner: &Manner, interrupt: &Interrupt) -> Result<()> {
-        let stdin = io::stdin();
-        let sign = if stdin.is_terminal() { "> " } else { "" };
-        if stdin.is_terminal() {
+        let mut lines = Lines::open();
+        if lines.is_terminal() {
             self.introduce(speaker, "Type a beginning, and Enter. Ctrl-D ends.");
         }
         let mut replies = Vec::new();
-        print::piece(sign);
-        let mut lines = stdin.lock().lines();
-        while let Some(line) = interrupt.idle(|| lines.next()) {
-            let line = line.context("standard input cannot be read")?;
+        while let Some(line) = lines.next("> ", interrupt)? {
             if !line.trim().is_empty() {
                 match self.encode(speaker, &line) {
                     Ok(tokens) => {
@@ -178,7 +231,6 @@ impl Talk {
                     Err(problem) => say!("? {problem:#}"),
                 }
             }
-            print::piece(sign);
         }
         if !replies.is_empty() && !stderr().is_terminal() {
             eprintln!("{}", paces(&replies));

@@ -5,9 +5,11 @@ use std::time::SystemTime;
 use anyhow::Result;
 use gradus::checkpoint::EndTokens;
 use gradus::data::Conversation;
+use gradus::generate::CallMarks;
 use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
 
 /// A template, ready to render.
+#[derive(Clone)]
 pub struct Template {
     template: ChatTemplate,
     named: Vec<(&'static str, String)>,
@@ -39,6 +41,13 @@ impl Template {
     /// The special tokens that it asks for by name.
     pub fn named(&self) -> Vec<(&str, &str)> {
         self.named.iter().map(|(called, name)| (*called, name.as_str())).collect()
+    }
+
+    /// The marks around calls of tools, if it knows calls of the usual form.
+    pub fn call_marks(&self) -> Option<CallMarks> {
+        CallMarks::of_template(|conversation| {
+            self.render(conversation, false, SystemTime::now()).ok().map(|rendered| rendered.text)
+        })
     }
 
     /// A conversation as text; with `prompt`, up to where the assistant is to go on.
