@@ -26,7 +26,7 @@ use support::{Interrupt, Progress, SamplingArgs, Usage, say};
 
 use crate::speaker::{Manner, ModelArgs, Speaker};
 use crate::template::Template;
-use answers::{Mode, Replies, ToolResults};
+use answers::{Mode, ToolResults};
 use loss::{Encoded, Losses};
 use material::HeldOut;
 use questions::Question;
