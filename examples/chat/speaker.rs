@@ -203,59 +203,17 @@ impl Speaker {
         go_on: impl Fn() -> bool,
     ) -> Result<Reply> {
         let talker = calls.map(|calls| self.talker(prompt, manner, &calls)).transpose()?;
-        let room = self.room(prompt.len(), manner)?;
-        Ok(match manner.beams {
-            Some(width) => self.search(prompt, manner, (width, room), on_text),
-            None => self.draw(prompt, manner, room, talker, on_text, go_on),
-        })
-    }
-
-    /// The room that a prompt takes with its reply.
-    fn room(&self, prompt_len: usize, manner: &Manner) -> Result<Room> {
         let sequences = manner.beams.unwrap_or(1);
-        let need = prompt_len.saturating_add(manner.tokens).max(1);
+        let need = prompt.len().saturating_add(manner.tokens).max(1);
         let room = Room { sequences, tokens: need.min(self.model.context()), source_tokens: 0 };
         let config = self.model.config();
         let row = (2 * config.n_layer * config.n_kv_head * config.head_dim() * size_of::<f32>()) as f64;
         let kept = row * room.tokens as f64 * sequences as f64;
         check_free(&format!("a text of {} tokens", room.tokens), kept, "give a smaller --tokens or --beams")?;
-        Ok(room)
-    }
-
-    /// The tokens of a reply, and why it ended, if it was not interrupted: `go_on` said no. Calls of tools follow the guide, if there
-    /// is one. Stop strings are not looked for.
-    ///
-    /// # Errors
-    /// As [`reply`](Self::reply).
-    pub fn reply_tokens(
-        &mut self,
-        prompt: &[usize],
-        manner: &Manner,
-        mut guide: Option<CallGuide>,
-        go_on: impl Fn() -> bool,
-    ) -> Result<(Vec<usize>, Option<Finish>)> {
-        let room = self.room(prompt.len(), manner)?;
-        let Speaker { model, params, tokens, engine, .. } = self;
-        let stop = Stop { tokens: tokens.eos.clone(), max_tokens: Some(manner.tokens), ..Stop::default() };
-        let mut sampler = manner.sampling.sampler(tokens.bos.filter(|bos| !tokens.eos.contains(bos)));
-        let mut random = Random::new(manner.seed);
-        let mut session = Session::new(engine, model, params, room);
-        let mut new = Continuation::new(prompt, stop);
-        let mut pick = |_, logits: &[f64], tokens: &[usize]| match &mut guide {
-            Some(guide) => sampler.sample_guided(logits, tokens, &mut random, guide),
-            None => sampler.sample(logits, tokens, &mut random),
-        };
-        while advance(&mut session, from_mut(&mut new), &mut pick) {
-            if !go_on() {
-                return Ok((new.tokens().to_vec(), None));
-            }
-        }
-        Ok((new.tokens().to_vec(), new.finish()))
-    }
-
-    /// The tokens that end a reply.
-    pub fn ends(&self) -> &[usize] {
-        &self.tokens.eos
+        Ok(match manner.beams {
+            Some(width) => self.search(prompt, manner, (width, room), on_text),
+            None => self.draw(prompt, manner, room, talker, on_text, go_on),
+        })
     }
 
     /// Whether such calls can be written with the tokens of the model.
@@ -391,18 +349,6 @@ impl Speaker {
     }
 }
 
-/// Predicting all tokens of a batch, as something that runs on the tensors of any engine.
-struct Predict<'a> {
-    model: &'a Decoder,
-    batch: &'a Batch,
-}
-
-impl Pass for Predict<'_> {
-    fn run<T: Tensor>(self, w: BoundParams<'_, T>, _: &mut dyn Memory<T>) -> T {
-        self.model.losses(w, self.batch, Mode::default())
-    }
-}
-
 /// What follows a reply in which tools may be called: what holds calls to their schemas, and what takes the reply apart.
 struct Talker {
     guide: Option<CallGuide>,
@@ -419,6 +365,18 @@ fn text_of(said: Vec<Said>, calls: &mut Vec<String>) -> String {
         }
     });
     text.collect()
+}
+
+/// Predicting all tokens of a batch, as something that runs on the tensors of any engine.
+struct Predict<'a> {
+    model: &'a Decoder,
+    batch: &'a Batch,
+}
+
+impl Pass for Predict<'_> {
+    fn run<T: Tensor>(self, w: BoundParams<'_, T>, _: &mut dyn Memory<T>) -> T {
+        self.model.losses(w, self.batch, Mode::default())
+    }
 }
 
 /// Which model, and how it is read.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use gradus::data::{Conversation, ToolCall};
-use gradus::generate::{CallGuide, CallReader, Finish, Reply, Said, ToolChoice};
+use gradus::generate::{Finish, ToolChoice};
 use gradus::model::Model;
 use gradus::random::Random;
 use gradus::score::ToolAccuracy;
@@ -10,7 +10,7 @@ use gradus::score::ToolAccuracy;
 use super::material::HeldOut;
 use super::questions::Question;
 use super::{Evaluate, Judged};
-use crate::speaker::Manner;
+use crate::speaker::{Calls, Manner, Reply};
 
 /// A reply has at least a part of the context, one in so many, or it is not begun.
 const LEAST_ROOM: usize = 8;
@@ -64,16 +64,6 @@ pub struct Shown {
     pub ended: bool,
 }
 
-/// What the model said.
-struct Answer {
-    /// All of it, without the marks around calls.
-    text: String,
-    /// The first call.
-    call: Option<String>,
-    /// `None` if it was interrupted.
-    finish: Option<Finish>,
-}
-
 impl Mode {
     pub fn name(self) -> &'static str {
         match self {
@@ -109,19 +99,19 @@ impl Judged<'_> {
                 break;
             }
             on_answer();
-            let Some(answer) = self.say(conversation, mode, at)? else {
+            let Some(reply) = self.say(conversation, mode, at)? else {
                 results.too_long += 1;
                 continue;
             };
-            if answer.finish.is_none() {
+            if reply.finish.is_none() {
                 break; // it was interrupted, and is not judged
             }
-            let said = answer.call.as_deref();
+            let said = reply.calls.first().map(String::as_str);
             if !results.accuracy.add(&conversation.tools, call.as_ref(), said).is_right() {
                 results.wrong.push(Wrong {
                     question: asked(conversation).to_owned(),
                     expected: call.as_ref().map_or_else(|| "no call".to_owned(), in_words),
-                    said: said.map_or_else(|| format!("“{}”", answer.text.trim()), str::to_owned),
+                    said: said.map_or_else(|| format!("“{}”", reply.text.trim()), str::to_owned),
                 });
             }
         }
@@ -144,14 +134,14 @@ impl Judged<'_> {
                 break;
             }
             on_reply();
-            let Some(answer) = self.say(&conversation, Mode::Constrained, at)? else {
+            let Some(reply) = self.say(&conversation, Mode::Free, at)? else {
                 replies.too_long += 1;
                 continue;
             };
-            let Some(finish) = answer.finish else { break };
+            let Some(finish) = reply.finish else { break };
             replies.all.push(Shown {
                 question: asked(&conversation).to_owned(),
-                reply: answer.text,
+                reply: reply.text + &reply.calls.concat(),
                 reference: reference.to_owned(),
                 ended: finish == Finish::Stop,
             });
@@ -160,51 +150,26 @@ impl Judged<'_> {
     }
 
     /// What the model says next; nothing if the conversation leaves too little room for it.
-    fn say(&mut self, conversation: &Conversation, mode: Mode, number: u64) -> Result<Option<Answer>> {
+    fn say(&mut self, conversation: &Conversation, mode: Mode, number: u64) -> Result<Option<Reply>> {
         let prompt = self.prompt(conversation)?;
         let context = self.speaker.model().context();
         let max_tokens = context.saturating_sub(prompt.len()).min(self.manner.tokens);
         if max_tokens < self.manner.tokens.min(context / LEAST_ROOM).max(1) {
             return Ok(None);
         }
-        let guide = match &self.marks {
-            Some(marks) if mode == Mode::Constrained && !conversation.tools.is_empty() => {
-                let reply = Reply { ends: self.speaker.ends().to_vec(), max_tokens };
-                Some(CallGuide::new(&self.vocabulary, marks, &conversation.tools, &ToolChoice::Auto, reply)?)
-            }
-            _ => None,
-        };
         let manner =
             Manner { tokens: max_tokens, seed: self.manner.seed.wrapping_add(number), ..self.manner.clone() };
-        let (tokens, finish) =
-            self.speaker.reply_tokens(&prompt, &manner, guide, || !self.interrupt.requested())?;
-        let tokenizer = self.speaker.tokenizer();
-        let mut answer = Answer { text: String::new(), call: None, finish };
-        let said = match &self.marks {
-            Some(marks) => {
-                let mut reader = CallReader::new(marks, &self.vocabulary, tokenizer, &prompt);
-                let mut said: Vec<Said> =
-                    tokens.iter().flat_map(|&token| reader.push(tokenizer, token)).collect();
-                said.extend(reader.finish());
-                said
-            }
-            None => vec![Said::Text(tokenizer.decode(&tokens))],
-        };
-        for part in said {
-            match part {
-                Said::Text(text) => answer.text += &text,
-                Said::Call(call) => {
-                    answer.text += &call;
-                    answer.call.get_or_insert(call);
-                }
-            }
-        }
-        let stops = self.manner.sampling.stop.iter();
-        if let Some(end) = stops.filter_map(|stop| answer.text.find(stop.as_str())).min() {
-            answer.text.truncate(end);
-            answer.finish = answer.finish.map(|_| Finish::Stop);
-        }
-        Ok(Some(answer))
+        let calls = self.marks.as_ref().map(|marks| Calls {
+            marks,
+            tools: &conversation.tools,
+            choice: &ToolChoice::Auto,
+            constrained: mode == Mode::Constrained,
+        });
+        // Tools of whatever schema may be offered where nothing is held to it.
+        let calls = calls
+            .filter(|calls| mode == Mode::Constrained || self.speaker.check_calls(&manner, calls).is_ok());
+        let go_on = || !self.interrupt.requested();
+        Ok(Some(self.speaker.reply_with_calls(&prompt, &manner, calls, |_| {}, go_on)?))
     }
 }
 

@@ -14,12 +14,11 @@ mod questions;
 mod report;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use gradus::data::{Conversation, ConversationEncoder, Learn, find};
-use gradus::generate::{CallMarks, Vocabulary};
+use gradus::generate::CallMarks;
 use gradus::model::Model;
 use support::args::{MANY, seed, whole};
 use support::units::{bytes, grouped};
@@ -27,7 +26,7 @@ use support::{Interrupt, Progress, SamplingArgs, Usage, say};
 
 use crate::speaker::{Manner, ModelArgs, Speaker};
 use crate::template::Template;
-use answers::{Mode, Replies, ToolResults};
+use answers::{Mode, ToolResults};
 use loss::{Encoded, Losses};
 use material::HeldOut;
 use questions::Question;
@@ -90,7 +89,6 @@ struct Judged<'a> {
     template: Template,
     /// What stands around a call of a tool, if the template knows calls.
     marks: Option<CallMarks>,
-    vocabulary: Arc<Vocabulary>,
     manner: Manner,
     interrupt: &'a Interrupt,
 }
@@ -158,17 +156,13 @@ impl<'a> Judged<'a> {
         ensure!(template.template().marks_generated(), unmarked());
         let manner =
             Manner { sampling: args.sampling.clone(), tokens: args.tokens, beams: None, seed: args.seed };
-        let render = |conversation: &Conversation| {
-            Some(template.render(conversation, false, SystemTime::UNIX_EPOCH).ok()?.text)
-        };
-        let marks = CallMarks::of_template(render);
+        let marks = template.call_marks();
         if marks.is_none() {
             say!(
                 "the chat template of the model in {path} has no calls of tools that are known here: none will be found"
             );
         }
-        let vocabulary = Arc::new(Vocabulary::new(speaker.tokenizer()));
-        Ok(Judged { speaker, template, marks, vocabulary, manner, interrupt })
+        Ok(Judged { speaker, template, marks, manner, interrupt })
     }
 
     /// Does all that is to be done, or as much as there is time for.
