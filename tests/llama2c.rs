@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 
 use gradus::checkpoint::{FolderError, LanguageModel, llama2c};
-use gradus::model::{Decoder, DecoderConfig, Model, TiedEmbeddings};
 use gradus::random::Random;
 use gradus::tokenizer::{PieceKind, TokenizerSpec};
 
@@ -14,7 +13,7 @@ mod allocator;
 #[path = "common/llama2c_files.rs"]
 mod llama2c_files;
 
-use llama2c_files::{VOCAB_SIZE, model, tokenizer, written};
+use llama2c_files::{model, tokenizer, written};
 
 /// Reads files of these bytes. Errors name the file and what to do, and memory is asked for in proportion to the files.
 fn read(folder: &Path, checkpoint: &[u8], tokenizer: &[u8]) -> Result<LanguageModel, String> {

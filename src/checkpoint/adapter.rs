@@ -153,8 +153,9 @@ fn some_of(names: &[&str]) -> Option<String> {
 
 /// What helps with an adapter that does not fit the base.
 fn cure(base_name: Option<&str>) -> String {
-    let base =
-        base_name.map_or(String::new(), |name| format!(", which the folder calls {:?}", shortened(name)));
+    let base = base_name.map_or(String::new(), |name| {
+        format!(", which the folder calls {}", shortened(&format!("{name:?}")))
+    });
     format!("Take the base that it was trained on{base}, or a copy of the adapter that is whole")
 }
 

@@ -117,7 +117,7 @@ pub enum CheckpointError {
 
 /// The beginning of a problem: what a damaged file calls a key or a tensor may fill a page.
 fn shortened(problem: &str) -> Cow<'_, str> {
-    const LONGEST: usize = 400;
+    const LONGEST: usize = 600;
     match problem.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &problem[..end]).into(),
         None => problem.into(),

@@ -3,7 +3,7 @@
 use gradus::model::{Decoder, DecoderConfig, Model, TiedEmbeddings};
 use gradus::random::Random;
 
-pub const VOCAB_SIZE: usize = 259 + 5;
+const VOCAB_SIZE: usize = 259 + 5;
 
 /// A small model with random numbers.
 pub fn model(tied: bool) -> (Decoder, Vec<f32>) {

@@ -62,7 +62,7 @@ impl Seed {
         }
         for _ in 0..random.below(3) + usize::from(self.values.is_empty()) {
             if !self.fields.is_empty() && random.below(4) > 0 {
-                change_field(&mut bytes, pick(pick(&self.fields, random), random), random);
+                change_field(&mut bytes, pick(pick::<Vec<_>>(&self.fields, random), random), random);
             } else if !self.snippets.is_empty() && random.below(4) > 0 {
                 let at = random.below(bytes.len() + 1);
                 let end = (at + random.below(12)).min(bytes.len());
@@ -117,7 +117,7 @@ impl Seed {
     /// Changes one value of JSON, or some that are not in each other, the last one first.
     fn change_values(&self, bytes: &mut Vec<u8>, random: &mut Random) {
         let mut chosen: Vec<&Member> =
-            (0..1 + random.below(3)).map(|_| pick(pick(&self.values, random), random)).collect();
+            (0..1 + random.below(3)).map(|_| pick(pick::<Vec<_>>(&self.values, random), random)).collect();
         chosen.sort_by_key(|member| std::cmp::Reverse(member.start));
         let (mut before, json_end) = (usize::MAX, bytes.len());
         for member in chosen {
@@ -139,7 +139,7 @@ impl Seed {
         let (value, whole) = (&self.bytes[member.value.clone()], member.start..member.value.end);
         let new = match random.below(12) {
             0..4 => pick(WORDS, random).as_bytes().to_vec(),
-            4 => self.bytes[pick(pick(&self.values, random), random).value.clone()].to_vec(),
+            4 => self.bytes[pick(pick::<Vec<_>>(&self.values, random), random).value.clone()].to_vec(),
             5 => {
                 // It is missing, and so is a comma.
                 let comma = self.bytes.get(whole.end) == Some(&b',');

@@ -47,9 +47,9 @@ pub fn charge(state: &State<'_, '_>, value: &Value, space: &impl Fn(usize) -> us
 
 /// Writes a value of a template as Jinja in Python does.
 pub fn write(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    charge(state, value, &|_| 0)?;
     match value.kind() {
         ValueKind::Bool | ValueKind::None | ValueKind::Seq | ValueKind::Map | ValueKind::Number => {
-            charge(state, value, &|_| 0)?;
             Ok(out.write_str(&spelled(value)?)?)
         }
         _ => escape_formatter(out, state, value),
