@@ -92,6 +92,16 @@ fn deep() -> (Decoder, Batch) {
     (Decoder::new(config).expect("it fits"), batch)
 }
 
+/// So long that attention is computed in blocks.
+#[test]
+fn long_texts() {
+    let (_, config) = variants::variants().swap_remove(0);
+    let config = DecoderConfig { context: 520, dropout: 0.3, ..config };
+    let mut batch = Batch::new();
+    (0..2).for_each(|row| batch.push((0..521).map(|at| (at * at + row) % config.vocab_size)));
+    changes_nothing("520 tokens", &Decoder::new(config.clone()).expect("a variant is right"), &batch);
+}
+
 /// Several shards, on several threads.
 #[test]
 fn shards() {

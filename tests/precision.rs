@@ -136,6 +136,23 @@ fn decoders() {
     }
 }
 
+/// So long that attention is computed in blocks, whose way back needs its own result.
+#[test]
+fn long_texts() {
+    let sizes = DecoderConfig {
+        context: 512,
+        n_layer: 1,
+        n_embd: 32,
+        n_ffn: 48,
+        n_head: 2,
+        ..DecoderConfig::dialog(7)
+    };
+    let model = Decoder::new(DecoderConfig { n_kv_head: 1, init_std: 0.2, ..sizes }).expect("it fits");
+    let mut batch = Batch::new();
+    batch.push((0..513).map(|at| at * at % 7));
+    is_near("512 tokens", &model, &params(&model), &batch);
+}
+
 #[test]
 fn spheres() {
     for (name, config) in sphere_variants::sphere_variants() {

@@ -10,6 +10,7 @@
 
 use std::env::current_exe;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
@@ -27,7 +28,7 @@ use support::{peak_memory, say};
 /// The vocabulary of the preset.
 const VOCAB: usize = 32_000;
 
-/// After two steps all buffers are there: the second needs none that the first did not have.
+/// The first step asks for all memory. The second is timed.
 const STEPS: usize = 2;
 
 /// AdamW as the example `chat` trains with it.
@@ -52,24 +53,24 @@ struct Args {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Plain,
-    Bf16,
-    Checkpointing,
     MicroBatches,
-    AllThree,
+    Checkpointing,
+    Both,
+    Bf16,
     Lora,
-    LoraAllThree,
+    LoraAndBoth,
 }
 
 impl Way {
     fn name(self) -> &'static str {
         match self {
             Way::Plain => "nothing",
-            Way::Bf16 => "results in bf16",
+            Way::MicroBatches => "micro-batches of one text",
             Way::Checkpointing => "checkpointing",
-            Way::MicroBatches => "micro-batches of one sequence",
-            Way::AllThree => "all three",
-            Way::Lora => "LoRA of rank 16",
-            Way::LoraAllThree => "LoRA and all three",
+            Way::Both => "both",
+            Way::Bf16 => "results in bf16",
+            Way::Lora => "adapters of rank 16",
+            Way::LoraAndBoth => "adapters and both",
         }
     }
 
@@ -77,7 +78,7 @@ impl Way {
     fn model(self, length: usize) -> Result<Decoder> {
         let model = Decoder::new(DecoderConfig { context: length, ..DecoderConfig::llama(VOCAB) })?;
         Ok(match self {
-            Way::Lora | Way::LoraAllThree => {
+            Way::Lora | Way::LoraAndBoth => {
                 model.with_adapters(&LoraConfig { dropout: 0.0, ..LoraConfig::default() })?
             }
             _ => model,
@@ -89,15 +90,14 @@ impl Way {
         match self {
             Way::Plain | Way::MicroBatches | Way::Lora => engine,
             Way::Bf16 => engine.with_precision(Precision::Bf16),
-            Way::Checkpointing => engine.with_checkpointing(),
-            Way::AllThree | Way::LoraAllThree => engine.with_precision(Precision::Bf16).with_checkpointing(),
+            Way::Checkpointing | Way::Both | Way::LoraAndBoth => engine.with_checkpointing(),
         }
     }
 
     /// The sequences of a step, in as many batches as this takes.
     fn batches(self, sequences: usize, length: usize) -> Vec<Batch> {
         let at_once = match self {
-            Way::MicroBatches | Way::AllThree | Way::LoraAllThree => 1,
+            Way::MicroBatches | Way::Both | Way::LoraAndBoth => 1,
             _ => sequences,
         };
         let mut random = Random::new(1);
@@ -127,18 +127,22 @@ impl Way {
         Ok(Some(TrainingMemory::new(model.layout(), moments, activations, (at_once, length)).total()))
     }
 
-    /// Makes the steps. Returns the most bytes that this program has had.
-    fn measure(self, sequences: usize, length: usize) -> Result<f64> {
+    /// Makes the steps. Returns the most bytes that this program has had, and the seconds of the last step.
+    fn measure(self, sequences: usize, length: usize) -> Result<[f64; 2]> {
         let model = self.model(length)?;
         let params = model.layout().initial(&mut Random::new(1));
         let optimizer = Box::new(Adam::new(model.layout(), ADAMW));
         let settings = Settings { steps: STEPS, learning_rate: 2e-4, clip: Some(1.0), ..Settings::default() };
         let mut trainer = Trainer::with_optimizer(model, self.engine(), optimizer, settings, params);
         let mut batches = self.batches(sequences, length);
+        let mut seconds = 0.0;
         for _ in 0..STEPS {
+            let start = Instant::now();
             trainer.step_accumulated(&mut batches);
+            seconds = start.elapsed().as_secs_f64();
         }
-        peak_memory().context("this system does not say how much memory a program has had")
+        let peak = peak_memory().context("this system does not say how much memory a program has had")?;
+        Ok([peak, seconds])
     }
 }
 
@@ -149,11 +153,12 @@ fn main() -> Result<()> {
         "1 to 64 sequences of 1 to 4096 tokens"
     );
     if let Some(way) = only {
-        say!("{}", way.measure(sequences, length)?);
+        let [peak, seconds] = way.measure(sequences, length)?;
+        say!("{peak} {seconds}");
         return Ok(());
     }
     say!("the preset llama, AdamW, {sequences} x {length} tokens a step\n");
-    say!("| against memory | peak | foreseen |\n|---|---:|---:|");
+    say!("| against memory | peak | foreseen | seconds |\n|---|---:|---:|---:|");
     for way in Way::value_variants() {
         let value = way.to_possible_value().context("no way is skipped")?;
         let [sequences_given, length_given] = [sequences, length].map(|number| number.to_string());
@@ -162,9 +167,11 @@ fn main() -> Result<()> {
             .output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{}: {}", way.name(), said.trim());
-        let peak: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
+        let printed = String::from_utf8(output.stdout)?;
+        let (peak, seconds) = printed.trim().split_once(' ').context("two numbers")?;
+        let (peak, seconds): (f64, f64) = (peak.parse()?, seconds.parse()?);
         let foreseen = way.foreseen(sequences, length)?.map_or_else(String::new, bytes);
-        say!("| {} | {} | {foreseen} |", way.name(), bytes(peak));
+        say!("| {} | {} | {foreseen} | {seconds:.1} |", way.name(), bytes(peak));
     }
     Ok(())
 }
