@@ -3,7 +3,7 @@
 use gradus::Engine;
 use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
-use gradus::fast::FastEngine;
+use gradus::fast::{AttentionBlocks, FastEngine};
 use gradus::model::{
     Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, SphereConfig,
 };
@@ -99,6 +99,15 @@ fn shards() {
     let plain = learn(&mut engine(false), &model, &batch);
     let mut two = FastEngine::new(ThreadPool::new(2)).with_checkpointing();
     assert!(learn(&mut two, &model, &batch) == plain);
+}
+
+/// Attention in blocks needs memory to work in when a stage is computed again, too.
+#[test]
+fn attention_in_blocks() {
+    let (model, batch) = deep();
+    let blocks = AttentionBlocks { min_keys: 10, queries: 8, keys: 6 };
+    let of = |checkpointing| learn(&mut engine(checkpointing).with_attention_blocks(blocks), &model, &batch);
+    assert!(of(true) == of(false));
 }
 
 /// Of eight blocks, there is room for the results of one, and for what seven hand on.

@@ -65,7 +65,6 @@ impl Stages {
     /// The gradient, written over `gradient`, after `forward` has left the last stage on the tape.
     pub fn backward<M: Model>(&mut self, tape: &Tape, work: &Work<'_, M>, gradient: &mut [f32]) {
         let Stages { states, gradients: [after, before] } = self;
-        let mut pool = tape.pool.borrow_mut();
         for stage in (0..work.model.stages()).rev() {
             let is_last = stage + 1 == work.model.stages();
             let on = Recording { tape, weights: work.weights };
@@ -76,6 +75,7 @@ impl Stages {
                 gradient.clear();
                 gradient.resize(handed.len(), 0.0);
             }
+            let mut pool = tape.pool.borrow_mut(); // not before: forward works with it, too
             tape.read(work.weights, |view| {
                 let grads = &mut match is_last {
                     true => Gradients::new(view, &mut pool, gradient),

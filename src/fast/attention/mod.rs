@@ -135,7 +135,10 @@ impl Attention {
             match sequence.method {
                 Method::Small => small::backward(self, &sequence, grads, saved, dy),
                 Method::General => general::backward(self, &sequence, grads, saved, dy),
-                Method::Blocked => blocked::backward(self, &sequence, grads, saved, (&node.data, dy)),
+                Method::Blocked => {
+                    let o = grads.result();
+                    blocked::backward(self, &sequence, grads, saved, (o, dy));
+                }
             }
         }
     }
