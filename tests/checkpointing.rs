@@ -3,7 +3,7 @@
 use gradus::Engine;
 use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
-use gradus::fast::FastEngine;
+use gradus::fast::{AttentionBlocks, FastEngine};
 use gradus::model::{
     Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, SphereConfig,
 };
@@ -111,6 +111,15 @@ fn shards() {
     assert!(learn(&mut two, &model, &batch) == plain);
 }
 
+/// Attention in blocks needs memory to work in when a stage is computed again, too.
+#[test]
+fn attention_in_blocks() {
+    let (model, batch) = deep();
+    let blocks = AttentionBlocks { min_keys: 10, queries: 8, keys: 6 };
+    let of = |checkpointing| learn(&mut engine(checkpointing).with_attention_blocks(blocks), &model, &batch);
+    assert!(of(true) == of(false));
+}
+
 /// Of eight blocks, there is room for the results of one, and for what seven hand on.
 #[test]
 fn most_of_the_memory_is_not_needed() {
@@ -121,7 +130,10 @@ fn most_of_the_memory_is_not_needed() {
         engine.tape().iter().map(|node| node.data + node.saved).sum::<usize>()
     };
     let (all, one) = (held(false), held(true));
-    let handed_on = 8 * batch.len() * 32;
+    // One thread has one tape, for one shard of three at a time.
+    let shards = FastEngine::shards(12, batch.len());
+    assert_eq!(shards, 3);
+    let handed_on = 8 * batch.len() / shards * 32;
     assert!(4 * (one + handed_on) < all, "{one} numbers and {handed_on} that are handed on, {all} without");
 }
 

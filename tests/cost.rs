@@ -286,7 +286,8 @@ fn memory_of_a_step_in_parts() {
     let model = decoder(config.clone());
     let (layout, activations) = (model.layout(), Activations::measure(&model, training(), texts));
     let adamw = Moments::adamw(layout);
-    let memory = |shape| TrainingMemory::new(layout, adamw, activations, shape);
+    let on = |threads, shape| TrainingMemory::new(layout, adamw, activations, shape, threads);
+    let memory = |shape| on(4, shape);
     let (one, double) = (memory((1, 200)), memory((1, 400)));
     assert_eq!(one.squares, 4.0 * (config.n_layer * config.n_head * 200 * 200) as f64);
     assert_eq!(double.squares, 4.0 * one.squares);
@@ -303,6 +304,11 @@ fn memory_of_a_step_in_parts() {
     let long = decoder(DecoderConfig { context: 512, ..config });
     let long = Activations::measure(&long, training(), texts).results;
     assert_eq!((long.per_pair, activations.results.per_pair), (0.0, 6.0));
+    // Two threads work on two of them at a time.
+    let (two, four) = (on(2, (4, 512)), memory((4, 512)));
+    assert_eq!([two.shards, two.gradient, two.moments], [2.0 * params, params, 2.0 * params]);
+    let fixed = 4.0 * activations.results.fixed;
+    assert!(((four.results - fixed) / (two.results - fixed) - 2.0).abs() < 1e-6);
     let parts = one.parameters + one.gradient + one.shards + one.moments + one.results + one.result_gradients;
     assert_eq!(one.total(), parts);
 }
@@ -327,7 +333,7 @@ fn memory_of_adapters() {
         let ratio = activations.gradients.of(sequences, length) / gradients;
         assert!((0.6..1.7).contains(&ratio), "{sequences} of {length}: {ratio}");
     }
-    let memory = TrainingMemory::new(layout, Moments::adamw(layout), activations, (1, 64));
+    let memory = TrainingMemory::new(layout, Moments::adamw(layout), activations, (1, 64), 2);
     assert_eq!(
         [memory.parameters, memory.gradient, memory.shards, memory.moments],
         [layout.len(), trained, trained, 2 * trained].map(|numbers| 4.0 * numbers as f64)

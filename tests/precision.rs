@@ -8,7 +8,7 @@ use gradus::Engine;
 use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
 use gradus::engine::{GradientTo, Session};
-use gradus::fast::{FastEngine, Precision};
+use gradus::fast::{AttentionBlocks, FastEngine, Precision};
 use gradus::model::{
     Activation, Decoder, DecoderConfig, EncoderDecoder, EncoderDecoderConfig, Mode, Model, SphereConfig,
 };
@@ -203,6 +203,23 @@ fn threads_and_earlier_precisions_change_nothing() {
         let mut back = two.with_precision(Precision::F32);
         let full = learn(&mut engine(Precision::F32), &model, &params, &batch, 64.0);
         assert!(learn(&mut back, &model, &params, &batch, 64.0) == full && full != one);
+    }
+}
+
+/// Attention in blocks computes what attention of whole sequences does, from results that are rounded as well.
+#[test]
+fn attention_in_blocks() {
+    let (model, batch) = small();
+    let params = params(&model);
+    let blocks = AttentionBlocks { min_keys: 10, queries: 8, keys: 6 };
+    for (precision, _) in HALVES {
+        let (_, whole) = learn(&mut engine(precision), &model, &params, &batch, 64.0);
+        let mut blocked = engine(precision).with_attention_blocks(blocks);
+        let (_, ours) = learn(&mut blocked, &model, &params, &batch, 64.0);
+        let length = |of: &mut dyn Iterator<Item = f32>| of.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        let gap =
+            length(&mut ours.iter().zip(&whole).map(|(a, b)| a - b)) / length(&mut whole.iter().copied());
+        assert!(gap > 0.0 && gap < 0.05, "{precision:?}: {gap}");
     }
 }
 

@@ -55,9 +55,11 @@ impl Args {
         let forward = subject.forward();
         let context = subject.model.context();
         let activations = activations(&subject)?;
+        let threads = self.threads()?;
         let memory = |sequences| {
             let layout = subject.model.layout();
-            TrainingMemory::new(layout, Moments::adamw(layout), activations, (sequences, context))
+            let adamw = Moments::adamw(layout);
+            TrainingMemory::new(layout, adamw, activations, (sequences, context), threads.count())
         };
         let sequences = match self.measure && !given.has("batch") {
             true => self.as_many_as_fit(|sequences| memory(sequences).total()),
@@ -65,7 +67,7 @@ impl Args {
         };
         let needed = memory(sequences);
         let title = format!("Memory of a training step with AdamW: {sequences} x {context} tokens");
-        sheet.section(&title, &of_training(&subject, needed, activations, sequences));
+        sheet.section(&title, &of_training(&subject, needed, activations, (sequences, threads.count())));
         sheet.section("Memory of generation: a full context", &of_generation(&subject));
         // The rest is about training all of it.
         let adapted = subject.model.layout().trainable_len() < subject.model.layout().len();
@@ -89,7 +91,6 @@ impl Args {
             let batch =
                 subject.batch(sequences, context, || (random.uniform() * vocab as f64) as usize % vocab);
             let (params, tokens) = (subject.model.layout().len(), batch.len());
-            let threads = self.threads()?;
             let who = threads_in_words(threads.count());
             let steps = measure::steps(subject.model, &batch, self.steps, threads);
             let rows = of_steps(&steps, tokens, needed.total(), &who);
@@ -100,7 +101,7 @@ impl Args {
             let speed = tokens as f64 / steps.seconds;
             of_chinchilla(params, training, CHINCHILLA * params as f64 / speed, "at the speed of these steps")
         } else {
-            let (params, threads) = (subject.model.layout().len(), self.threads()?);
+            let params = subject.model.layout().len();
             let speed = measure::product_speed(&threads);
             let who = threads_in_words(threads.count());
             let how = format!("a product of matrices, timed for half a second, {who}");
@@ -174,17 +175,20 @@ fn of_training<M: Model>(
     subject: &Subject<M>,
     memory: TrainingMemory,
     activations: Activations,
-    sequences: usize,
+    (sequences, threads): (usize, usize),
 ) -> Vec<Row> {
     let layout = subject.model.layout();
-    let muon =
-        TrainingMemory::new(layout, Moments::muon(layout), activations, (sequences, subject.model.context()));
+    let shape = (sequences, subject.model.context());
+    let muon = TrainingMemory::new(layout, Moments::muon(layout), activations, shape, threads);
     let squares = match memory.squares > 0.0 {
         true => format!("{} of it grow with the square of the context", bytes(memory.squares)),
         false => "measured on the engine's tape".to_owned(),
     };
-    let shards =
-        if memory.shards > memory.gradient { "one for each part that a thread works on" } else { "" };
+    let shards = if memory.shards > memory.gradient {
+        "one for each thread, of the part that it works on"
+    } else {
+        ""
+    };
     vec![
         row("parameters", bytes(memory.parameters), ""),
         row("gradient", bytes(memory.gradient), ""),

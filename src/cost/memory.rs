@@ -135,11 +135,11 @@ pub struct TrainingMemory {
     pub parameters: f64,
     /// Their gradient.
     pub gradient: f64,
-    /// The gradients of the shards ([`FastEngine::shards`]), of which it is the sum.
+    /// The gradients of the shards ([`FastEngine::shards`]) that are worked on at the same time, one on each thread.
     pub shards: f64,
     /// What the optimizer has.
     pub moments: f64,
-    /// Results that are kept for the way back.
+    /// Results that are kept for the way back, of these shards.
     pub results: f64,
     /// The part of them that grows with the square of a sequence's length.
     pub squares: f64,
@@ -148,25 +148,28 @@ pub struct TrainingMemory {
 }
 
 impl TrainingMemory {
-    /// That of a step on some sequences of this length.
+    /// That of a step on some sequences of this length, on so many threads.
     pub fn new(
         layout: &Layout,
         moments: Moments,
         activations: Activations,
         (sequences, length): (usize, usize),
+        threads: usize,
     ) -> Self {
         let trainable = layout.trainable_len() as f64;
-        let shards = FastEngine::shards(sequences, sequences * length) as f64;
+        let all = FastEngine::shards(sequences, sequences * length);
+        let shards = all.min(threads.max(1));
+        let at_once = |amount: Amount| BYTES * amount.of(sequences.div_ceil(all) * shards, length);
         let Activations { results, gradients } = activations;
         let squares = Amount { per_pair: results.per_pair, ..Amount::default() };
         TrainingMemory {
             parameters: BYTES * layout.len() as f64,
             gradient: BYTES * trainable,
-            shards: BYTES * trainable * shards,
+            shards: BYTES * trainable * shards as f64,
             moments: BYTES * (moments.kept as f64 + moments.work as f64),
-            results: BYTES * results.of(sequences, length),
-            squares: BYTES * squares.of(sequences, length),
-            result_gradients: BYTES * gradients.of(sequences, length),
+            results: at_once(results),
+            squares: at_once(squares),
+            result_gradients: at_once(gradients),
         }
     }
 

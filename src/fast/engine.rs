@@ -1,6 +1,8 @@
-//! The fast engine at work: a batch is cut into shards, each with a tape of its own, and their gradients are added up in
-//! order. How a batch is cut depends on nothing but the batch, so the result is the same to the last bit on any
-//! number of threads.
+//! The fast engine at work: a batch is cut into shards, and their gradients are added up in order. How a batch is cut depends
+//! on nothing but the batch, so the result is the same to the last bit on any number of threads.
+//!
+//! As many shards as there are threads are worked on at a time, each on a tape of its own. The next ones find the same tapes. So a
+//! step keeps the results of a few shards, not of the whole batch.
 
 use std::ops::Range;
 
@@ -10,7 +12,7 @@ use super::attention::AttentionBlocks;
 use super::backward::backward;
 use super::precision::Precision;
 use super::stages::{Stages, Work};
-use super::tape::{NodeInfo, Recording, Tape};
+use super::tape::{NodeInfo, Recording, Tape, write_or_add};
 use super::weights::Weights;
 use crate::data::Batch;
 use crate::engine::{Engine, GradientTo, Pass, Reader};
@@ -34,6 +36,8 @@ pub struct FastEngine {
     shards: Vec<Shard>,
     /// How many of them the last batch was cut into.
     active: usize,
+    /// What each thread works on.
+    workers: Vec<Worker>,
     losses: Vec<f64>,
     checkpointing: bool,
     blocks: AttentionBlocks,
@@ -44,14 +48,21 @@ pub struct FastEngine {
     decode_tape: Tape,
 }
 
-/// A part of a batch with all that is needed to work on it alone.
+/// A part of a batch, and what came out.
 #[derive(Default)]
 struct Shard {
-    tape: Tape,
     batch: Batch,
-    gradient: Vec<f32>,
     losses: Vec<f64>,
     loss: f64,
+    /// How many results were on the tape.
+    nodes: usize,
+}
+
+/// All that is needed to work on a shard alone. The next one writes over it.
+#[derive(Default)]
+struct Worker {
+    tape: Tape,
+    gradient: Vec<f32>,
     stages: Stages,
 }
 
@@ -62,6 +73,7 @@ impl FastEngine {
             threads,
             shards: Vec::new(),
             active: 0,
+            workers: Vec::new(),
             losses: Vec::new(),
             checkpointing: false,
             blocks: AttentionBlocks::default(),
@@ -85,7 +97,7 @@ impl FastEngine {
         assert!(blocks.queries > 0 && blocks.keys > 0, "attention: {blocks:?}, blocks of nothing");
         self.blocks = blocks;
         self.decode_tape.blocks = blocks;
-        self.shards.iter_mut().for_each(|shard| shard.tape.blocks = blocks);
+        self.workers.iter_mut().for_each(|worker| worker.tape.blocks = blocks);
         self
     }
 
@@ -94,26 +106,28 @@ impl FastEngine {
     /// that the optimizer changes. All is computed in 32 bits, and losses and the gradients of weights stay so. So do all
     /// numbers of [`Reader::run`](crate::engine::Reader::run), such as in a [`Session`](crate::engine::Session).
     pub fn with_precision(self, precision: Precision) -> Self {
-        FastEngine { precision, shards: Vec::new(), active: 0, ..self }
+        FastEngine { precision, workers: Vec::new(), ..self }
     }
 
-    /// How many results the tapes hold.
+    /// How many results the last batch had.
     pub fn nodes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.tape.len()).sum()
+        self.shards[..self.active].iter().map(|shard| shard.nodes).sum()
     }
 
-    /// What is on the tapes: the results of the last step, in order, with the sizes of their buffers.
+    /// What is on the tapes, of which there is one for each thread that had something to do: the results of the last shards, in
+    /// order, with the sizes of their buffers.
     pub fn tape(&self) -> Vec<NodeInfo> {
-        self.shards.iter().flat_map(|shard| shard.tape.describe()).collect()
+        self.workers.iter().flat_map(|worker| worker.tape.describe()).collect()
     }
 
     /// How many numbers fit into the buffers that backward has needed so far for the gradients of results. They stay for the
     /// next step. Those of parameters are not among them.
     pub fn gradient_buffers(&self) -> usize {
-        self.shards.iter().map(|shard| shard.tape.pool.borrow().numbers()).sum()
+        self.workers.iter().map(|worker| worker.tape.pool.borrow().numbers()).sum()
     }
 
-    /// Into how many shards a batch is cut. Each has a gradient of all trainable parameters, beside their sum.
+    /// Into how many shards a batch is cut. Each that is worked on at the same time has a gradient of all trainable parameters,
+    /// beside their sum.
     pub fn shards(sequences: usize, tokens: usize) -> usize {
         (tokens / SHARD_TOKENS).clamp(1, SHARDS).min(sequences.max(1))
     }
@@ -125,7 +139,7 @@ impl FastEngine {
         let rows = batch.sequences().rows;
         let count = Self::shards(rows.len(), batch.len());
         if self.shards.len() < count {
-            self.shards.resize_with(count, || Shard::new(self.blocks, self.precision));
+            self.shards.resize_with(count, Shard::default);
         }
         let mut first = 0;
         for (at, shard) in self.shards[..count].iter_mut().enumerate() {
@@ -150,18 +164,30 @@ impl FastEngine {
         rounded
     }
 
-    /// Lets all threads work on the shards of a batch, and collects their losses in order.
+    /// Lets all threads work on the shards of a batch, as many at a time as there are threads, and collects their losses in order.
+    /// After each time, `collect` gets the number of the first of these shards and what they were worked on with.
     fn each_shard(
         &mut self,
         params: &[f32],
         batch: &Batch,
         total_loss_weight: f64,
-        work: impl Fn(&mut Shard, &[f32]) + Send + Sync,
+        work: impl Fn(&mut Shard, &mut Worker, &[f32]) + Send + Sync,
+        mut collect: impl FnMut(usize, &[Worker]),
     ) -> f64 {
         let threads = self.threads.clone();
         let mut rounded = std::mem::take(&mut self.rounded);
         let params = self.weights(params, &mut rounded);
-        threads.for_each(self.shard(batch, total_loss_weight), |shard| work(shard, params));
+        let at_once = threads.count().min(self.shard(batch, total_loss_weight).len());
+        if self.workers.len() < at_once {
+            self.workers.resize_with(at_once, || Worker::new(self.blocks, self.precision));
+        }
+        for (wave, shards) in self.shards[..self.active].chunks_mut(at_once).enumerate() {
+            let workers = &mut self.workers[..shards.len()];
+            let mut pairs: SmallVec<[_; SHARDS]> = shards.iter_mut().zip(workers.iter_mut()).collect();
+            threads.for_each(&mut pairs, |(shard, worker)| work(shard, worker, params));
+            drop(pairs);
+            collect(wave * at_once, workers);
+        }
         self.rounded = rounded;
         let shards = &self.shards[..self.active];
         self.losses.clear();
@@ -170,52 +196,59 @@ impl FastEngine {
     }
 }
 
-impl Shard {
+impl Worker {
     fn new(blocks: AttentionBlocks, precision: Precision) -> Self {
-        let mut shard = Shard { tape: Tape::new(precision), ..Shard::default() };
-        shard.tape.blocks = blocks;
-        shard
+        let mut worker = Worker { tape: Tape::new(precision), ..Worker::default() };
+        worker.tape.blocks = blocks;
+        worker
     }
 
-    /// The loss of this shard, and on `tape` all that it was made of, or with checkpointing what its last stage has computed.
-    fn forward<M: Model>(&mut self, model: &M, params: &[f32], mode: Mode, checkpointing: bool) {
-        self.losses.clear();
-        self.loss = 0.0;
-        if self.batch.is_empty() {
-            return;
-        }
-        if checkpointing {
-            let work = Work { model, weights: Weights::Flat(params), batch: &self.batch, mode };
-            self.loss = self.stages.forward(&self.tape, &work, &mut self.losses);
-            return;
-        }
+    /// The loss of a shard, and on `tape` all that it was made of, or with checkpointing what its last stage has computed.
+    fn forward<M: Model>(
+        &mut self,
+        shard: &mut Shard,
+        (model, params, mode): (&M, &[f32], Mode),
+        checkpointing: bool,
+    ) {
+        let Shard { batch, losses, loss, nodes } = shard;
+        losses.clear();
+        (*loss, *nodes) = (0.0, 0);
         self.tape.rewind();
+        if batch.is_empty() {
+            return;
+        }
         let weights = Weights::Flat(params);
-        let on = Recording { tape: &self.tape, weights };
-        let matrices = on.bind(model.layout());
-        let losses = model.losses(BoundParams::new(&matrices), &self.batch, mode);
-        let loss = losses.weighted_sum(self.batch.loss_weights());
-        self.tape.read(weights, |tape| {
-            self.loss = f64::from(tape.data(loss.id)[0]);
-            self.losses.extend(tape.data(losses.id).iter().map(|&loss| f64::from(loss)));
-        });
+        if checkpointing {
+            *loss = self.stages.forward(&self.tape, &Work { model, weights, batch, mode }, losses);
+        } else {
+            let on = Recording { tape: &self.tape, weights };
+            let matrices = on.bind(model.layout());
+            let column = model.losses(BoundParams::new(&matrices), batch, mode);
+            let sum = column.weighted_sum(batch.loss_weights());
+            self.tape.read(weights, |tape| {
+                *loss = f64::from(tape.data(sum.id)[0]);
+                losses.extend(tape.data(column.id).iter().map(|&loss| f64::from(loss)));
+            });
+        }
+        *nodes = self.tape.len();
     }
 
     /// Its gradient, after `forward`.
     fn backward<M: Model>(
         &mut self,
+        batch: &Batch,
         (model, params, mode): (&M, &[f32], Mode),
         checkpointing: bool,
-        gradient: &mut [f32],
     ) {
-        if self.batch.is_empty() {
-            gradient.fill(0.0);
+        self.gradient.resize(model.layout().trainable_len(), 0.0);
+        if batch.is_empty() {
+            self.gradient.fill(0.0);
         } else if checkpointing {
-            let work = Work { model, weights: Weights::Flat(params), batch: &self.batch, mode };
-            self.stages.backward(&self.tape, &work, gradient);
+            let work = Work { model, weights: Weights::Flat(params), batch, mode };
+            self.stages.backward(&self.tape, &work, &mut self.gradient);
         } else {
             let mut pool = self.tape.pool.borrow_mut();
-            self.tape.read(Weights::Flat(params), |tape| backward(tape, &mut pool, gradient));
+            self.tape.read(Weights::Flat(params), |tape| backward(tape, &mut pool, &mut self.gradient));
         }
     }
 }
@@ -234,42 +267,38 @@ impl Engine for FastEngine {
         gradient: GradientTo<'_, f32>,
     ) -> f64 {
         assert!(!batch.is_empty(), "an empty batch has no loss");
-        let len = model.layout().trainable_len();
-        let checkpointing = self.checkpointing;
-        let loss = self.each_shard(params, batch, total_loss_weight, |shard, params| {
-            shard.forward(model, params, mode, checkpointing);
-            let mut own = std::mem::take(&mut shard.gradient);
-            own.resize(len, 0.0);
-            shard.backward((model, params, mode), checkpointing, &mut own);
-            shard.gradient = own;
-        });
-        let parts: SmallVec<[&[f32]; SHARDS]> =
-            self.shards[..self.active].iter().map(|shard| shard.gradient.as_slice()).collect();
-        let (gradient, first, others) = match gradient {
-            GradientTo::Write(gradient) => (gradient, Some(parts[0]), &parts[1..]),
-            GradientTo::Add(gradient) => (gradient, None, &parts[..]),
+        let (gradient, writes) = match gradient {
+            GradientTo::Write(gradient) => (gradient, true),
+            GradientTo::Add(gradient) => (gradient, false),
         };
+        let len = model.layout().trainable_len();
         assert_eq!(gradient.len(), len, "gradient: the numbers to write against the trainable ones");
-        // ANCHOR: sum
-        self.threads.for_each_chunk(gradient, BLOCK, |block, sum| {
-            let range = block * BLOCK..block * BLOCK + sum.len();
-            if let Some(first) = first {
-                sum.copy_from_slice(&first[range.clone()]);
-            }
-            for part in others {
-                sum.iter_mut().zip(&part[range.clone()]).for_each(|(sum, g)| *sum += g);
-            }
-        });
-        // ANCHOR_END: sum
-        loss
+        let (checkpointing, threads) = (self.checkpointing, self.threads.clone());
+        let work = |shard: &mut Shard, worker: &mut Worker, params: &[f32]| {
+            worker.forward(shard, (model, params, mode), checkpointing);
+            worker.backward(&shard.batch, (model, params, mode), checkpointing);
+        };
+        self.each_shard(params, batch, total_loss_weight, work, |first, workers| {
+            let parts: SmallVec<[&[f32]; SHARDS]> =
+                workers.iter().map(|worker| &worker.gradient[..]).collect();
+            // ANCHOR: sum
+            threads.for_each_chunk(gradient, BLOCK, |block, sum| {
+                let range = block * BLOCK..block * BLOCK + sum.len();
+                for (at, part) in parts.iter().enumerate() {
+                    write_or_add(sum, !writes || first + at > 0, part[range.clone()].iter().copied());
+                }
+            });
+            // ANCHOR_END: sum
+        })
     }
 
     fn loss<M: Model>(&mut self, model: &M, params: &[f32], batch: &Batch) -> f64 {
         let total = batch.total_loss_weight();
         let checkpointing = self.checkpointing;
-        self.each_shard(params, batch, total, |shard, params| {
-            shard.forward(model, params, Mode::default(), checkpointing);
-        })
+        let work = |shard: &mut Shard, worker: &mut Worker, params: &[f32]| {
+            worker.forward(shard, (model, params, Mode::default()), checkpointing);
+        };
+        self.each_shard(params, batch, total, work, |_, _| ())
     }
 
     fn token_losses(&self) -> &[f64] {

@@ -43,6 +43,24 @@ pub(super) fn max(x: &[f32]) -> f32 {
     rest.iter().fold(fold(most, greater), |most, x| greater(*x, most))
 }
 
+/// The sum of `e^(x - max)` for all `x`, in [`LANES`] running sums as in [`sum`].
+#[inline]
+pub(super) fn sum_exp(x: &[f32], max: f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    // First some exponentials, then their sum: each loop is simple enough to become vector instructions.
+    let mut some = [[0.0; LANES]; 8];
+    for chunks in chunks.chunks(some.len()) {
+        let all = some.as_flattened_mut().iter_mut().zip(chunks.as_flattened());
+        all.for_each(|(e, x)| *e = Real::exp(x - max));
+        for chunk in &some[..chunks.len()] {
+            sums.iter_mut().zip(chunk).for_each(|(sum, e)| *sum += e);
+        }
+    }
+    let rest: f32 = rest.iter().map(|x| Real::exp(x - max)).sum();
+    fold(sums, |a, b| a + b) + rest
+}
+
 /// The greater of two; the second if the first is no number.
 #[inline]
 pub(super) fn greater(x: f32, y: f32) -> f32 {
@@ -86,6 +104,9 @@ mod tests {
             assert_eq!(max(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
             let total: f64 = x.iter().map(|&x| f64::from(x).exp()).sum();
             let right: Vec<f64> = x.iter().map(|&x| f64::from(x).exp() / total).collect();
+            let shifted = sum_exp(&x, 2.0);
+            let wanted = total / 2_f64.exp();
+            assert!((f64::from(shifted) - wanted).abs() <= 1e-6 * wanted, "{shifted} instead of {wanted}");
             let mut p = x;
             softmax(&mut p);
             let close = |(p, right): (&f32, &f64)| (f64::from(*p) - right).abs() < 1e-6;

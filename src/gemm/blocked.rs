@@ -15,7 +15,7 @@ pub(super) const DEPTH: usize = 256;
 
 /// The largest block of `b` that all rows of `a` meet before the next one comes: 512 KiB, half of a
 /// usual second cache.
-const BLOCK: usize = 128 * 1024;
+pub(super) const BLOCK: usize = 128 * 1024;
 
 /// From this many rows on, a copy of `b` pays even where it could be read in place. The rows of `b` that a
 /// panel takes its columns from begin a large power of two apart, as widths usually are: nearly all of them
@@ -35,7 +35,7 @@ const MANY_COLS: usize = 128;
 const STRIP: usize = 3;
 
 /// Numbers in a cache line. A packed panel begins with one, so that no vector of it lies in two.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// Whether `b` is to be packed. It must be if its rows are not contiguous.
 pub(super) fn worth_packing(a: &MatRef, b: &MatRef) -> bool {
@@ -163,7 +163,7 @@ pub(super) fn count(total: usize, size: usize) -> usize {
 }
 
 /// The largest of the parts that [`split`] makes.
-fn largest(total: usize, parts: usize) -> usize {
+pub(super) fn largest(total: usize, parts: usize) -> usize {
     if parts == 1 { total } else { total.div_ceil(parts) }
 }
 

@@ -24,7 +24,7 @@
 //!    copied number is used, and our matrices are small: we measured that `b` is worth it where it must
 //!    be transposed or has many rows of `a` to meet, and `a` only where it is transposed and `b` is wide.
 //!    Whatever is read where it lies costs nothing, and a product of 7x16 by 16x16 numbers is one call
-//!    of one tile.
+//!    of one tile. With AVX2, large products are another matter: there both are packed (`large.rs`).
 //!
 //! **Weights stored for generation** (`stored/`). What writes one more word reads each weight once, so the memory is the limit
 //! and not the arithmetic. A [`StoredMatrix`] is packed once, when a model is loaded, in 32, 16 or 8 bits, and [`products`]
@@ -44,6 +44,7 @@
 #[cfg(any(target_os = "macos", feature = "openblas"))]
 mod blas;
 mod blocked;
+mod large;
 mod pack;
 mod portable;
 mod stored;
@@ -163,9 +164,15 @@ pub fn gemm(alpha: f32, a: MatRef, b: MatRef, beta: f32, mut c: MatMut) {
     if a.rows.saturating_mul(a.cols).saturating_mul(b.cols) > blas::SMALL {
         return blas::multiply(alpha, a, b, beta, &mut c);
     }
+    let kernel = kernel();
     // SAFETY: the kernel is one that this processor can run, the shapes were compared above, and
     // whatever must be packed is.
-    unsafe { blocked::multiply(kernel(), blocked::worth_packing(&a, &b), alpha, &a, &b, beta, &mut c) }
+    match large::fitting(kernel, &a, &b) {
+        Some(large) => unsafe { large::multiply((kernel, large), alpha, &a, &b, beta, &mut c) },
+        None => unsafe {
+            blocked::multiply(kernel, blocked::worth_packing(&a, &b), alpha, &a, &b, beta, &mut c)
+        },
+    }
 }
 
 /// What multiplies: `"gradus AVX-512"`, `"gradus AVX2+FMA"`, `"portable"`, `"Accelerate"` or `"OpenBLAS"`.

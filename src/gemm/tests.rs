@@ -2,7 +2,7 @@
 //! that nothing has to be forgiven.
 
 use super::vector::Kernel;
-use super::{MatMut, MatRef, blocked, gemm, supported};
+use super::{MatMut, MatRef, blocked, gemm, large, supported};
 
 /// A generator of whole numbers, good enough for sizes and entries.
 struct Numbers(u64);
@@ -162,6 +162,42 @@ fn more_than_a_block_is_right() {
         for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
             let case = Case { m, n, k, a_transposed, b_transposed, gap: 1, alpha: 1.0, beta: -1.0 };
             check_all(case, &mut numbers);
+        }
+    }
+}
+
+/// Large products have another order, and the same bits: of all shapes, in blocks, in groups, with rests.
+#[test]
+fn large_products_have_the_same_bits() {
+    let mut numbers = Numbers(7);
+    let shapes = [
+        (128, 1024, 128),
+        (135, 513, 300),
+        (521, 510, 257),
+        (130, 1030, 513),
+        (127, 512, 256),
+        (128, 511, 256),
+    ];
+    for (m, n, k) in shapes {
+        for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (gap, alpha, beta) = (3, 0.75, -0.5);
+            let a_data = numbers.fractions(stored(m, k, a_transposed, gap));
+            let b_data = numbers.fractions(stored(k, n, b_transposed, gap));
+            let (a, b) = (view(&a_data, m, k, a_transposed, gap), view(&b_data, k, n, b_transposed, gap));
+            let old = numbers.fractions(size(m, n, gap));
+            for kernel in supported() {
+                let fitting = large::fitting(kernel, &a, &b);
+                let is_large = m >= 128 && n * k.div_ceil(k.div_ceil(256)) >= 128 * 1024;
+                assert_eq!(fitting.is_some(), kernel.large.is_some() && is_large, "{m}x{n}x{k}");
+                let (mut want, mut c) = (old.clone(), old.clone());
+                run(kernel, true, alpha, a, b, beta, MatMut::strided(&mut want, m, n, n + gap));
+                let Some(tiles) = fitting else { continue };
+                let mut to = MatMut::strided(&mut c, m, n, n + gap);
+                // SAFETY: as in `run`, and it is fitting.
+                unsafe { large::multiply((kernel, tiles), alpha, &a, &b, beta, &mut to) }
+                let case = (m, n, k, a_transposed, b_transposed);
+                assert!(c == want, "{} {case:?}", kernel.name);
+            }
         }
     }
 }

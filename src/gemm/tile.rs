@@ -68,6 +68,68 @@ pub(super) unsafe fn tile<S: Vector, const ROWS: usize, const VECTORS: usize, co
             b = b.wrapping_add(t.b_step);
         }
         // ANCHOR_END: tile
+        write::<S, ROWS, VECTORS, FULL>(t, sums);
+    }
+}
+
+/// The same for a tile whose operands are both packed: `a` in rows of `TALL` numbers, of which the first `ROWS` count, and `b`
+/// in rows of two vectors. So all is found at fixed distances from two pointers. The tile of `c` is asked for before the depth
+/// passes by.
+///
+/// # Safety
+///
+/// As for [`tile`], and the vectors of `b` must be readable as a whole.
+#[inline(always)]
+pub(super) unsafe fn packed<
+    S: Vector,
+    const ROWS: usize,
+    const TALL: usize,
+    const VECTORS: usize,
+    const FULL: bool,
+>(
+    t: &Tile,
+) {
+    // SAFETY: as above.
+    unsafe {
+        for row in 0..ROWS {
+            let at = t.c.wrapping_add(row * t.c_row);
+            S::prefetch(at);
+            S::prefetch(at.wrapping_add(t.cols - 1));
+        }
+        let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
+        let (mut a, mut b) = (t.a[0], t.b);
+        for _ in 0..t.depth {
+            let mut row = [S::splat(0.0); VECTORS];
+            for (v, x) in row.iter_mut().enumerate() {
+                *x = S::load(b.add(v * S::LANES));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let x = S::splat(*a.add(r));
+                for (sum, y) in sums.iter_mut().zip(row) {
+                    *sum = x.mul_add(y, *sum);
+                }
+            }
+            a = a.wrapping_add(TALL);
+            b = b.wrapping_add(2 * S::LANES);
+        }
+        write::<S, ROWS, VECTORS, FULL>(t, sums);
+    }
+}
+
+/// `c = alpha * sums + beta * c` for one tile.
+///
+/// # Safety
+///
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn write<S: Vector, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
+    t: &Tile,
+    sums: [[S; VECTORS]; ROWS],
+) {
+    // SAFETY: as above.
+    unsafe {
+        let mask = S::mask(t.cols - (VECTORS - 1) * S::LANES);
+        let whole = |v: usize| FULL || v + 1 < VECTORS;
         let (alpha, beta) = (S::splat(t.alpha), S::splat(t.beta));
         for (r, sums) in sums.into_iter().enumerate() {
             for (v, sum) in sums.into_iter().enumerate() {

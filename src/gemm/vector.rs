@@ -33,6 +33,9 @@ pub(super) trait Vector: Copy {
     unsafe fn mul_add(self, x: Self, y: Self) -> Self;
     /// The sum of all lanes.
     unsafe fn sum(self) -> f32;
+    /// Asks for a line of the second cache. Any address will do.
+    #[inline(always)]
+    fn prefetch(_: *const f32) {}
     /// Writes the transpose of a block of `rows` rows, `stride` apart, each of `cols` numbers: `cols`
     /// rows, `to_stride` apart, each a whole vector. Neither `rows` nor `cols` exceeds `LANES`; what
     /// takes the place of missing rows is not specified.
@@ -64,13 +67,28 @@ pub(super) struct Kernel {
     pub copy: Loop<Panel>,
     /// Packs a panel by transposing.
     pub transpose: Loop<Panel>,
+    /// How large products are computed, if not like all others.
+    pub large: Option<Large>,
+}
+
+/// What large products are made of: tiles two vectors wide at most, both of whose operands are packed.
+pub(super) struct Large {
+    /// The most rows of a tile.
+    pub rows: usize,
+    /// `tiles[i][j][l]` computes one row less than that, or as many; one vector in each row, or two; and the last vector may be
+    /// incomplete, or is known to be complete.
+    pub tiles: [[[Loop<Tile>; 2]; 2]; 2],
+    /// Packs a panel by copying rows, and asks for the next one beside it.
+    pub copy: Loop<Panel>,
+    /// Packs a panel by transposing, and asks for the next one below it.
+    pub transpose: Loop<Panel>,
 }
 
 /// The [`Kernel`] of a vector: every loop, and every size of tile, compiled for `$features`.
 macro_rules! kernel {
     (
         $name:literal, $vector:ident, $(#[$features:meta])?
-        rows $rows:expr, tiles $($height:literal: $($width:literal)*),*
+        rows $rows:expr, $(large $less:literal $tall:literal,)? tiles $($height:literal: $($width:literal)*),*
     ) => {
         super::vector::Kernel {
             name: $name,
@@ -99,7 +117,7 @@ macro_rules! kernel {
                 $(#[$features])?
                 unsafe fn run(p: &Panel) {
                     // SAFETY: as above.
-                    unsafe { copy::<$vector>(p) }
+                    unsafe { copy::<$vector, false>(p) }
                 }
                 run
             },
@@ -108,11 +126,48 @@ macro_rules! kernel {
                 $(#[$features])?
                 unsafe fn run(p: &Panel) {
                     // SAFETY: as above.
-                    unsafe { transpose::<$vector>(p) }
+                    unsafe { transpose::<$vector, false>(p) }
                 }
                 run
             },
+            large: super::vector::large!($vector, $(#[$features])? $($less $tall)?),
         }
     };
 }
 pub(super) use kernel;
+
+/// The [`Large`] of a kernel, or that it has none.
+macro_rules! large {
+    ($vector:ident, $(#[$features:meta])?) => {
+        None
+    };
+    ($vector:ident, $(#[$features:meta])? $less:literal $tall:literal) => {{
+        use super::pack::{Panel, copy, transpose};
+        use super::tile::{Tile, packed};
+        $(#[$features])?
+        unsafe fn run<const ROWS: usize, const VECTORS: usize, const FULL: bool>(t: &Tile) {
+            // SAFETY: what `packed` asks for is asked of our own caller.
+            unsafe { packed::<$vector, ROWS, $tall, VECTORS, FULL>(t) }
+        }
+        $(#[$features])?
+        unsafe fn copy_ahead(p: &Panel) {
+            // SAFETY: as above.
+            unsafe { copy::<$vector, true>(p) }
+        }
+        $(#[$features])?
+        unsafe fn transpose_ahead(p: &Panel) {
+            // SAFETY: as above.
+            unsafe { transpose::<$vector, true>(p) }
+        }
+        Some(super::vector::Large {
+            rows: $tall,
+            tiles: [
+                [[run::<$less, 1, false>, run::<$less, 1, true>], [run::<$less, 2, false>, run::<$less, 2, true>]],
+                [[run::<$tall, 1, false>, run::<$tall, 1, true>], [run::<$tall, 2, false>, run::<$tall, 2, true>]],
+            ],
+            copy: copy_ahead,
+            transpose: transpose_ahead,
+        })
+    }};
+}
+pub(super) use large;

@@ -14,7 +14,7 @@ pub(super) static AVX512: Kernel = kernel! {
 
 /// Twelve sums and as much beside them fill 15 of the 16 registers.
 pub(super) static AVX2: Kernel = kernel! {
-    "gradus AVX2+FMA", Avx2, #[target_feature(enable = "avx2,fma")] rows [12, 6], tiles
+    "gradus AVX2+FMA", Avx2, #[target_feature(enable = "avx2,fma")] rows [12, 6], large 5 6, tiles
     1: 1 2 4, 2: 1 2 4, 3: 1 2, 4: 1 2, 5: 1 2, 6: 1 2,
     7: 1, 8: 1, 9: 1, 10: 1, 11: 1, 12: 1
 };
@@ -210,6 +210,12 @@ impl Vector for Avx2 {
             let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: every x86-64 processor has the instruction, and it changes nothing but the caches.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
 
     /// As for AVX-512, with two halves in place of four quarters. Eight streams are few enough for the

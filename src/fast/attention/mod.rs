@@ -130,13 +130,15 @@ impl Attention {
                 }
             });
         }
-        let result = grads.result();
         for sequence in self.sequences(grads.view) {
             let saved = &node.saved[sequence.saved.clone()];
             match sequence.method {
                 Method::Small => small::backward(self, &sequence, grads, saved, dy),
                 Method::General => general::backward(self, &sequence, grads, saved, dy),
-                Method::Blocked => blocked::backward(self, &sequence, grads, saved, (result, dy)),
+                Method::Blocked => {
+                    let o = grads.result();
+                    blocked::backward(self, &sequence, grads, saved, (o, dy));
+                }
             }
         }
     }

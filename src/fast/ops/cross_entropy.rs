@@ -17,27 +17,25 @@ pub struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// Saves `p`.
+    /// Saves of each row the greatest logit and one divided by the total. Where there are many tokens, `p` itself would be
+    /// one of the largest matrices of a step.
     pub fn forward<'t>(x: Matrix<'t>, targets: &[usize], smoothing: f64) -> Matrix<'t> {
         assert_eq!(x.rows, targets.len(), "cross_entropy: {} rows but {} targets", x.rows, targets.len());
         let smoothing = smoothing as f32;
         let op = CrossEntropy { x: x.id, targets: x.recording.span(targets.iter().copied()), smoothing };
-        x.recording.compute(Op::CrossEntropy(op), (x.rows, 1), |view, losses, p| {
-            let x_data = view.data(x.id);
-            p.resize(x_data.len(), 0.0);
-            let rows = x_data.chunks_exact(x.cols).zip(p.chunks_exact_mut(x.cols));
-            for ((x, p), (loss, &target)) in rows.zip(losses.iter_mut().zip(targets)) {
+        x.recording.compute(Op::CrossEntropy(op), (x.rows, 1), |view, losses, saved| {
+            saved.clear();
+            let rows = view.data(x.id).chunks_exact(x.cols);
+            for (x, (loss, &target)) in rows.zip(losses.iter_mut().zip(targets)) {
                 let max = simd::max(x);
-                p.iter_mut().zip(x).for_each(|(p, x)| *p = Real::exp(x - max));
-                let total = simd::sum(p.len(), |i| p[i]);
+                let total = simd::sum_exp(x, max);
                 let log_total = total.ln();
                 *loss = log_total - (x[target] - max);
                 if smoothing > 0.0 {
                     let mean = simd::sum(x.len(), |i| x[i] - max) / x.len() as f32;
                     *loss += smoothing * (log_total - mean - *loss);
                 }
-                let share = 1.0 / total;
-                p.iter_mut().for_each(|p| *p = simd::probability(*p * share));
+                saved.extend([max, 1.0 / total]);
             }
         })
     }
@@ -47,9 +45,13 @@ impl CrossEntropy {
         let (_, vocab) = grads.view.shape(self.x);
         grads.add(self.x, |view, dx, accumulate| {
             let even = self.smoothing / vocab as f32;
-            let rows = dx.chunks_exact_mut(vocab).zip(node.saved.chunks_exact(vocab)); // of dx and p
-            for ((dx, p), (dy, &target)) in rows.zip(dy.iter().zip(view.indices(self.targets))) {
-                write_or_add(dx, accumulate, p.iter().map(|p| dy * (p - even)));
+            let rows = dx.chunks_exact_mut(vocab).zip(view.data(self.x).chunks_exact(vocab));
+            let (saved, _) = node.saved.as_chunks();
+            for (((dx, x), &[max, share]), (dy, &target)) in
+                rows.zip(saved).zip(dy.iter().zip(view.indices(self.targets)))
+            {
+                let p = x.iter().map(|x| simd::probability(Real::exp(x - max) * share));
+                write_or_add(dx, accumulate, p.map(|p| dy * (p - even)));
                 dx[target as usize] -= dy * (1.0 - self.smoothing);
             }
         });
