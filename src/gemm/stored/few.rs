@@ -11,9 +11,12 @@ pub(super) const TALLEST: usize = 4;
 /// borders of the pages of the memory, 4 KiB each.
 pub(super) const AHEAD: usize = 4096;
 
+/// Bytes in a line of the caches.
+pub(super) const LINE: usize = 64;
+
 /// Asks for a line of the caches. Any address will do: one without memory behind it is left alone.
 #[inline(always)]
-pub(crate) fn prefetch(at: *const u8) {
+pub(super) fn prefetch(at: *const u8) {
     // SAFETY: every x86-64 processor has the instruction, and it changes nothing but the caches.
     #[cfg(target_arch = "x86_64")]
     unsafe {
