@@ -96,6 +96,11 @@ pub(super) unsafe fn few<S: Vector, N: Numbers<S>, const ROWS: usize, const PANE
         // Behind the end of these panels the next ones follow.
         let lead = (AHEAD / (PANELS * N::PAIR)).min(f.depth);
         let (mut ahead, mut left) = (panel.wrapping_add(lead * N::PAIR), f.depth - lead);
+        // One or two panels alone are too few streams for the memory: then the next ones are asked for, four quarters of each
+        // side by side.
+        let quarters = PANELS < 4 && N::PAIR >= LINE;
+        let (next, quarter) = (panel.wrapping_add(PANELS * f.panel_bytes), f.depth.div_ceil(4));
+        let mut step = 0;
         for (_, depth) in split(f.depth, count(f.depth, DEPTH)) {
             let mut sums = [[[zero; 2]; PANELS]; ROWS];
             for _ in 0..depth {
@@ -104,9 +109,12 @@ pub(super) unsafe fn few<S: Vector, N: Numbers<S>, const ROWS: usize, const PANE
                     left = f.depth;
                 }
                 left -= 1;
+                let in_quarter = next.wrapping_add((step % 4 * quarter + step / 4) * N::PAIR);
+                let soon = if quarters { in_quarter } else { ahead };
+                step += 1;
                 let mut weights = [[zero; 2]; PANELS];
                 for (i, weights) in weights.iter_mut().enumerate() {
-                    prefetch(ahead.wrapping_add(i * f.panel_bytes));
+                    prefetch(soon.wrapping_add(i * f.panel_bytes));
                     *weights = N::load(panel.add(i * f.panel_bytes));
                 }
                 ahead = ahead.wrapping_add(N::PAIR);
