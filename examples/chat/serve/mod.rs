@@ -132,6 +132,7 @@ impl Serve {
         let params = StoredParams::new(model.layout(), &params, self.model.dtype());
         let mut engine = InferenceEngine::new(self.model.threads());
         let room = Room { sequences: self.parallel, tokens: context, source_tokens: 0 };
+        let crew = engine.crew();
         let mut session = Session::new(&mut engine, &model, &params, room);
         let server = Arc::new(Server {
             served,
@@ -158,7 +159,7 @@ impl Serve {
         say!("listening on http://{address}");
         let interrupt = Interrupt::watch();
         let door = Door::open(listener, Arc::clone(&server), MORE_CONNECTIONS + self.parallel + self.queue)?;
-        scheduler::serve(&mut session, &*server.served.tokenizer, &server.queue, || {
+        scheduler::serve(&mut session, &crew, &*server.served.tokenizer, &server.queue, || {
             let over = interrupt.requested();
             if over && door.close() {
                 say!("no more requests: it ends when the last reply is complete, or with another Ctrl-C");
