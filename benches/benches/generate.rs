@@ -5,11 +5,14 @@
 //! cargo bench --bench generate
 //! cargo bench --bench generate -- --dtypes int8 --threads 1,2 --seconds 2
 //! cargo bench --bench generate -- --context 4000 --plot decode.svg
+//! cargo bench --bench generate -- --dtypes f32,int8 --threads 2 --rows 1,2,4,8
 //! ```
 //!
 //! The model is a Llama of 512 x 8 with random weights. The first table is of memory: how fast so many threads read a large
 //! buffer. In the second, `share` is how much of that bandwidth a token uses, and `prompt` is 512 tokens read at once. The plot
 //! has milliseconds a token against the tokens before, and below each curve what the reading of the bytes alone would take.
+//! `--rows` adds a table of several sequences in one step, as a server reads them: `drawing` is the choice of the next tokens, on
+//! one thread, and `times` is the tokens a second against those of a single sequence.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -50,6 +53,9 @@ struct Args {
     /// Seconds for each measurement
     #[arg(long, value_name = "X", default_value_t = 2.0)]
     seconds: f64,
+    /// Also steps of so many sequences at once, at most 64
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    rows: Vec<usize>,
     /// Tokens before the last point of the plot
     #[arg(long, value_name = "N", default_value_t = 4000)]
     context: usize,
@@ -140,6 +146,51 @@ fn measure(model: &Decoder, params: &StoredParams, threads: usize, seconds: f64)
     (tokens, prompts)
 }
 
+/// Steps in which so many sequences get a token each: seconds of the reading, and of the choice of the tokens.
+fn steps(
+    model: &Decoder,
+    params: &StoredParams,
+    threads: usize,
+    rows: usize,
+    seconds: f64,
+) -> (Vec<f64>, Vec<f64>) {
+    let mut engine = InferenceEngine::new(threads);
+    let room = Room { sequences: rows, tokens: PROMPT, source_tokens: 0 };
+    let mut session = Session::new(&mut engine, model, params, room);
+    let mut tokens: Vec<usize> = (1..=rows).collect();
+    let mut drawing = Vec::new();
+    let mut step = |all: &mut Vec<f64>| {
+        if session.len(0) == PROMPT {
+            (0..rows).for_each(|row| session.truncate(row, 0));
+        }
+        let new: Vec<(usize, &[usize])> = tokens.chunks(1).enumerate().collect();
+        let logits = session.feed_all(&new);
+        let start = Instant::now();
+        tokens = logits.chunks_exact(model.vocab_size()).map(greedy).collect();
+        all.push(start.elapsed().as_secs_f64());
+    };
+    step(&mut Vec::new()); // what is new takes memory
+    let all = times(seconds, || step(&mut drawing));
+    let reading = all.iter().zip(&drawing).map(|(all, drawing)| all - drawing).collect();
+    (reading, drawing)
+}
+
+/// The table of steps with several sequences.
+fn print_steps(model: &Decoder, params: &StoredParams, threads: usize, rows: &[usize], seconds: f64) {
+    let measure = |rows| {
+        let (reading, drawing) = steps(model, params, threads, rows, seconds);
+        let (reading, drawing) = (median(reading), median(drawing));
+        (reading, drawing, rows as f64 / (reading + drawing))
+    };
+    let alone = measure(1).2;
+    println!("\n  rows  ms/step  drawing, ms  tokens/s  times");
+    for &rows in rows {
+        let (reading, drawing, tokens) = measure(rows);
+        let (reading, drawing, times) = (reading * 1e3, drawing * 1e3, tokens / alone);
+        println!("  {rows:4}  {reading:7.3}  {drawing:11.3}  {tokens:8.1}  {times:5.2}");
+    }
+}
+
 /// For numbers of tokens from none to `context`: milliseconds of the next one.
 fn curve(model: &Decoder, params: &StoredParams, threads: usize, context: usize) -> Vec<(f64, f64)> {
     let mut engine = InferenceEngine::new(threads);
@@ -174,6 +225,7 @@ fn main() -> Result<()> {
     let mut threads = if args.threads.is_empty() { vec![1, processors] } else { args.threads.clone() };
     ensure!(threads.iter().all(|threads| (1..=1024).contains(threads)), "--threads: from 1 to 1024 each");
     threads.dedup();
+    ensure!(args.rows.iter().all(|rows| (1..=64).contains(rows)), "--rows: from 1 to 64 each");
     let model = llama(args.context.max(2 * PROMPT) + POINT)?;
     let params: Vec<f32> = model.layout().initial(&mut Random::new(42));
     println!("Llama, 512 wide, 8 layers, 32000 tokens: {:.1} million parameters", params.len() as f64 / 1e6);
@@ -202,6 +254,9 @@ fn main() -> Result<()> {
                 100.0 * bytes / token / bandwidth,
                 PROMPT as f64 / prompt,
             );
+            if !args.rows.is_empty() {
+                print_steps(&model, &stored, threads, &args.rows, args.seconds);
+            }
         }
         if args.plot.is_some() {
             let (&threads, bandwidth) = threads.iter().zip(&bandwidths).next_back().context("no threads")?;

@@ -28,6 +28,9 @@ use support::{peak_memory, say};
 /// The vocabulary of the preset.
 const VOCAB: usize = 32_000;
 
+/// Whatever a step does, it does on one thread.
+const THREADS: usize = 1;
+
 /// The first step asks for all memory. The second is timed.
 const STEPS: usize = 2;
 
@@ -86,7 +89,7 @@ impl Way {
     }
 
     fn engine(self) -> FastEngine {
-        let engine = FastEngine::new(ThreadPool::new(1));
+        let engine = FastEngine::new(ThreadPool::new(THREADS));
         match self {
             Way::Plain | Way::MicroBatches | Way::Lora => engine,
             Way::Bf16 => engine.with_precision(Precision::Bf16),
@@ -124,7 +127,9 @@ impl Way {
         };
         let activations = Activations::measure(&model, Mode::default(), one);
         let moments = Moments::adamw(model.layout());
-        Ok(Some(TrainingMemory::new(model.layout(), moments, activations, (at_once, length)).total()))
+        Ok(Some(
+            TrainingMemory::new(model.layout(), moments, activations, (at_once, length), THREADS).total(),
+        ))
     }
 
     /// Makes the steps. Returns the most bytes that this program has had, and the seconds of the last step.

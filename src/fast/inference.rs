@@ -9,6 +9,7 @@
 //! pieces.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::tape::{Recording, Tape};
 use super::weights::{StoredParams, Weights};
@@ -34,19 +35,24 @@ use crate::params::{BoundParams, Layout};
 /// # Ok::<(), gradus::model::ConfigError>(())
 /// ```
 pub struct InferenceEngine {
-    crew: Crew,
+    crew: Arc<Crew>,
     tape: Tape,
 }
 
 impl InferenceEngine {
     /// An engine that works with so many threads, the caller's among them; 0 means one for each processor.
     pub fn new(threads: usize) -> Self {
-        InferenceEngine { crew: Crew::new(threads), tape: Tape::default() }
+        InferenceEngine { crew: Arc::new(Crew::new(threads)), tape: Tape::default() }
     }
 
     /// The number of threads.
     pub fn threads(&self) -> usize {
         self.crew.count()
+    }
+
+    /// Its threads, for what is done between two tokens.
+    pub fn crew(&self) -> Arc<Crew> {
+        Arc::clone(&self.crew)
     }
 }
 

@@ -59,8 +59,8 @@ use std::sync::OnceLock;
 
 use vector::Kernel;
 
-pub(crate) use stored::prefetch;
 pub use stored::{Dtype, StoredMatrix, UnknownDtype, products};
+pub(crate) use stored::{mix, scores};
 
 /// A matrix to read: a slice of numbers and how they are laid out.
 #[derive(Clone, Copy, Debug)]

@@ -131,6 +131,7 @@ impl Serve {
         let params = StoredParams::new(model.layout(), &params, self.model.dtype());
         let mut engine = InferenceEngine::new(self.model.threads());
         let room = Room { sequences: self.parallel, tokens: context, source_tokens: 0 };
+        let crew = engine.crew();
         let mut session = Session::new(&mut engine, &model, &params, room);
         let limits = Limits {
             body: self.max_body,
@@ -163,7 +164,7 @@ impl Serve {
         let interrupt = Interrupt::watch();
         let door = Door::open(listener, routes::app(Arc::clone(&server)), limits)
             .context("there is no thread left that could listen")?;
-        scheduler::serve(&mut session, &*server.served.tokenizer, &server.queue, || {
+        scheduler::serve(&mut session, &crew, &*server.served.tokenizer, &server.queue, || {
             let over = interrupt.requested();
             if over && door.close() {
                 say!("no more requests: it ends when the last reply is complete, or with another Ctrl-C");

@@ -1,5 +1,6 @@
 //! Who is served when. One thread owns the engine and the session; it reads one token of every running reply at once, so several
-//! clients cost little more than one. Prompts are read in pieces in between, so that a long one does not hold up the others.
+//! clients cost little more than one, and the engine's threads share the drawing of the next tokens. Prompts are read in pieces in
+//! between, so that a long one does not hold up the others.
 //!
 //! Of a sequence that has ended, keys and values stay until its place is needed. A prompt that begins with the same tokens, as the
 //! next turn of a conversation does, is read only from where it differs. The bits of a row depend on nothing but its own sequence,
@@ -11,6 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gradus::Reader;
+use gradus::crew::Crew;
 use gradus::engine::Session;
 use gradus::model::Model;
 use gradus::tokenizer::Tokenizer;
@@ -148,9 +150,10 @@ struct Running<'t> {
     events: UnboundedSender<Event>,
 }
 
-/// Serves all jobs, until `is_over` and none is running.
+/// Serves all jobs, until `is_over` and none is running. The threads of `crew` draw tokens while the session waits for them.
 pub fn serve<E: Reader, M: Model>(
     session: &mut Session<'_, E, M>,
+    crew: &Crew,
     tokenizer: &dyn Tokenizer,
     queue: &Queue,
     is_over: impl Fn() -> bool,
@@ -177,7 +180,7 @@ pub fn serve<E: Reader, M: Model>(
             }
             continue;
         }
-        step(session, &mut places, queue, first);
+        step(session, crew, &mut places, queue, first);
         first = (first + 1) % places.len();
     }
 }
@@ -211,6 +214,7 @@ fn admit<'t, E: Reader, M: Model>(
 /// Reads the next tokens of all running replies, and draws those that follow.
 fn step<E: Reader, M: Model>(
     session: &mut Session<'_, E, M>,
+    crew: &Crew,
     places: &mut [Place],
     queue: &Queue,
     first: usize,
@@ -221,22 +225,31 @@ fn step<E: Reader, M: Model>(
     let logits = session.feed_all(&tokens);
     let vocab = logits.len() / tokens.len();
     drop(tokens);
+    let mut read = vec![None; places.len()];
     for ((at, range), logits) in new.into_iter().zip(logits.chunks_exact(vocab)) {
-        let place = &mut places[at];
-        let Some(running) = place.running.as_mut().filter(|_| range.end == place.tokens.len()) else {
-            continue;
-        };
-        let (token, piece) = running.reply.next(logits, &place.tokens);
-        let heard = piece.is_empty() || running.events.send(Event::Said(piece)).is_ok();
-        match running.reply.finish() {
-            None if heard => place.tokens.push(token),
-            finish => {
-                queue.leave();
-                if let Some(finish) = finish {
-                    running.events.send(Event::Ended(finish, running.reply.token_count())).ok(); // nobody may be there
-                }
-                leave(place, range.end);
+        read[at] = Some((range.end, logits));
+    }
+    let read = places.iter_mut().zip(read).filter_map(|(place, read)| read.map(|read| (place, read)));
+    let parts: Vec<_> = read.map(Mutex::new).collect();
+    crew.each(parts.len(), |part| {
+        let (place, (end, logits)) = &mut *parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+        draw(place, queue, *end, logits);
+    });
+}
+
+/// Draws the token of a reply that follows the first `end`, if these are all.
+fn draw(place: &mut Place, queue: &Queue, end: usize, logits: &[f64]) {
+    let Some(running) = place.running.as_mut().filter(|_| end == place.tokens.len()) else { return };
+    let (token, piece) = running.reply.next(logits, &place.tokens);
+    let heard = piece.is_empty() || running.events.send(Event::Said(piece)).is_ok();
+    match running.reply.finish() {
+        None if heard => place.tokens.push(token),
+        finish => {
+            queue.leave();
+            if let Some(finish) = finish {
+                running.events.send(Event::Ended(finish, running.reply.token_count())).ok(); // nobody may be there
             }
+            leave(place, end);
         }
     }
 }

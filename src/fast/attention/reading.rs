@@ -4,10 +4,9 @@
 //! sees. So its result has the same bits whether it is read alone or among others, and on any number of threads.
 //!
 //! Each block of keys, which begins where the number of a key is a multiple of [`KEYS`], has a softmax of its own. The blocks are
-//! joined one after another, as in `blocked.rs`: whichever has the greater score scales the other down. A block of keys and values
-//! stays in the fastest cache while all queries of a tile that share it pass by. A single new token reads keys and values row by
-//! row, all heads of a block before the next block, as they lie in memory: that reading is what it costs, so blocks are what threads
-//! share.
+//! joined one after another, as in `blocked.rs`: whichever has the greater score scales the other down. All queries of a tile meet a
+//! block of keys together, and so do the heads that share it (`gemm/stored/keys.rs`). What a single new token costs is the reading of
+//! keys and values as they lie in memory, all heads of a block before the next block, so blocks are what threads share.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -20,17 +19,15 @@ use super::{Attention, Sequence};
 use crate::crew::Crew;
 use crate::fast::simd;
 use crate::fast::tape::TapeView;
-use crate::gemm::{MatMut, MatRef, gemm, prefetch};
+use crate::gemm::{MatMut, MatRef, mix, scores};
 use crate::real::Real;
 use crate::tensor::Mask;
 
 /// Keys in a block.
 const KEYS: usize = 64;
 
-/// Numbers in a line of the caches.
-const LINE: usize = 16;
-
-/// Queries of a sequence that meet a block of keys together.
+/// Queries of a sequence that meet a block of keys together. With two heads for each head of keys, their scores lie in the first
+/// cache.
 const QUERIES: usize = 16;
 
 /// The most parts into which the blocks of a single query are divided.
@@ -196,19 +193,34 @@ impl Reading<'_> {
         let (d, group) = (self.d, self.n_head / self.n_kv_head);
         let seen = |query| self.mask.seen(query, rows.queries.len(), rows.keys.len());
         let all = seen(queries.start).start..seen(queries.end - 1).end;
-        let mut values: SmallVec<[f32; 256]> = smallvec![0.0; d];
         let mut softmax: SmallVec<[Softmax<'_>; QUERIES * 8]> =
             out.chunks_exact_mut(d).map(Softmax::empty).collect();
+        let scratch = &mut Scratch::default();
+        scratch.scores.resize(queries.len() * group * KEYS, 0.0);
+        scratch.softmax.resize(queries.len() * group, (0.0, 0.0));
+        let mut values: SmallVec<[f32; 2 * QUERIES * 64]> = smallvec![0.0; queries.len() * group * d];
+        let mut q: SmallVec<[f32; 2 * QUERIES * 64]> = SmallVec::new();
         for kv_head in 0..self.n_kv_head {
+            q.clear();
+            queries.clone().for_each(|query| q.extend_from_slice(self.queries(rows, query, kv_head)));
             for block in all.start / KEYS..all.end.div_ceil(KEYS) {
-                for query in queries.clone() {
-                    let keys = within(block, seen(query));
+                // Where some see more of a block than others, each query meets it alone.
+                let alike = within(block, seen(queries.start)) == within(block, seen(queries.end - 1));
+                let together = if alike { QUERIES } else { 1 };
+                for start in queries.clone().step_by(together) {
+                    let some = start..queries.end.min(start + together);
+                    let keys = within(block, seen(start));
                     if keys.is_empty() {
                         continue;
                     }
-                    for head in kv_head * group..(kv_head + 1) * group {
-                        let (greatest, total) = self.block(rows, (query, head), keys.clone(), &mut values);
-                        softmax[(query - queries.start) * self.n_head + head].join(greatest, total, &values);
+                    let (first, n) = (start - queries.start, some.len() * group);
+                    let q = MatRef::new(&q[first * group * d..][..n * d], n, d);
+                    let to = MatMut::new(&mut values[..n * d], n, d);
+                    self.block(rows, (some, kv_head..kv_head + 1), q, keys, scratch, to);
+                    let made = scratch.softmax.iter().zip(values.chunks_exact(d)).take(n);
+                    for (row, (&(greatest, total), values)) in made.enumerate() {
+                        let head = kv_head * group + row % group;
+                        softmax[(first + row / group) * self.n_head + head].join(greatest, total, values);
                     }
                 }
             }
@@ -219,14 +231,24 @@ impl Reading<'_> {
     /// Leads a single query past some blocks of keys, all heads past each.
     fn blocks(&self, rows: &Rows, blocks: Range<usize>, out: &mut [f32]) {
         let seen = self.mask.seen(0, 1, rows.keys.len());
+        let (d, n) = (self.d, self.n_head);
+        let q = MatRef::new(&self.q[rows.queries.start * n * d..][..n * d], n, d);
+        let scratch = &mut Scratch::default();
+        scratch.scores.resize(n * KEYS, 0.0);
+        scratch.softmax.resize(n, (0.0, 0.0));
         for (block, out) in blocks.zip(out.chunks_exact_mut(self.block_len())) {
-            self.fetch(rows, within(block + 1, seen.clone()));
-            for (head, out) in out.chunks_exact_mut(2 + self.d).enumerate() {
-                let (softmax, values) = out.split_at_mut(2);
-                let (greatest, total) = self.block(rows, (0, head), within(block, seen.clone()), values);
-                softmax.copy_from_slice(&[greatest, total]);
+            let to = MatMut::strided(&mut out[2..], n, d, 2 + d);
+            self.block(rows, (0..1, 0..self.n_kv_head), q, within(block, seen.clone()), scratch, to);
+            for (out, &(greatest, total)) in out.chunks_exact_mut(2 + d).zip(&scratch.softmax) {
+                out[..2].copy_from_slice(&[greatest, total]);
             }
         }
+    }
+
+    /// The heads of a query that share a head of keys, `[group, d]`.
+    fn queries(&self, rows: &Rows, query: usize, kv_head: usize) -> &[f32] {
+        let width = self.n_head / self.n_kv_head * self.d;
+        &self.q[((rows.queries.start + query) * self.n_kv_head + kv_head) * width..][..width]
     }
 
     /// What a single query sees in all blocks.
@@ -241,40 +263,49 @@ impl Reading<'_> {
         }
     }
 
-    /// Asks for the keys and values that come next.
-    fn fetch(&self, rows: &Rows, keys: Range<usize>) {
-        let width = self.n_kv_head * self.d;
-        let numbers = (rows.keys.start + keys.start) * width..(rows.keys.start + keys.end) * width;
-        for of in [self.k, self.v] {
-            let lines = of.get(numbers.clone()).unwrap_or_default().chunks(LINE);
-            lines.for_each(|line| prefetch(line.as_ptr().cast()));
-        }
-    }
-
-    /// One head of a query meets the keys of a block that it sees. The values that it mixes replace those in `values`.
+    /// Some queries, with all heads that share some heads of keys, meet the keys of a block that they see. The rows of `q` are those of
+    /// the first head of keys, query by query, then those of the next one. The values that each mixes go to `to`, its greatest score
+    /// and its total to the scratch.
     fn block(
         &self,
         rows: &Rows,
-        (query, head): (usize, usize),
+        (queries, kv_heads): (Range<usize>, Range<usize>),
+        q: MatRef,
         seen: Range<usize>,
-        values: &mut [f32],
-    ) -> (f32, f32) {
+        scratch: &mut Scratch,
+        to: MatMut,
+    ) {
         let (d, kv_width, count) = (self.d, self.n_kv_head * self.d, seen.len());
-        let q = &self.q[((rows.queries.start + query) * self.n_head + head) * d..][..d];
-        let start = (rows.keys.start + seen.start) * kv_width + head * self.n_kv_head / self.n_head * d;
-        let [k, v] = [self.k, self.v].map(|of| MatRef::strided(&of[start..], count, d, kv_width));
-        let mut scores = [0.0; KEYS];
-        let scores = &mut scores[..count];
-        gemm(self.scale, MatRef::new(q, 1, d), k.t(), 0.0, MatMut::new(scores, 1, count)); // scale · q · kᵀ
-        if let Some(bias) = self.bias {
-            let distance = (query + rows.keys.len()) as isize - (seen.start + rows.queries.len()) as isize;
-            bias.add_to(head, distance, scores);
+        let (each, group) = (queries.len() * self.n_head / self.n_kv_head, self.n_head / self.n_kv_head);
+        let n = kv_heads.len() * each;
+        let start = (rows.keys.start + seen.start) * kv_width + kv_heads.start * d;
+        let [k, v] =
+            [self.k, self.v].map(|of| MatRef::strided(&of[start..], count, kv_heads.len() * d, kv_width));
+        let Scratch { scores: all, softmax } = scratch;
+        let all = &mut all[..n * count];
+        scores(self.scale, q, k, v, MatMut::new(all, n, count));
+        for (row, (scores, softmax)) in all.chunks_exact_mut(count).zip(softmax.iter_mut()).enumerate() {
+            if let Some(bias) = self.bias {
+                let query = queries.start + row % each / group;
+                let head = (kv_heads.start + row / each) * group + row % group;
+                let distance =
+                    (query + rows.keys.len()) as isize - (seen.start + rows.queries.len()) as isize;
+                bias.add_to(head, distance, scores);
+            }
+            let greatest = simd::max(scores);
+            *softmax = (greatest, weigh(scores, greatest));
         }
-        let greatest = simd::max(scores);
-        let total = weigh(scores, greatest);
-        gemm(1.0, MatRef::new(scores, 1, count), v, 0.0, MatMut::new(values, 1, d)); // weights · v
-        (greatest, total)
+        mix(MatRef::new(all, n, count), v, to);
     }
+}
+
+/// What rows make of a block of keys. For usual sizes it is on the stack.
+#[derive(Default)]
+struct Scratch {
+    /// The scores of each row, then what they become.
+    scores: SmallVec<[f32; 2 * QUERIES * KEYS]>,
+    /// Of each row the greatest score and the total.
+    softmax: SmallVec<[(f32, f32); 2 * QUERIES]>,
 }
 
 /// The keys of a block that are seen.

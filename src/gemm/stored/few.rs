@@ -11,9 +11,12 @@ pub(super) const TALLEST: usize = 4;
 /// borders of the pages of the memory, 4 KiB each.
 pub(super) const AHEAD: usize = 4096;
 
+/// Bytes in a line of the caches.
+pub(super) const LINE: usize = 64;
+
 /// Asks for a line of the caches. Any address will do: one without memory behind it is left alone.
 #[inline(always)]
-pub(crate) fn prefetch(at: *const u8) {
+pub(super) fn prefetch(at: *const u8) {
     // SAFETY: every x86-64 processor has the instruction, and it changes nothing but the caches.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -93,6 +96,11 @@ pub(super) unsafe fn few<S: Vector, N: Numbers<S>, const ROWS: usize, const PANE
         // Behind the end of these panels the next ones follow.
         let lead = (AHEAD / (PANELS * N::PAIR)).min(f.depth);
         let (mut ahead, mut left) = (panel.wrapping_add(lead * N::PAIR), f.depth - lead);
+        // One or two panels alone are too few streams for the memory: then the next ones are asked for, four quarters of each
+        // side by side.
+        let quarters = PANELS < 4 && N::PAIR >= LINE;
+        let (next, quarter) = (panel.wrapping_add(PANELS * f.panel_bytes), f.depth.div_ceil(4));
+        let mut step = 0;
         for (_, depth) in split(f.depth, count(f.depth, DEPTH)) {
             let mut sums = [[[zero; 2]; PANELS]; ROWS];
             for _ in 0..depth {
@@ -101,9 +109,12 @@ pub(super) unsafe fn few<S: Vector, N: Numbers<S>, const ROWS: usize, const PANE
                     left = f.depth;
                 }
                 left -= 1;
+                let in_quarter = next.wrapping_add((step % 4 * quarter + step / 4) * N::PAIR);
+                let soon = if quarters { in_quarter } else { ahead };
+                step += 1;
                 let mut weights = [[zero; 2]; PANELS];
                 for (i, weights) in weights.iter_mut().enumerate() {
-                    prefetch(ahead.wrapping_add(i * f.panel_bytes));
+                    prefetch(soon.wrapping_add(i * f.panel_bytes));
                     *weights = N::load(panel.add(i * f.panel_bytes));
                 }
                 ahead = ahead.wrapping_add(N::PAIR);

@@ -8,6 +8,7 @@ use super::super::vector::{Kernel, Loop};
 use super::super::x86::{self, Avx2, Avx512};
 use super::few::{Bf16, F32, Few, TALLEST, Widen, few, widen};
 use super::int8::{self, Int8};
+use super::keys::{Scores, all_scores};
 
 /// What one processor multiplies stored weights with.
 #[derive(Clone, Copy)]
@@ -30,6 +31,7 @@ pub(super) struct Floats {
     pub f32: [&'static [Loop<Few>]; TALLEST],
     pub bf16: [&'static [Loop<Few>]; TALLEST],
     pub widen: Loop<Widen>,
+    pub scores: unsafe fn(&Scores),
 }
 
 /// The [`Floats`] of a vector: every loop compiled for `$features`.
@@ -44,6 +46,14 @@ macro_rules! floats {
                 unsafe fn run(w: &Widen) {
                     // SAFETY: what `widen` asks for is asked of our own caller.
                     unsafe { widen::<$vector>(w) }
+                }
+                run
+            },
+            scores: {
+                $(#[$features])?
+                unsafe fn run(s: &Scores) {
+                    // SAFETY: what `all_scores` asks for is asked of our own caller.
+                    unsafe { all_scores::<$vector>(s) }
                 }
                 run
             },

@@ -24,6 +24,7 @@ mod int8;
 #[cfg(target_arch = "x86_64")]
 mod int8_avx2;
 mod kernels;
+mod keys;
 mod product;
 #[cfg(test)]
 mod tests;
@@ -32,8 +33,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use blocks::{BLOCK, PANEL, PanelBlock};
-pub(crate) use few::prefetch;
 use kernels::Kernels;
+pub(crate) use keys::{mix, scores};
 pub use product::products;
 
 use crate::real::half::{from_bf16, to_bf16};

@@ -2,8 +2,10 @@
 
 use super::blocks::{BLOCK, PanelBlock, place, quantize, quantize_weights};
 use super::kernels::{self, Kernels};
+use super::keys::{mix_with, scores_with};
 use super::{Dtype, StoredMatrix, int8, products};
 use crate::crew::Crew;
+use crate::gemm::{MatMut, MatRef};
 use crate::real::half::{from_f16, to_f16};
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::Int8];
@@ -125,6 +127,61 @@ fn bits_do_not_depend_on_rows_threads_or_company() {
             }
         }
     }
+}
+
+/// The two products of attention, by the definition; and a row has the same bits alone, with others, and beside other heads.
+#[test]
+fn scores_and_mixtures_of_each_row_are_its_own() {
+    let mut numbers = Numbers(9);
+    for floats in kernels::floats() {
+        for (d, keys, rows, heads) in
+            [(64, 64, 2, 4), (8, 1, 1, 1), (5, 63, 7, 2), (37, 30, 32, 1), (1, 2, 3, 3), (64, 5, 33, 2)]
+        {
+            let stride = heads * d + 3;
+            let (q, k) = (numbers.matrix(heads * rows * d), numbers.matrix(keys * stride));
+            let (v, weights) = (numbers.matrix(keys * stride), numbers.matrix(heads * rows * keys));
+            let run = |first: usize, n: usize, (head, heads): (usize, usize)| {
+                let (mut scores, mut out) = (vec![f32::NAN; n * keys], vec![f32::NAN; n * d]);
+                let [k, v] = [&k, &v].map(|of| MatRef::strided(&of[head * d..], keys, heads * d, stride));
+                let q = MatRef::new(&q[first * d..][..n * d], n, d);
+                scores_with(floats, 0.5, q, k, v, MatMut::new(&mut scores, n, keys));
+                let weights = MatRef::new(&weights[first * keys..][..n * keys], n, keys);
+                mix_with(floats, weights, v, MatMut::new(&mut out, n, d));
+                (scores, out)
+            };
+            let (scores, out) = run(0, heads * rows, (0, heads));
+            for row in 0..heads * rows {
+                let head = row / rows;
+                let alone = run(row, 1, (head, 1));
+                assert!(alone.0 == scores[row * keys..][..keys], "{}, row {row}", floats.tiles.name);
+                assert!(alone.1 == out[row * d..][..d], "{}, row {row}", floats.tiles.name);
+                for (key, score) in alone.0.iter().enumerate() {
+                    let at = |i: usize| f64::from(q[row * d + i]) * f64::from(k[key * stride + head * d + i]);
+                    let want = 0.5 * (0..d).map(at).sum::<f64>();
+                    assert!((f64::from(*score) - want).abs() < 1e-4, "{score} for {want}");
+                }
+                for (i, got) in alone.1.iter().enumerate() {
+                    let at = |key: usize| {
+                        f64::from(weights[row * keys + key]) * f64::from(v[key * stride + head * d + i])
+                    };
+                    let want: f64 = (0..keys).map(at).sum();
+                    assert!((f64::from(*got) - want).abs() < 1e-4, "{got} for {want}");
+                }
+            }
+            for head in 0..heads {
+                let some = head * rows * keys..(head + 1) * rows * keys;
+                assert!(run(head * rows, rows, (head, 1)).0 == scores[some], "{}", floats.tiles.name);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "scores: 2x3 and 4x7")]
+fn heads_must_be_whole() {
+    let x = [0.0; 28];
+    let (q, k) = (MatRef::new(&x[..6], 2, 3), MatRef::new(&x, 4, 7));
+    super::scores(1.0, q, k, k, MatMut::new(&mut [0.0; 8], 2, 4));
 }
 
 /// Whole numbers are added exactly, and the rest is one multiply-add after the other.
