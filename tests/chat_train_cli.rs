@@ -430,7 +430,7 @@ fn the_memory_is_said_before_it_is_asked_for() {
     let place = Place::new();
     let printed = place.train("--steps 1 --gradient-checkpointing --mixed-precision bf16 --output-dir base");
     assert!(printed.contains("memory: up to about ") && printed.contains(" are free"), "{printed}");
-    let huge = "--batch-size 65536 --layers 8 --embd 512 --heads 8 --ffn 1536 --output-dir new";
+    let huge = "--batch-size 65536 --layers 8 --embd 256 --heads 4 --ffn 768 --output-dir new";
     let ended = place.run(&format!("train --data mine.jsonl {huge}"));
     let help = ["--checkpointing", "--batch-size 32768 --accumulate 8", "--precision bf16", "all of these"];
     assert_refused(&ended, 2, &help, &ended.stderr);
