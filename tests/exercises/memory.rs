@@ -1,11 +1,10 @@
 //! Chapter 20, what training has to remember: its tables and the answers to its exercises.
 
 use gradus::Engine;
-use gradus::cost::{Activations, Moments, TrainingMemory};
 use gradus::data::Batch;
 use gradus::engine::GradientTo;
 use gradus::fast::{FastEngine, NodeInfo, Precision};
-use gradus::model::{Decoder, DecoderConfig, LoraConfig, Mode, Model};
+use gradus::model::{Decoder, DecoderConfig, Mode, Model};
 use gradus::thread_pool::ThreadPool;
 use gradus::train::LossScaler;
 
@@ -41,12 +40,13 @@ fn held(nodes: &[NodeInfo]) -> Vec<Held> {
 
 #[test]
 fn chapter_20_a_block() {
-    for held in held(&tape(&llama(1, 64), Precision::F32)) {
-        println!("{held:?}");
-    }
-    for node in tape(&llama(1, 64), Precision::Bf16) {
-        println!("{} {:?} {} {} {}", node.op, node.shape, node.data, node.bytes, node.saved);
-    }
+    let sum = |n_layer| {
+        let nodes = held(&tape(&llama(n_layer, 64), Precision::F32));
+        nodes.iter().map(|(_, data, saved)| data + saved).sum::<usize>()
+    };
+    let block = sum(2) - sum(1);
+    says(20, &format!("2 + 2·w + 2·heads | {} |", thousands(block)));
+    says(20, &format!("Eight blocks make {}.", thousands(8 * block)));
 }
 
 /// The float16 next to a number: eleven binary digits, of which the last is never below 2 to the power of -24.

@@ -59,8 +59,7 @@ mod with_templates {
     use std::time::SystemTime;
 
     use gradus::data::{
-        Batch, Conversation, ConversationEncoder, ConversationTokens, Learn, Message, OnMalformed, Role,
-        read_conversations,
+        Batch, Conversation, ConversationEncoder, ConversationTokens, Learn, OnMalformed, read_conversations,
     };
     use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered};
     use gradus::tokenizer::{BpeTokenizer, BpeTrainer, CHAT_TOKENS, Tokenizer};
@@ -159,11 +158,6 @@ mod with_templates {
                 100.0 * learned as f64 / tokens as f64
             ),
         );
-        let replies = |one: &Conversation| {
-            one.messages.iter().filter(|message: &&Message| message.role == Role::Assistant).count()
-        };
-        let replies: usize = conversations().iter().map(replies).sum();
-        says(19, &format!("{} of them are end tokens", thousands(replies)));
     }
 
     #[test]
