@@ -106,7 +106,13 @@ pub fn memory() -> Result<String> {
             batch
         };
         let activations = Activations::measure(model, Mode::default(), batch);
-        TrainingMemory::new(model.layout(), Moments::adamw(model.layout()), activations, (sequences, LENGTH))
+        TrainingMemory::new(
+            model.layout(),
+            Moments::adamw(model.layout()),
+            activations,
+            (sequences, LENGTH),
+            1,
+        )
     };
     let bars = [
         ("four sequences at once", of(&whole, 4)),

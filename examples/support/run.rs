@@ -137,6 +137,14 @@ impl RunArgs {
         self.validate_every.unwrap_or(VALIDATE_EVERY)
     }
 
+    /// How many threads there will be.
+    ///
+    /// # Errors
+    /// As [`thread_pool`](Self::thread_pool).
+    pub fn threads(&self) -> Result<usize> {
+        Ok(self.thread_pool()?.count())
+    }
+
     /// The threads.
     pub fn thread_pool(&self) -> Result<ThreadPool> {
         ThreadPool::try_new(self.threads).context("give fewer --threads")

@@ -148,6 +148,12 @@ pub struct TrainingMemory {
 }
 
 impl TrainingMemory {
+    /// Of how many of these sequences a step keeps the results at the same time: of those in as many shards as there are threads.
+    pub fn held(sequences: usize, length: usize, threads: usize) -> usize {
+        let shards = FastEngine::shards(sequences, sequences.saturating_mul(length));
+        sequences.div_ceil(shards) * shards.min(threads.max(1))
+    }
+
     /// That of a step on some sequences of this length, on so many threads.
     pub fn new(
         layout: &Layout,
@@ -157,9 +163,9 @@ impl TrainingMemory {
         threads: usize,
     ) -> Self {
         let trainable = layout.trainable_len() as f64;
-        let all = FastEngine::shards(sequences, sequences * length);
-        let shards = all.min(threads.max(1));
-        let at_once = |amount: Amount| BYTES * amount.of(sequences.div_ceil(all) * shards, length);
+        let shards = FastEngine::shards(sequences, sequences * length).min(threads.max(1));
+        let held = Self::held(sequences, length, threads);
+        let at_once = |amount: Amount| BYTES * amount.of(held, length);
         let Activations { results, gradients } = activations;
         let squares = Amount { per_pair: results.per_pair, ..Amount::default() };
         TrainingMemory {

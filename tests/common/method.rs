@@ -23,6 +23,7 @@ pub const ADAMW: AdamSettings =
 
 pub const SETTINGS: Settings = Settings {
     steps: 100,
+    restart: 0,
     learning_rate: 0.003,
     schedule: Schedule { warmup: 5, decay: Decay::Cosine { floor: 0.02 } },
     clip: Some(1.0),

@@ -39,6 +39,7 @@ pub struct Plan {
     averaged: bool,
     weighting: bool,
     checkpointing: bool,
+    threads: usize,
 }
 
 /// Bytes.
@@ -60,7 +61,7 @@ impl Needs {
 
 impl Plan {
     /// That of a recipe whose longest sequence has this many tokens.
-    pub fn of(recipe: &Recipe, longest: usize, checkpointing: bool) -> Result<Self> {
+    pub fn of(recipe: &Recipe, longest: usize, checkpointing: bool, threads: usize) -> Result<Self> {
         let train = &recipe.train;
         Ok(Plan {
             config: recipe.model()?.config().clone(),
@@ -73,6 +74,7 @@ impl Plan {
             averaged: train.ema > 0.0,
             weighting: train.weighting,
             checkpointing,
+            threads,
         })
     }
 
@@ -180,6 +182,7 @@ impl Plan {
             self.moments(&model),
             Activations { results: Default::default(), gradients: Default::default() },
             (self.batch, self.longest),
+            self.threads,
         );
         let rounded = if self.precision == Precision::F32 { 0.0 } else { parameters };
         let average = if self.averaged { trained } else { 0.0 };
@@ -217,13 +220,14 @@ impl Plan {
     /// block keeps, and one of two.
     fn kept(&self, measured: &[Activations; 2], sequences: usize) -> [f64; 2] {
         let DecoderConfig { n_layer, n_embd, .. } = self.config;
+        let held = TrainingMemory::held(sequences, self.longest, self.threads);
         let [one, two] = measured.map(|measured| {
-            [measured.results, measured.gradients].map(|amount| BYTES * amount.of(sequences, self.longest))
+            [measured.results, measured.gradients].map(|amount| BYTES * amount.of(held, self.longest))
         });
         let more = [two[0] - one[0], two[1] - one[1]]; // a block's
         if self.checkpointing {
             // One stage at a time, and what each hands on.
-            let handed_on = n_layer as f64 * (sequences * self.longest * n_embd) as f64 * BYTES;
+            let handed_on = n_layer as f64 * (held * self.longest * n_embd) as f64 * BYTES;
             return [more[0].max(one[0] - more[0]) + handed_on, one[1]];
         }
         [0, 1].map(|part| one[part] + (n_layer - 1) as f64 * more[part])
@@ -260,6 +264,7 @@ mod tests {
             averaged: true,
             weighting: true,
             checkpointing: false,
+            threads: 1,
         }
     }
 

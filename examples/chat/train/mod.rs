@@ -166,7 +166,8 @@ impl Train {
         }
         let longest = train.all.iter().map(|one| one.tokens.len()).max().unwrap_or(1);
         let longest = if reading.is_some() { longest.max(context) } else { longest };
-        memory::Plan::of(&recipe, longest, self.run.checkpoints_blocks())?.check(origin == Origin::Model)?;
+        let (checkpointing, threads) = (self.run.checkpoints_blocks(), self.run.threads()?);
+        memory::Plan::of(&recipe, longest, checkpointing, threads)?.check(origin == Origin::Model)?;
         let interrupt = Interrupt::watch();
         let order = RefCell::new(Epochs::new(train.all.len(), recipe.train.seed));
         let lesson = Lesson {
