@@ -331,8 +331,9 @@ fn a_conversation_with_tools() {
         let call = conversation.tool_calls().next().expect("a call");
         assert_eq!((call.name.as_str(), conversation.tools.len()), (tool, 4));
         fs::remove_file(place.path("one.jsonl")).expect("a file");
-        assert_eq!(place.with_input(&options, input), printed, "a seed fixes the dice, too");
-        fs::remove_file(place.path("one.jsonl")).expect("a file");
+        if tool == "roll_dice" {
+            assert_eq!(place.with_input(&options, input), printed, "a seed fixes the dice, too");
+        }
     }
     for (options, words) in [
         (&["fly"][..], &["--tool-choice fly", "calculator, clock, convert_units, roll_dice"][..]),

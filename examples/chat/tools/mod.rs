@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_file_declares_tools_that_nobody_runs() {
         let path = std::env::temp_dir().join(format!("gradus-tools-{}.json", std::process::id()));
-        let mut declared = |text: &str| {
+        let declared = |text: &str| {
             fs::write(&path, text).expect("a file");
             Toolbox::declared(&path)
         };
