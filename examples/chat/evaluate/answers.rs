@@ -13,7 +13,7 @@ use super::{Evaluate, Judged};
 use crate::speaker::{Calls, Manner, Reply};
 
 /// A reply has at least a part of the context, one in so many, or it is not begun.
-const LEAST_ROOM: usize = 8;
+const LEAST_ROOM: usize = 4;
 
 /// Whether calls are held to the schemas of the tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -73,7 +73,7 @@ pub struct Evaluate {
     /// Replies to held-out questions, of which the first ten are shown: at most 1000000
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(0..=1_000_000))]
     replies: usize,
-    /// The most tokens of a reply: at most 1000000000
+    /// The most tokens of a reply: at most 1000000000. A constrained call is not begun where too few are left to complete it
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = whole(1..=MANY))]
     tokens: usize,
     /// Where randomness begins: which questions are asked, and what is drawn if the likeliest token is not always chosen
