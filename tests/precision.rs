@@ -216,9 +216,7 @@ fn attention_in_blocks() {
         let (_, whole) = learn(&mut engine(precision), &model, &params, &batch, 64.0);
         let mut blocked = engine(precision).with_attention_blocks(blocks);
         let (_, ours) = learn(&mut blocked, &model, &params, &batch, 64.0);
-        let length = |of: &mut dyn Iterator<Item = f32>| of.map(|x| f64::from(x).powi(2)).sum::<f64>().sqrt();
-        let gap =
-            length(&mut ours.iter().zip(&whole).map(|(a, b)| a - b)) / length(&mut whole.iter().copied());
+        let gap = apart(&wide(&ours), &wide(&whole));
         assert!(gap > 0.0 && gap < 0.05, "{precision:?}: {gap}");
     }
 }
