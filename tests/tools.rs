@@ -471,27 +471,29 @@ fn plain(text: &str) -> String {
     words.map(str::to_lowercase).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a sentence pattern can become this text, whatever is put into its slots.
-fn can_become(pattern: &str, text: &str) -> bool {
-    let parts = pattern.split('{').enumerate();
-    let mut fixed =
-        parts.map(|(at, part)| if at == 0 { part } else { part.split_once('}').expect("a slot").1 });
-    let Some(mut rest) = text.strip_prefix(fixed.next().unwrap_or_default()) else { return false };
-    let fixed: Vec<&str> = fixed.collect();
-    let Some((last, middle)) = fixed.split_last() else { return rest.is_empty() };
-    for part in middle {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
+/// Whether a sentence pattern can become this text: by numbers in the slots that are for numbers, and by anything in the others.
+fn can_become(pattern: &str, text: &str, is_number: &impl Fn(&str) -> bool) -> bool {
+    let Some((fixed, rest)) = pattern.split_once('{') else { return pattern == text };
+    let Some(text) = text.strip_prefix(fixed) else { return false };
+    let (name, rest) = rest.split_once('}').expect("a slot");
+    let fits = |filled: &str| !is_number(name) || filled.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let mut ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    ends.any(|end| fits(&text[..end]) && can_become(rest, &text[end..], is_number))
 }
 
 #[test]
 fn the_questions_that_judge_a_model_are_nowhere_to_be_learned() {
-    assert!(can_become("What is {a} + {b}?", "What is 2 + 3?") && can_become("Thanks", "Thanks"));
-    assert!(!can_become("What is {a} + {b}?", "What is 2 - 3?") && !can_become("Thanks", "Thanks!"));
+    let is_b = |name: &str| name == "b";
+    for (pattern, text, can) in [
+        ("What is {a} + {b}?", "What is 2 + 3?", true),
+        ("What is {a} + {b}?", "What is two + 3.5?", true),
+        ("What is {a} + {b}?", "What is 2 + three?", false),
+        ("What is {a} + {b}?", "What is 2 - 3?", false),
+        ("Thanks", "Thanks", true),
+        ("Thanks", "Thanks!", false),
+    ] {
+        assert_eq!(can_become(pattern, text, &is_b), can, "{pattern}, {text}");
+    }
     let (mut said, mut calls) = (BTreeSet::new(), Vec::new());
     for file in ["conversations.jsonl", "tool_dialogues.jsonl"] {
         let (all, _) = read_conversations(&path(file), None, OnMalformed::Refuse).expect("conversations");
@@ -503,7 +505,16 @@ fn the_questions_that_judge_a_model_are_nowhere_to_be_learned() {
     }
     let patterns = json(&text("tool_patterns.json"));
     let list = |json: &Json, key: &str| json.get(key).and_then(Json::as_array).expect("a list").to_vec();
-    let asks: Vec<Json> = list(&patterns, "patterns").iter().flat_map(|one| list(one, "ask")).collect();
+    let patterns_of_tools = list(&patterns, "patterns");
+    let is_number = |one: &Json, name: &str| {
+        let mut slots = list(one, "slots").into_iter();
+        let slot = slots.find(|slot| slot.get("name").and_then(Json::as_str) == Some(name));
+        slot.is_some_and(|slot| slot.get("from").is_some() || slot.get("compute").is_some())
+    };
+    let asks: Vec<(&Json, Json)> = patterns_of_tools
+        .iter()
+        .flat_map(|one| list(one, "ask").into_iter().map(move |ask| (one, ask)))
+        .collect();
     said.extend(
         list(&patterns, "plain")
             .iter()
@@ -512,8 +523,9 @@ fn the_questions_that_judge_a_model_are_nowhere_to_be_learned() {
     assert!(said.len() > 800 && asks.len() > 100, "{} {}", said.len(), asks.len());
     for Question { text, call, .. } in questions() {
         assert!(said.insert(plain(&text)), "asked in the texts to learn from, or twice: {text}");
-        for ask in asks.iter().filter_map(Json::as_str) {
-            assert!(!can_become(ask, &text), "{ask} can become {text}");
+        for (one, ask) in &asks {
+            let ask = ask.as_str().expect("a text");
+            assert!(!can_become(ask, &text, &|name| is_number(one, name)), "{ask} can become {text}");
         }
         // To stop the music, there is only one call.
         let Some(call) = call.filter(|(_, arguments)| !arguments.entries().is_empty()) else { continue };

@@ -77,7 +77,8 @@ impl Activations {
         let params = vec![0.0; model.layout().len()];
         let mut gradient = vec![0.0; model.layout().trainable_len()];
         let blocks = AttentionBlocks::default();
-        let min_keys = if model.context() >= blocks.min_keys { 1 } else { usize::MAX };
+        let in_blocks = model.context() >= blocks.min_keys;
+        let min_keys = if in_blocks { 1 } else { usize::MAX };
         let blocks = AttentionBlocks { min_keys, ..blocks };
         let mut kept = |sequences, length| {
             let mut engine = prepare(FastEngine::new(ThreadPool::new(1)).with_attention_blocks(blocks));
@@ -90,10 +91,13 @@ impl Activations {
         let long = LONGEST.min(model.context());
         let lengths = [long.div_ceil(2), long];
         let measured = [kept(1, lengths[0]), kept(2, lengths[0]), kept(1, lengths[1])];
-        Activations {
-            results: Amount::through(lengths, measured.map(|(results, _)| results)),
-            gradients: Amount::through(lengths, measured.map(|(_, gradients)| gradients)),
+        let results = Amount::through(lengths, measured.map(|(results, _)| results));
+        let mut gradients = Amount::through(lengths, measured.map(|(_, gradients)| gradients));
+        if in_blocks {
+            // A block of a short text is as large as its square, but that of a long one is no larger than a block.
+            gradients.per_pair = 0.0;
         }
+        Activations { results, gradients }
     }
 }
 

@@ -30,7 +30,7 @@ fn up_proj(rank: usize) -> (usize, usize) {
 #[test]
 fn chapter_18_memory() {
     let printed = |lora: &[&str]| {
-        let options = ["--preset", "llama", "--context", "512", "--batch", "4", "--threads", "1"];
+        let options = ["--preset", "llama", "--context", "512", "--batch", "4", "--threads", "2"];
         program::run(Command::new(program::example("size")).args(options).args(lora)).stdout
     };
     let (whole, adapted) = (printed(&[]), printed(&["--lora-rank", "16"]));
