@@ -48,6 +48,9 @@ const FACTOR: usize = 64;
 /// The longest message, in characters. (The path in it is not counted.)
 const LONGEST_MESSAGE: usize = 1500;
 
+/// How the names of files end that are changed, and what they are.
+type Changed = (&'static str, fn(&[u8]) -> Seed);
+
 /// A folder with files, some of which are changed.
 struct Case {
     folder: TempDir,
@@ -77,7 +80,7 @@ impl Case {
     }
 
     /// All files of a folder but some, of which those of some names are changed.
-    fn of_folder(from: &Path, without: &[&str], changed: &[(&str, fn(&[u8]) -> Seed)]) -> Self {
+    fn of_folder(from: &Path, without: &[&str], changed: &[Changed]) -> Self {
         let (mut stay, mut seeds) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(from).expect("a folder") {
             let path = entry.expect("a file").path();
@@ -200,7 +203,7 @@ fn sound(read: &LanguageModel, round: usize) {
     let vocab_size = read.model.vocab_size();
     let tokens = read.tokens.bos.iter().chain(&read.tokens.eos).chain(&read.tokens.pad);
     assert!(tokens.into_iter().all(|&token| token < vocab_size));
-    if round % 8 == 0
+    if round.is_multiple_of(8)
         && let Ok(spec) = &read.tokenizer
     {
         let tokenizer = spec.build().expect("a tokenizer that was checked");
@@ -210,7 +213,7 @@ fn sound(read: &LanguageModel, round: usize) {
             tokenizer.decode(&tokens);
         }
     }
-    if round % 16 == 0 {
+    if round.is_multiple_of(16) {
         let stored = StoredParams::new(read.model.layout(), &read.params, Dtype::Int8);
         let mut engine = InferenceEngine::new(1);
         let room = Room { sequences: 1, tokens: 3.min(read.model.context()), source_tokens: 0 };
@@ -233,7 +236,7 @@ fn read_folder(folder: &Path, round: usize) -> Result<(), String> {
 }
 
 /// A folder of ours with the smallest model that has a tokenizer of pieces.
-fn folder_of_pieces(changed: &[(&str, fn(&[u8]) -> Seed)]) -> Case {
+fn folder_of_pieces(changed: &[Changed]) -> Case {
     let config = DecoderConfig {
         n_layer: 1,
         n_embd: 4,
@@ -250,8 +253,8 @@ fn folder_of_pieces(changed: &[(&str, fn(&[u8]) -> Seed)]) -> Case {
 #[test]
 fn weights_as_safetensors() {
     let tokenizer = ["tokenizer.json"];
-    let weights: (&str, fn(&[u8]) -> Seed) = (".safetensors", Seed::safetensors);
-    let index: (&str, fn(&[u8]) -> Seed) = (".index.json", Seed::json);
+    let weights: Changed = (".safetensors", Seed::safetensors);
+    let index: Changed = (".index.json", Seed::json);
     let cases = [
         Case::of_folder(&folder_of("llama"), &tokenizer, &[weights, index]),
         Case::of_folder(&folder_of("qwen2"), &tokenizer, &[weights]),
@@ -271,7 +274,7 @@ fn weights_as_safetensors() {
 
 #[test]
 fn configurations_as_json() {
-    let json: (&str, fn(&[u8]) -> Seed) = ("config.json", Seed::json);
+    let json: Changed = ("config.json", Seed::json);
     let cases = ["llama", "llama3", "mistral", "qwen2", "qwen3"].map(|name| {
         let case = Case::of_folder(&folder_of(name), &["tokenizer.json"], &[json]);
         Case { whole: before_space, ..case }
@@ -281,7 +284,7 @@ fn configurations_as_json() {
 
 #[test]
 fn tokenizers_as_json() {
-    let json: (&str, fn(&[u8]) -> Seed) = ("tokenizer.json", Seed::json);
+    let json: Changed = ("tokenizer.json", Seed::json);
     let cases = [
         Case::of_folder(&folder_of("llama3"), &[], &[json]),
         Case::of_folder(&folder_of("qwen2"), &[], &[json]),
@@ -397,7 +400,7 @@ fn adapters_of_peft() {
     let params = model.with_fresh_adapters(&base_params, &mut random);
     let folder = tempfile::tempdir().expect("a folder");
     adapter::export(folder.path(), &model, &params, Some("a base")).expect("written");
-    let files: [(&str, fn(&[u8]) -> Seed); 2] = [(".safetensors", Seed::safetensors), (".json", Seed::json)];
+    let files: [Changed; 2] = [(".safetensors", Seed::safetensors), (".json", Seed::json)];
     let case = Case::of_folder(folder.path(), &[], &files);
     run("adapter", &[Case { whole: before_space, ..case }], |folder, _| {
         let read = adapter::import(folder, &base).map_err(|error| error.to_string())?;
@@ -559,7 +562,7 @@ fn chat_templates() {
             String::from_utf8(fs::read(&path).expect("it is there")).map_err(|error| wrong(&error))?;
         let template = ChatTemplate::new(&source).map_err(|error| wrong(&error))?;
         let short = serde_json::Value::from(&messages.as_array().expect("a list")[..1]);
-        let messages = if round % 2 == 0 { &messages } else { &short };
+        let messages = if round.is_multiple_of(2) { &messages } else { &short };
         let now = std::time::UNIX_EPOCH;
         let chat = Chat {
             messages,
