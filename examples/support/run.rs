@@ -438,7 +438,7 @@ impl<'a, T: Task> Run<'a, T> {
     pub fn start(task: T, args: &'a RunArgs, params: Option<Vec<f32>>) -> Result<Self> {
         let folder = args.folder_to_write();
         let folders = args.load.as_deref().into_iter().chain([folder]);
-        let files = folders.flat_map(|folder| ModelFolder::files(folder)).chain(task.files());
+        let files = folders.flat_map(ModelFolder::files).chain(task.files());
         Outputs::check(&args.outputs, &files.collect::<Vec<_>>())?;
         let train = task.train_args();
         let threads = args.thread_pool()?;

@@ -199,7 +199,7 @@ impl<'a> Judged<'a> {
         let mut done = encoded.all.len();
         let mut tools = Vec::new();
         for (name, questions) in groups.iter().filter(|(_, questions)| !questions.is_empty()) {
-            let mut results = ToolResults { name: *name, questions: questions.len(), modes: Vec::new() };
+            let mut results = ToolResults { name, questions: questions.len(), modes: Vec::new() };
             for &mode in modes {
                 let answered = self.ask(questions, mode, || {
                     done += 1;

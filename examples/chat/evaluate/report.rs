@@ -153,7 +153,7 @@ impl Findings {
             })
             .collect();
         let groups = parts(&ToolAccuracy::default()).map(|(name, ..)| name.to_owned()).to_vec();
-        (!series.is_empty()).then(|| Bars {
+        (!series.is_empty()).then_some(Bars {
             title: "Tool calls on questions that were held out",
             y: "percent of the questions",
             groups,

@@ -45,7 +45,9 @@ const OPTIONS: [&str; 4] = ["lora_rank", "lora_alpha", "lora_dropout", "lora_tar
 
 impl Default for LoraArgs {
     fn default() -> Self {
-        LoraArgs { use_lora: false, ..LoraArgs::of(&LoraConfig::default()) }
+        let mut args = LoraArgs::of(&LoraConfig::default());
+        args.use_lora = false;
+        args
     }
 }
 

@@ -59,6 +59,9 @@ impl Needs {
     }
 }
 
+/// What an option changes.
+type Change = fn(&mut Plan);
+
 impl Plan {
     /// That of a recipe whose longest sequence has this many tokens.
     pub fn of(recipe: &Recipe, longest: usize, checkpointing: bool, threads: usize) -> Result<Self> {
@@ -126,8 +129,8 @@ impl Plan {
     }
 
     /// The options with which it would need less, as far as they are not in use.
-    fn smaller(&self, could_use_lora: bool) -> Vec<(String, fn(&mut Plan))> {
-        let mut options: Vec<(String, fn(&mut Plan))> = Vec::new();
+    fn smaller(&self, could_use_lora: bool) -> Vec<(String, Change)> {
+        let mut options: Vec<(String, Change)> = Vec::new();
         if self.weighting {
             options.push(("no --weighting".to_owned(), |plan| plan.weighting = false));
         }
