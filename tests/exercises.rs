@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 mod adapters;
 #[path = "exercises/answers.rs"]
 mod answers;
+#[path = "exercises/calling.rs"]
+mod calling;
 #[path = "exercises/checks.rs"]
 mod checks;
 #[path = "common/dataset.rs"]

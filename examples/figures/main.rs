@@ -5,6 +5,7 @@
 //! chapter are drawn by the example `value`, those of the last by `ladder` and `scaling`, which measure.
 
 mod adapters;
+mod calling;
 mod conversation;
 mod fast;
 mod generate;
@@ -72,6 +73,7 @@ impl Program for Args {
             ("adapter.svg", adapters::adapter()?),
             ("packed.svg", conversation::packed()),
             ("memory.svg", conversation::memory()?),
+            ("guide.svg", calling::guide()?),
         ];
         for (name, svg) in figures {
             let path = self.out.join(name);

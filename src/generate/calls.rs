@@ -212,6 +212,7 @@ impl CallGuide {
         matches!(self.at, At::Call(_))
     }
 
+    // ANCHOR: mask
     /// Forbids every token that cannot come: its logit becomes `-∞`. One may always come.
     pub fn mask(&mut self, logits: &mut [f64]) {
         // The token itself, and one for the end of the reply.
@@ -249,6 +250,7 @@ impl CallGuide {
             }
         }
     }
+    // ANCHOR_END: mask
 
     /// Goes on by a token, or by the one that ends the reply. Returns false if it could not come; then nothing is forbidden any more.
     pub fn push(&mut self, token: usize) -> bool {

@@ -67,7 +67,8 @@ impl Plan {
     pub fn of(recipe: &Recipe, longest: usize, checkpointing: bool, threads: usize) -> Result<Self> {
         let train = &recipe.train;
         Ok(Plan {
-            config: recipe.model()?.config().clone(),
+            // How attention computes depends on how long texts can be, and none is longer.
+            config: DecoderConfig { context: longest, ..recipe.model()?.config().clone() },
             lora: recipe.lora.clone(),
             batch: train.batch,
             longest,
@@ -254,6 +255,7 @@ mod tests {
             n_head: 4,
             n_kv_head: 2,
             n_ffn: 64,
+            context: 25,
             ..DecoderConfig::llama(90)
         };
         Plan {
