@@ -28,8 +28,7 @@ use support::{peak_memory, say};
 /// The vocabulary of the preset.
 const VOCAB: usize = 32_000;
 
-/// Whatever a step does, it does on one thread.
-const THREADS: usize = 1;
+///
 
 /// The first step asks for all memory. The second is timed.
 const STEPS: usize = 2;
@@ -38,7 +37,7 @@ const STEPS: usize = 2;
 const ADAMW: AdamSettings =
     AdamSettings { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01, decay_embeddings: true };
 
-/// Measures what a step of training holds in memory, on one thread.
+/// Measures what a step of training holds in memory, on one thread where nothing else is said.
 #[derive(Parser)]
 struct Args {
     /// Sequences in a step
@@ -55,25 +54,23 @@ struct Args {
 /// How the step is made.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
+    TwoThreads,
     Plain,
-    MicroBatches,
     Checkpointing,
-    Both,
     Bf16,
     Lora,
-    LoraAndBoth,
+    LoraAndCheckpointing,
 }
 
 impl Way {
     fn name(self) -> &'static str {
         match self {
-            Way::Plain => "nothing",
-            Way::MicroBatches => "micro-batches of one text",
+            Way::TwoThreads => "nothing, on two threads",
+            Way::Plain => "nothing, on one",
             Way::Checkpointing => "checkpointing",
-            Way::Both => "both",
             Way::Bf16 => "results in bf16",
             Way::Lora => "adapters of rank 16",
-            Way::LoraAndBoth => "adapters and both",
+            Way::LoraAndCheckpointing => "adapters and checkpointing",
         }
     }
 
@@ -81,44 +78,31 @@ impl Way {
     fn model(self, length: usize) -> Result<Decoder> {
         let model = Decoder::new(DecoderConfig { context: length, ..DecoderConfig::llama(VOCAB) })?;
         Ok(match self {
-            Way::Lora | Way::LoraAndBoth => {
+            Way::Lora | Way::LoraAndCheckpointing => {
                 model.with_adapters(&LoraConfig { dropout: 0.0, ..LoraConfig::default() })?
             }
             _ => model,
         })
     }
 
-    fn engine(self) -> FastEngine {
-        let engine = FastEngine::new(ThreadPool::new(THREADS));
-        match self {
-            Way::Plain | Way::MicroBatches | Way::Lora => engine,
-            Way::Bf16 => engine.with_precision(Precision::Bf16),
-            Way::Checkpointing | Way::Both | Way::LoraAndBoth => engine.with_checkpointing(),
-        }
+    fn threads(self) -> usize {
+        if self == Way::TwoThreads { 2 } else { 1 }
     }
 
-    /// The sequences of a step, in as many batches as this takes.
-    fn batches(self, sequences: usize, length: usize) -> Vec<Batch> {
-        let at_once = match self {
-            Way::MicroBatches | Way::Both | Way::LoraAndBoth => 1,
-            _ => sequences,
-        };
-        let mut random = Random::new(1);
-        let mut batches = Vec::new();
-        for _ in 0..sequences / at_once {
-            let mut batch = Batch::new();
-            (0..at_once).for_each(|_| batch.push((0..=length).map(|_| random.below(VOCAB))));
-            batches.push(batch);
+    fn engine(self) -> FastEngine {
+        let engine = FastEngine::new(ThreadPool::new(self.threads()));
+        match self {
+            Way::TwoThreads | Way::Plain | Way::Lora => engine,
+            Way::Bf16 => engine.with_precision(Precision::Bf16),
+            Way::Checkpointing | Way::LoraAndCheckpointing => engine.with_checkpointing(),
         }
-        batches
     }
 
     /// What `gradus::cost` foresees, which knows neither of 16 bits nor of what is computed again.
     fn foreseen(self, sequences: usize, length: usize) -> Result<Option<f64>> {
-        if !matches!(self, Way::Plain | Way::MicroBatches | Way::Lora) {
+        if !matches!(self, Way::TwoThreads | Way::Plain | Way::Lora) {
             return Ok(None);
         }
-        let at_once = if self == Way::MicroBatches { 1 } else { sequences };
         let model = self.model(length)?;
         let one = |sequences, length| {
             let mut batch = Batch::new();
@@ -127,9 +111,9 @@ impl Way {
         };
         let activations = Activations::measure(&model, Mode::default(), one);
         let moments = Moments::adamw(model.layout());
-        Ok(Some(
-            TrainingMemory::new(model.layout(), moments, activations, (at_once, length), THREADS).total(),
-        ))
+        let memory =
+            TrainingMemory::new(model.layout(), moments, activations, (sequences, length), self.threads());
+        Ok(Some(memory.total()))
     }
 
     /// Makes the steps. Returns the most bytes that this program has had, and the seconds of the last step.
@@ -139,11 +123,12 @@ impl Way {
         let optimizer = Box::new(Adam::new(model.layout(), ADAMW));
         let settings = Settings { steps: STEPS, learning_rate: 2e-4, clip: Some(1.0), ..Settings::default() };
         let mut trainer = Trainer::with_optimizer(model, self.engine(), optimizer, settings, params);
-        let mut batches = self.batches(sequences, length);
+        let (mut batch, mut random) = (Batch::new(), Random::new(1));
+        (0..sequences).for_each(|_| batch.push((0..=length).map(|_| random.below(VOCAB))));
         let mut seconds = 0.0;
         for _ in 0..STEPS {
             let start = Instant::now();
-            trainer.step_accumulated(&mut batches);
+            trainer.step(&batch);
             seconds = start.elapsed().as_secs_f64();
         }
         let peak = peak_memory().context("this system does not say how much memory a program has had")?;

@@ -99,26 +99,20 @@ pub fn memory() -> Result<String> {
     const BAR: f64 = 34.0;
     let whole = Decoder::new(DecoderConfig { context: LENGTH, ..DecoderConfig::llama(32_000) })?;
     let adapted = whole.clone().with_adapters(&LoraConfig { dropout: 0.0, ..LoraConfig::default() })?;
-    let of = |model: &Decoder, sequences: usize| {
+    let of = |model: &Decoder, threads: usize| {
         let batch = |sequences, length| {
             let mut batch = Batch::new();
             (0..sequences).for_each(|_| batch.push(vec![0; length + 1]));
             batch
         };
         let activations = Activations::measure(model, Mode::default(), batch);
-        TrainingMemory::new(
-            model.layout(),
-            Moments::adamw(model.layout()),
-            activations,
-            (sequences, LENGTH),
-            1,
-        )
+        TrainingMemory::new(model.layout(), Moments::adamw(model.layout()), activations, (4, LENGTH), threads)
     };
     let bars = [
-        ("four sequences at once", of(&whole, 4)),
-        ("one after another", of(&whole, 1)),
-        ("adapters, four at once", of(&adapted, 4)),
-        ("adapters, one by one", of(&adapted, 1)),
+        ("two threads", of(&whole, 2)),
+        ("one thread", of(&whole, 1)),
+        ("adapters, two threads", of(&adapted, 2)),
+        ("adapters, one thread", of(&adapted, 1)),
     ];
     let parts = |memory: &TrainingMemory| {
         let TrainingMemory { parameters, gradient, shards, moments, results, result_gradients, .. } = *memory;

@@ -47,6 +47,10 @@ fn chapter_20_a_block() {
     let block = sum(2) - sum(1);
     says(20, &format!("2 + 2·w + 2·heads | {} |", thousands(block)));
     says(20, &format!("Eight blocks make {}.", thousands(8 * block)));
+    let all = sum(1) - block + 8 * block;
+    let head = 32_000 - 64; // that of a vocabulary of 64 is counted
+    says(20, &format!("a token leaves {} numbers behind", thousands(all + head)));
+    says(20, &format!("that is {:.0} MB", ((all + head) * 1024 * 4) as f64 / 1e6));
 }
 
 /// The float16 next to a number: eleven binary digits, of which the last is never below 2 to the power of -24.
