@@ -113,6 +113,7 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
         include_str!("exercises.rs"),
         include_str!("exercises/adapters.rs"),
         include_str!("exercises/answers.rs"),
+        include_str!("exercises/calling.rs"),
         include_str!("exercises/failures.rs"),
         include_str!("exercises/files.rs"),
         include_str!("exercises/memory.rs"),
