@@ -28,8 +28,6 @@ use support::{peak_memory, say};
 /// The vocabulary of the preset.
 const VOCAB: usize = 32_000;
 
-///
-
 /// The first step asks for all memory. The second is timed.
 const STEPS: usize = 2;
 
