@@ -382,8 +382,8 @@ impl Pass for Predict<'_> {
 /// Which model, and how it is read.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// The model: a folder or file, of whichever format [default: the small one that comes with the project]
-    #[arg(long, value_name = "PATH", default_value_os_t = in_the_box(), hide_default_value = true)]
+    /// The model: a folder or file, of whichever format
+    #[arg(long, value_name = "PATH")]
     model: std::path::PathBuf,
     /// The tokenizer of a checkpoint of llama2.c [default: tokenizer.bin beside it, or the only tok*.bin]
     #[arg(long, value_name = "FILE")]
@@ -435,11 +435,6 @@ impl ModelArgs {
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
-}
-
-/// The model that comes with the project.
-fn in_the_box() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("chat/gradus.gguf")
 }
 
 fn dtype(name: &str) -> Result<Dtype, String> {
