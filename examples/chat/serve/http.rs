@@ -135,6 +135,7 @@ async fn connection(stream: TcpStream, app: Router, limits: Limits) {
         .max_headers(HEADERS)
         .max_header_size(HEAD)
         .keep_alive(false)
+        .writev(false) // which would end this program where a client is gone: SIGPIPE does what it does elsewhere
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     let ended = poll_fn(|context| http.poll_without_shutdown(context)).await;
     let mut stream = http.into_parts().io.into_inner();
