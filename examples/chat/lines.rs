@@ -47,7 +47,7 @@ impl Lines {
                     Ok(Some(line))
                 }
                 Err(ReadlineError::Eof) => Ok(None),
-                // The terminal gives it to whoever reads the line, and not as a signal.
+                // The terminal gives it to the reader of the line, and not as a signal.
                 Err(ReadlineError::Interrupted) => std::process::exit(ENDED_BY_CTRL_C),
                 Err(ReadlineError::Io(problem)) => Err(problem),
                 Err(problem) => Err(io::Error::other(problem)),

@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    /// What is told from models of one and two blocks is what one of five keeps.
+    /// What follows from models of one and two blocks is what one of five keeps.
     #[test]
     fn results_are_those_of_the_engine() {
         let plan = plan();

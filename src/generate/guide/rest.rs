@@ -1,7 +1,7 @@
 //! How much is still to come, at the least: so that a value ends before the reply has to.
 //!
 //! Bytes are counted as if each were a token. So the count is never too small, and of the bytes that may come next there is always
-//! one after which it is smaller by one: whoever follows it arrives at the end.
+//! one after which it is smaller by one: that way leads to the end.
 
 use super::grammar::{Grammar, Node, Property};
 use super::{Character, Guide, InArray, InMap, InObject, Open};
