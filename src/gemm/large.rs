@@ -7,15 +7,18 @@
 //! ```text
 //! for each block of the depth:          so deep that a panel of b fits into half of the first cache
 //!     for each group of rows:           pack them, tile by tile
-//!         for each panel of b:          pack it, and ask for the next one
-//!             for each tile of the group
+//!         for each panel of b:          pack it
+//!             for each tile of the group:   ask for a part of the next panel
 //! ```
 //!
-//! Weights and results of a layer do not fit into any cache, so what a panel is packed from lies in the memory. While one panel is
-//! packed, the lines of the next are asked for: they arrive while the tiles are computed.
+//! Weights and results of a layer do not fit into any cache, so what a panel is packed from lies in the memory. With each tile, a few lines
+//! of the next panel are asked for: they arrive while tiles are computed. To ask for all of them at once takes longer, since the
+//! processor waits for no more than some dozens at a time.
 //!
 //! The depth is cut as in `blocked.rs`, and every number is added up in the same order, so which of the two computes a product
 //! does not change a bit.
+
+use std::ops::Range;
 
 use super::blocked::{BLOCK, DEPTH, LINE, count, largest, split, with_scratch};
 use super::pack::Panel;
@@ -26,8 +29,8 @@ use super::{MatMut, MatRef};
 /// The least depth of a large product, and the fewest rows. Below, packing both takes more time than it saves.
 const LEAST: usize = 128;
 
-/// The most rows of `a` that are packed at a time: half a megabyte, which comes by from the second and the third cache.
-const GROUP: usize = 512;
+/// The most rows of `a` that are packed at a time: a megabyte, which comes by from the third cache. More of them share a panel of `b`.
+const GROUP: usize = 1024;
 
 /// How the kernel computes this product, if it is large and the kernel has an order of its own for that. It is large if what
 /// `blocked.rs` would keep of `b` in the second cache fills all the room that it has there.
@@ -60,7 +63,7 @@ pub(super) unsafe fn multiply(
     let tile_size = (tall * deepest + lanes).next_multiple_of(LINE);
     let panel_size = (panel * deepest).next_multiple_of(LINE);
     let pack_a = if a.col_stride == 1 { large.transpose } else { large.copy };
-    let pack_b = if b.col_stride == 1 { large.copy } else { large.transpose };
+    let pack_b = if b.col_stride == 1 { kernel.copy } else { kernel.transpose };
     let (a_stride, b_stride) = (a.row_stride.max(a.col_stride), b.row_stride.max(b.col_stride));
 
     with_scratch(panel_size + most_tiles * tile_size, |b_copy| {
@@ -81,8 +84,11 @@ pub(super) unsafe fn multiply(
                     let (stride, to) = (b_stride, b_copy);
                     // SAFETY: the panel lies in `b`, and its copy at the beginning of the scratch.
                     unsafe { pack_b(&Panel { from, stride, width, depth, to, to_stride: panel }) }
+                    let next = start + width..n.min(start + width + panel);
+                    let mut ahead = Ahead::of(b, first..first + depth, next, count(group, tall));
                     let (wide, full) = (width > lanes, width % lanes == 0);
                     for (at, (row, height)) in tiles() {
+                        ahead.ask(large.prefetch);
                         let tile = Tile {
                             depth,
                             a: [a_copy.wrapping_add(at * tile_size).cast_const(); FOURTHS],
@@ -108,4 +114,42 @@ pub(super) unsafe fn multiply(
             }
         }
     });
+}
+
+/// The lines of the panel that comes next, which are asked for a few at a time.
+struct Ahead {
+    from: *const f32,
+    /// How many contiguous pieces the panel has, how far apart, and how many lines are in each.
+    pieces: usize,
+    stride: usize,
+    lines: usize,
+    /// How many lines are asked for at a time.
+    each: usize,
+    /// The next one: its piece, and its place there.
+    at: (usize, usize),
+}
+
+impl Ahead {
+    /// Those of some rows and columns of `b`, of which there may be none, asked for in so many `times`.
+    fn of(b: &MatRef, rows: Range<usize>, columns: Range<usize>, times: usize) -> Self {
+        let from = b.data.as_ptr().wrapping_add(rows.start * b.row_stride + columns.start * b.col_stride);
+        let (pieces, length, stride) = match b.col_stride {
+            1 => (rows.len(), columns.len(), b.row_stride),
+            stride => (columns.len(), rows.len(), stride),
+        };
+        let lines = length.div_ceil(LINE);
+        Ahead { from, pieces, stride, lines, each: (pieces * lines).div_ceil(times), at: (0, 0) }
+    }
+
+    /// Asks for some more.
+    fn ask(&mut self, prefetch: fn(*const f32)) {
+        for _ in 0..self.each {
+            let (piece, line) = self.at;
+            if line == self.lines {
+                return;
+            }
+            prefetch(self.from.wrapping_add(piece * self.stride + line * LINE));
+            self.at = if piece + 1 < self.pieces { (piece + 1, line) } else { (0, line + 1) };
+        }
+    }
 }

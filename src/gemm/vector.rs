@@ -78,10 +78,12 @@ pub(super) struct Large {
     /// `tiles[i][j][l]` computes one row less than that, or as many; one vector in each row, or two; and the last vector may be
     /// incomplete, or is known to be complete.
     pub tiles: [[[Loop<Tile>; 2]; 2]; 2],
-    /// Packs a panel by copying rows, and asks for the next one beside it.
+    /// Packs a tile of `a` by copying rows, and asks for the next one beside it.
     pub copy: Loop<Panel>,
-    /// Packs a panel by transposing, and asks for the next one below it.
+    /// Packs a tile of `a` by transposing, and asks for the next one below it.
     pub transpose: Loop<Panel>,
+    /// Asks for a line of the second cache. Any address will do.
+    pub prefetch: fn(*const f32),
 }
 
 /// The [`Kernel`] of a vector: every loop, and every size of tile, compiled for `$features`.
@@ -167,6 +169,7 @@ macro_rules! large {
             ],
             copy: copy_ahead,
             transpose: transpose_ahead,
+            prefetch: <$vector as super::vector::Vector>::prefetch,
         })
     }};
 }
