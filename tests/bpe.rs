@@ -60,6 +60,7 @@ fn vocabularies_are_those_that_tokenizers_trains() {
             min_frequency: training.min_frequency,
             special_tokens: training.special.clone(),
             pattern: training.pattern,
+            ..BpeTrainer::default()
         };
         let tokenizer = trainer.train(&golden.corpora[&training.corpus]).expect("a vocabulary");
         let spec = bpe_spec(&tokenizer);
@@ -162,7 +163,8 @@ fn merges_are_those_of_the_definition() {
         let len = [5, 40, 300][random.below(3)];
         let text = random_text(&mut random, len);
         let (merges, min_frequency) = (random.below(40), [0, 1, 2, 5][random.below(4)]);
-        let trainer = BpeTrainer { vocab_size: 256 + merges, min_frequency, special_tokens: vec![], pattern };
+        let trainer =
+            BpeTrainer { vocab_size: 256 + merges, min_frequency, pattern, ..BpeTrainer::default() };
         let own = bpe_spec(&trainer.train(&[&text]).expect("a vocabulary")).merges;
         let expected = train_by_definition(pattern, &text, merges, min_frequency.max(1));
         assert_eq!(own, expected, "{pattern:?}, {merges} merges of {min_frequency}: {text:?}");
@@ -178,6 +180,7 @@ fn tokens_are_those_of_the_definition() {
             min_frequency: 1,
             special_tokens: vec![],
             pattern: [Pattern::Gpt2, Pattern::Llama3][round % 2],
+            ..BpeTrainer::default()
         };
         let texts: Vec<String> = (0..3).map(|_| random_text(&mut random, 200)).collect();
         let tokenizer = trainer.train(&texts).expect("a vocabulary");
@@ -201,6 +204,20 @@ fn trained(vocab_size: usize, special_tokens: &[&str], pattern: Pattern) -> BpeT
     let special_tokens = special_tokens.iter().map(|&name| name.to_owned()).collect();
     let trainer = BpeTrainer { vocab_size, special_tokens, pattern, ..BpeTrainer::default() };
     trainer.train(&golden.corpora["all"]).expect("a vocabulary")
+}
+
+#[test]
+fn bytes_that_are_set_apart_are_merged_with_nothing() {
+    for pattern in [Pattern::Gpt2, Pattern::Llama3] {
+        let separate = b" 0123456789".to_vec();
+        let trainer = BpeTrainer { vocab_size: 700, pattern, separate, ..BpeTrainer::default() };
+        let tokenizer = trainer.train(&golden().corpora["all"]).expect("a vocabulary");
+        let tokens = |text| encode(&tokenizer, text);
+        assert_eq!(tokens("2026").len(), 4);
+        assert_eq!(tokens(" the"), [tokens(" "), tokens("the")].concat());
+        assert_eq!(tokens("\"the\""), [tokens("\""), tokens("the"), tokens("\"")].concat());
+        assert_eq!(tokens("the").len(), 1);
+    }
 }
 
 #[test]

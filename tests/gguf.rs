@@ -31,7 +31,8 @@ const LINES: &str = include_str!("../datasets/dialog.txt");
 const SPECIAL: [&str; 6] = ["<unk>", "<s>", "</s>", "<pad>", "<user>", "</user>"];
 fn bpe(pattern: Pattern, vocab_size: usize) -> TokenizerSpec {
     let special_tokens = SPECIAL.map(str::to_owned).to_vec();
-    let trainer = BpeTrainer { vocab_size, min_frequency: 2, special_tokens, pattern };
+    let trainer =
+        BpeTrainer { vocab_size, min_frequency: 2, special_tokens, pattern, ..BpeTrainer::default() };
     let mut spec = trainer.train(&[LINES]).expect("BPE").spec();
     if let TokenizerSpec::Bpe(spec) = &mut spec
         && pattern == Pattern::Qwen2

@@ -230,7 +230,13 @@ const TEXTS: [&str; 6] = [
 
 fn bpe(pattern: Pattern, normalizer: Normalizer) -> BpeSpec {
     let special_tokens = ["<s>", "</s>"].map(str::to_owned).to_vec();
-    let trainer = BpeTrainer { vocab_size: VOCAB_SIZE - 1, min_frequency: 2, special_tokens, pattern };
+    let trainer = BpeTrainer {
+        vocab_size: VOCAB_SIZE - 1,
+        min_frequency: 2,
+        special_tokens,
+        pattern,
+        ..BpeTrainer::default()
+    };
     let tokenizer = trainer
         .train(&["the cat and the dog, the cats and the dogs; it's 1234 and 123, c'est l'été"])
         .expect("BPE");

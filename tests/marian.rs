@@ -43,7 +43,13 @@ fn folder() -> TempDir {
 
 fn bpe(pattern: Pattern) -> BpeTokenizer {
     let special_tokens = ["<pad>", "<s>", "</s>"].map(str::to_owned).to_vec();
-    let trainer = BpeTrainer { vocab_size: VOCAB_SIZE, min_frequency: 2, special_tokens, pattern };
+    let trainer = BpeTrainer {
+        vocab_size: VOCAB_SIZE,
+        min_frequency: 2,
+        special_tokens,
+        pattern,
+        ..BpeTrainer::default()
+    };
     trainer
         .train(&["the cat and the dog, the cats and the dogs; it's 1234 and 123, c'est l'été"])
         .expect("BPE")

@@ -88,8 +88,8 @@ fn train(args: &Args, documents: &[&str], megabytes: f64) -> Result<Box<dyn Toke
     let trainer = BpeTrainer {
         vocab_size: args.vocab_size,
         min_frequency: args.min_frequency,
-        special_tokens: Vec::new(),
         pattern: if args.gpt2 { Pattern::Gpt2 } else { Pattern::Llama3 },
+        ..BpeTrainer::default()
     };
     let pool = ThreadPool::try_new(args.threads)?;
     let start = Instant::now();

@@ -5,17 +5,17 @@ use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
 use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
 use gradus::model::{Decoder, Model};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::{BpeTokenizer, BpeTrainer, CHAT_TOKENS, Pattern, Tokenizer, TrainProgress};
+use gradus::tokenizer::{BpeTokenizer, Tokenizer, TrainProgress};
 use indicatif::{ProgressBar, ProgressStyle};
 use support::args::{MANY, seed, whole};
 use support::units::{bytes, grouped};
 use support::{Given, Usage, check_free, check_text, say};
 
+use crate::cut::Cut;
 use crate::folder;
 use crate::sizes::Sizes;
 
@@ -42,9 +42,8 @@ pub struct Create {
     /// How often two neighbours must occur to become a token: at most 1000000000
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = whole(1..=MANY))]
     min_frequency: usize,
-    /// How texts are cut before tokens are merged
-    #[arg(long, value_enum, default_value_t = Pieces::Llama3)]
-    pieces: Pieces,
+    #[command(flatten)]
+    cut: Cut,
     #[command(flatten)]
     sizes: Sizes,
     /// Where the random numbers of its weights begin
@@ -53,17 +52,6 @@ pub struct Create {
     /// Threads that count words: at most 1024; 0 is one for each processor
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=1024))]
     threads: usize,
-}
-
-/// The rules that other programs know, but for that of Qwen.
-#[derive(ValueEnum, Clone, Copy, Debug)]
-enum Pieces {
-    /// Numbers are cut after three digits
-    #[value(name = "llama3")]
-    Llama3,
-    /// Numbers are not cut
-    #[value(name = "gpt2")]
-    Gpt2,
 }
 
 impl Create {
@@ -110,15 +98,7 @@ impl Create {
         let files = if texts.len() == 1 { "1 text".to_owned() } else { format!("{} texts", texts.len()) };
         ensure!(total > 0, "there is nothing to learn from: {} is empty", self.data[0].display());
         say!("{files}, {}", bytes(total as f64));
-        let trainer = BpeTrainer {
-            vocab_size: self.vocab_size,
-            min_frequency: self.min_frequency as u64,
-            special_tokens: CHAT_TOKENS.map(str::to_owned).to_vec(),
-            pattern: match self.pieces {
-                Pieces::Llama3 => Pattern::Llama3,
-                Pieces::Gpt2 => Pattern::Gpt2,
-            },
-        };
+        let trainer = self.cut.trainer(self.vocab_size, self.min_frequency as u64);
         let bar = stderr().is_terminal().then(bar);
         let pool = ThreadPool::try_new(self.threads).context("give a smaller --threads")?;
         let tokenizer = trainer.train_with(&texts, &pool, |progress| {

@@ -21,6 +21,7 @@
 
 mod convert;
 mod create;
+mod cut;
 mod dialogue;
 mod evaluate;
 mod folder;

@@ -14,6 +14,7 @@ use support::{Given, TrainArgs, Usage};
 use super::lora::LoraArgs;
 use super::material::{Encoded, Sourced};
 use super::reading::{Reading, ReadingArgs};
+use crate::cut::Cut;
 use crate::sizes::Sizes;
 use crate::template::Template;
 
@@ -52,6 +53,9 @@ pub struct Recipe {
     /// Tokens of the vocabulary that is learned first: at least 268, at most 1000000
     #[arg(long, value_name = "N", default_value_t = 4000, value_parser = whole(268..=1_000_000))]
     vocab_size: usize,
+    #[command(flatten)]
+    #[serde(flatten)]
+    cut: Cut,
     #[command(flatten)]
     #[serde(flatten)]
     pub sizes: Sizes,
@@ -102,8 +106,7 @@ impl Recipe {
         for name in CHAT_TOKENS {
             parts = parts.into_iter().flat_map(|text| text.split(name)).collect();
         }
-        let special_tokens = CHAT_TOKENS.map(str::to_owned).to_vec();
-        let trainer = BpeTrainer { vocab_size: self.vocab_size, special_tokens, ..BpeTrainer::default() };
+        let trainer = self.cut.trainer(self.vocab_size, BpeTrainer::default().min_frequency);
         let tokenizer = trainer.train(&parts).map_err(|problem| Usage(format!("--vocab-size: {problem}")))?;
         Ok(Box::new(tokenizer))
     }
@@ -131,9 +134,10 @@ impl Recipe {
         given: &Given,
         name: &str,
     ) -> Result<Base> {
-        for option in Sizes::OPTIONS.into_iter().chain(["vocab_size"]) {
+        for option in Sizes::OPTIONS.into_iter().chain(Cut::OPTIONS).chain(["vocab_size"]) {
             let shown = option.replace('_', "-");
-            let problem = format!("the model in {name} has its sizes already: leave --{shown} out");
+            let problem =
+                format!("the model in {name} has its sizes and its tokens already: leave --{shown} out");
             ensure!(!given.has(option), Usage(problem));
         }
         let config = model.model.config().clone();
