@@ -152,7 +152,7 @@ fn synthetic_conversations_are_sound() {
     let covered: BTreeSet<_> = patterns.covered().collect();
     assert_eq!(covered.len(), patterns.tools().len(), "every tool has a pattern");
     let mut random = Random::new(1);
-    let (mut called, mut silent, mut two, mut failed) = (BTreeMap::new(), 0, 0, 0);
+    let (mut called, mut silent, mut asked, mut failed) = (BTreeMap::new(), 0, BTreeMap::new(), 0);
     let all: Vec<_> = (0..3000)
         .map(|_| patterns.conversation(&mut random, Split::Train).expect("a conversation"))
         .collect();
@@ -162,10 +162,10 @@ fn synthetic_conversations_are_sound() {
         let names: BTreeSet<_> = conversation.tools.iter().map(|tool| &tool.name).collect();
         assert_eq!(names.len(), conversation.tools.len(), "a tool is offered twice");
         conversation.tool_calls().for_each(|call| *called.entry(call.name.clone()).or_insert(0) += 1);
-        silent += usize::from(conversation.tool_calls().next().is_none());
         let said = |role| conversation.messages.iter().filter(move |message| message.role == role);
-        two += usize::from(said(Role::User).count() == 2);
-        failed += usize::from(said(Role::Tool).any(|result| result.content.contains("\"error\"")));
+        *asked.entry(said(Role::User).count()).or_insert(0) += 1;
+        silent += said(Role::User).count() - conversation.tool_calls().count();
+        failed += said(Role::Tool).filter(|result| result.content.contains("\"error\"")).count();
         for message in &conversation.messages {
             assert!(!message.content.contains("{}") && !message.content.contains("{\"}"));
             if message.role != Role::Tool {
@@ -174,8 +174,11 @@ fn synthetic_conversations_are_sound() {
         }
     }
     assert_eq!(called.len(), patterns.tools().len());
-    let shares = [silent, two, failed].map(|count| count as f64 / all.len() as f64);
-    for (share, (least, most)) in shares.iter().zip([(0.1, 0.2), (0.2, 0.3), (0.01, 0.06)]) {
+    assert_eq!(asked.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert!(asked.values().all(|&count| (400..600).contains(&count)), "{asked:?}");
+    let questions: usize = asked.iter().map(|(questions, count)| questions * count).sum();
+    let shares = [silent, failed].map(|count| count as f64 / questions as f64);
+    for (share, (least, most)) in shares.iter().zip([(0.35, 0.45), (0.01, 0.06)]) {
         assert!((least..most).contains(share), "{shares:?}");
     }
 }
@@ -237,6 +240,7 @@ fn patterns_that_cannot_be_used_say_why() {
     for (from, to, problem) in [
         ("\"tool\": \"dice\"", "\"tool\": \"clock\"", "clock: there is no such tool"),
         ("\"ask\": [\"Roll {n}.\"]", "\"ask\": []", "`ask` is a list of sentences"),
+        ("\"tool\": \"dice\", ", "", "a pattern without `tool`: `arguments` is for a call"),
         ("Roll {n}.", "Roll {m}.", "there is no slot \"m\""),
         ("Roll {n}.", "Roll {n.", "a brace is not closed"),
         ("\"from\": 2, \"to\": 6", "\"from\": 6, \"to\": 2", "is no range"),

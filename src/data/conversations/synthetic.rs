@@ -5,7 +5,7 @@
 //!
 //! | key | what it is |
 //! |---|---|
-//! | `tool` | the name of the tool |
+//! | `tool` | the name of the tool; a question that needs none has only `slots`, `ask` and `answer` |
 //! | `slots` | a list of values to draw, see [`Slot`] |
 //! | `ask` | sentences of the user, with slots in braces |
 //! | `arguments`, `result` | JSON; a string that is only a slot, `"{city}"`, becomes the slot's value |
@@ -94,26 +94,30 @@ pub enum PatternError {
 #[derive(Clone, Debug)]
 pub struct ToolPatterns {
     tools: Vec<Tool>,
+    /// Those that need a tool, and those that do not.
     patterns: Vec<Pattern>,
+    toolless: Vec<Pattern>,
     plain: Vec<(String, String)>,
     system: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
 struct Pattern {
-    /// The place of its tool.
-    tool: usize,
     slots: Vec<Slot>,
     ask: Vec<String>,
-    arguments: Json,
-    outcomes: Vec<Outcome>,
+    call: Option<Call>,
+    /// What the assistant says in the end, and if a tool fails.
+    answers: Vec<Vec<String>>,
 }
 
-/// What a tool returns, and what the assistant says then. The first one is a success, the second a failure.
+/// The call that a question needs.
 #[derive(Clone, Debug)]
-struct Outcome {
-    result: Json,
-    answer: Vec<String>,
+struct Call {
+    /// The place of the tool.
+    tool: usize,
+    arguments: Json,
+    /// What it returns, and what if it fails.
+    results: Vec<Json>,
 }
 
 impl ToolPatterns {
@@ -135,8 +139,10 @@ impl ToolPatterns {
             problem: problem.to_owned(),
         };
         let list = |key: &str| json.get(key).and_then(Json::as_array).unwrap_or(&[]);
-        let patterns: Vec<_> =
+        let all: Vec<_> =
             list("patterns").iter().map(|json| Pattern::new(json, &tools)).collect::<Result<_, _>>()?;
+        let (patterns, toolless): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|pattern| pattern.call.is_some());
         let pair = |json: &Json| match json.as_array()? {
             [question, answer] => Some((question.as_str()?.to_owned(), answer.as_str()?.to_owned())),
             _ => None,
@@ -145,12 +151,12 @@ impl ToolPatterns {
         let plain = plain.ok_or_else(|| refuse("`plain` is a list of pairs, a question and its answer"))?;
         let system = strings(list("system")).ok_or_else(|| refuse("`system` is a list of strings"))?;
         if patterns.is_empty() {
-            return Err(refuse("there is no pattern in `patterns`"));
+            return Err(refuse("there is no pattern with a tool in `patterns`"));
         }
-        let all = ToolPatterns { tools, patterns, plain, system };
+        let all = ToolPatterns { tools, patterns, toolless, plain, system };
         let mut random = Random::new(0);
-        for pattern in &all.patterns {
-            for outcome in 0..pattern.outcomes.len() {
+        for pattern in all.patterns.iter().chain(&all.toolless) {
+            for outcome in 0..pattern.answers.len() {
                 all.turn(pattern, outcome, &mut random)?;
             }
         }
@@ -171,12 +177,13 @@ impl ToolPatterns {
 
     /// The names of the tools that a pattern asks for, each once.
     pub fn covered(&self) -> impl Iterator<Item = &str> {
-        let asked = |at: &usize| self.patterns.iter().any(|pattern| pattern.tool == *at);
+        let asked = |at: &usize| self.patterns.iter().any(|pattern| pattern.tool() == Some(*at));
         (0..self.tools.len()).filter(asked).map(|at| self.tools[at].name.as_str())
     }
 
-    /// A conversation of one or two questions. Of five questions, about one needs no tool, and where a tool can fail, about one call
-    /// in eight fails. Offered are the tools that are needed and up to four others, in any order.
+    /// A conversation of one to six questions about the tools on offer: one that the first question needs, and up to three others, in
+    /// any order. Of five questions, about two need no tool, and where a tool can fail, about one call in eight fails. The schemas
+    /// are most of what there is to read, so several questions about them make more of them.
     ///
     /// # Errors
     /// If the arguments of a call do not fit to the schema of the tool, or if no question is of this side.
@@ -185,36 +192,48 @@ impl ToolPatterns {
         if !self.system.is_empty() && random.below(3) == 0 {
             messages.push(Message::new(Role::System, pick(&self.system, random).as_str()));
         }
-        let mut offered = Vec::new();
-        for _ in 0..if random.below(4) == 0 { 2 } else { 1 } {
-            let (tool, turn) = self.turn_of(split, random)?;
-            offered.extend(tool);
-            messages.extend(turn);
-        }
-        for _ in 0..=random.below(4) {
-            offered.push(random.below(self.tools.len()));
-        }
+        let (needed, turn) = self.turn_of(split, None, random)?;
+        messages.extend(turn);
+        let mut offered: Vec<usize> = needed.into_iter().collect();
+        let others = random.below(4).max(usize::from(needed.is_none()));
+        offered.extend((0..others).map(|_| random.below(self.tools.len())));
         offered.sort_unstable();
         offered.dedup();
+        for _ in 0..random.below(6) {
+            match self.turn_of(split, Some(&offered), random) {
+                Ok((_, turn)) => messages.extend(turn),
+                Err(PatternError::NoQuestion(_)) => (), // all that is asked of these tools is on the other side
+                Err(error) => return Err(error),
+            }
+        }
         random.shuffle(&mut offered);
         let tools = offered.into_iter().map(|at| self.tools[at].clone()).collect();
         Ok(Conversation { messages, tools })
     }
 
-    /// A question of this side, all that follows until its answer, and the tool that it needs.
+    /// A question of this side that needs none but these tools, all that follows until its answer, and the tool that it needs.
     fn turn_of(
         &self,
         split: Split,
+        among: Option<&[usize]>,
         random: &mut Random,
     ) -> Result<(Option<usize>, Vec<Message>), PatternError> {
+        let fits = |tool| among.is_none_or(|tools| tools.contains(&tool));
+        let patterns: Vec<_> =
+            self.patterns.iter().filter(|pattern| pattern.tool().is_some_and(fits)).collect();
         for _ in 0..TRIES {
-            let (tool, turn) = if !self.plain.is_empty() && random.below(5) == 0 {
-                let (question, answer) = pick(&self.plain, random);
-                (None, Conversation::of(question.as_str(), answer.as_str()).messages)
-            } else {
-                let pattern = pick(&self.patterns, random);
-                let fails = pattern.outcomes.len() > 1 && random.below(8) == 0;
-                (Some(pattern.tool), self.turn(pattern, usize::from(fails), random)?)
+            let (tool, turn) = match random.below(5) {
+                0 if !self.plain.is_empty() => {
+                    let (question, answer) = pick(&self.plain, random);
+                    (None, Conversation::of(question.as_str(), answer.as_str()).messages)
+                }
+                1 if !self.toolless.is_empty() => (None, self.turn(pick(&self.toolless, random), 0, random)?),
+                _ if !patterns.is_empty() => {
+                    let pattern = *pick(&patterns, random);
+                    let fails = pattern.answers.len() > 1 && random.below(8) == 0;
+                    (pattern.tool(), self.turn(pattern, usize::from(fails), random)?)
+                }
+                _ => continue,
             };
             if Split::of(&turn[0].content) == split {
                 return Ok((tool, turn));
@@ -223,41 +242,51 @@ impl ToolPatterns {
         Err(PatternError::NoQuestion(split))
     }
 
-    /// A question, a call, its result and the answer.
+    /// A question, the call that it needs and its result, and the answer.
     fn turn(
         &self,
         pattern: &Pattern,
         outcome: usize,
         random: &mut Random,
     ) -> Result<Vec<Message>, PatternError> {
-        let Tool { name, parameters, .. } = &self.tools[pattern.tool];
-        let refuse = |problem| PatternError::Pattern { pattern: name.clone(), problem };
+        let refuse = |problem| PatternError::Pattern {
+            pattern: pattern
+                .tool()
+                .map_or("a pattern without `tool`", |tool| &self.tools[tool].name)
+                .to_owned(),
+            problem,
+        };
         let mut values = Filled::new();
         for slot in &pattern.slots {
             slot.draw(&mut values, random).map_err(refuse)?;
         }
-        let Outcome { result, answer } = &pattern.outcomes[outcome];
-        let text = |text: &str| fill_text(text, &values).map_err(refuse);
-        let (ask, answer) =
-            (text(pick::<String>(&pattern.ask, random))?, text(pick::<String>(answer, random))?);
-        let arguments = fill_json(&pattern.arguments, &values).map_err(refuse)?;
-        check_arguments(parameters, &arguments)
-            .map_err(|error| refuse(format!("the arguments {arguments}: {error}")))?;
-        let result = fill_json(result, &values).map_err(refuse)?;
-        let mut call = Message::new(Role::Assistant, "");
-        call.tool_calls = vec![ToolCall { id: None, name: name.clone(), arguments }];
-        let mut returned = Message::new(Role::Tool, result.to_string());
-        returned.name = Some(name.clone());
-        Ok(vec![Message::new(Role::User, ask), call, returned, Message::new(Role::Assistant, answer)])
+        let text = |text: &String| fill_text(text, &values).map_err(refuse);
+        let mut turn = vec![Message::new(Role::User, text(pick(&pattern.ask, random))?)];
+        let answer = text(pick(&pattern.answers[outcome], random))?;
+        if let Some(call) = &pattern.call {
+            let Tool { name, parameters, .. } = &self.tools[call.tool];
+            let arguments = fill_json(&call.arguments, &values).map_err(refuse)?;
+            check_arguments(parameters, &arguments)
+                .map_err(|error| refuse(format!("the arguments {arguments}: {error}")))?;
+            let result = fill_json(&call.results[outcome], &values).map_err(refuse)?;
+            let mut said = Message::new(Role::Assistant, "");
+            said.tool_calls = vec![ToolCall { id: None, name: name.clone(), arguments }];
+            let mut returned = Message::new(Role::Tool, result.to_string());
+            returned.name = Some(name.clone());
+            turn.extend([said, returned]);
+        }
+        turn.push(Message::new(Role::Assistant, answer));
+        Ok(turn)
     }
 }
 
 impl Pattern {
     fn new(json: &Json, tools: &[Tool]) -> Result<Self, PatternError> {
-        let name = json.get("tool").and_then(Json::as_str).unwrap_or("a pattern without `tool`");
-        let refuse = |problem: String| PatternError::Pattern { pattern: name.to_owned(), problem };
-        let tool = tools.iter().position(|tool| tool.name == name);
-        let tool = tool.ok_or_else(|| refuse("there is no such tool".to_owned()))?;
+        let name = json.get("tool").and_then(Json::as_str);
+        let refuse = |problem: String| PatternError::Pattern {
+            pattern: name.unwrap_or("a pattern without `tool`").to_owned(),
+            problem,
+        };
         let sentences = |json: &Json, key: &str| {
             let list = json.get(key).and_then(Json::as_array).and_then(strings);
             list.filter(|list| !list.is_empty())
@@ -266,21 +295,29 @@ impl Pattern {
         let value = |json: &Json, key: &str| {
             json.get(key).cloned().ok_or_else(|| refuse(format!("`{key}` is missing")))
         };
-        let outcome =
-            |json: &Json| Ok(Outcome { result: value(json, "result")?, answer: sentences(json, "answer")? });
-        let mut outcomes = vec![outcome(json)?];
-        if let Some(failure) = json.get("failure") {
-            outcomes.push(outcome(failure)?);
+        let (mut answers, mut call) = (vec![sentences(json, "answer")?], None);
+        if let Some(name) = name {
+            let tool = tools.iter().position(|tool| tool.name == name);
+            let tool = tool.ok_or_else(|| refuse("there is no such tool".to_owned()))?;
+            let mut results = vec![value(json, "result")?];
+            if let Some(failure) = json.get("failure") {
+                results.push(value(failure, "result")?);
+                answers.push(sentences(failure, "answer")?);
+            }
+            call = Some(Call { tool, arguments: value(json, "arguments")?, results });
+        } else if let Some(key) =
+            ["arguments", "result", "failure"].iter().find(|key| json.get(key).is_some())
+        {
+            return Err(refuse(format!("`{key}` is for a call, and needs `tool`")));
         }
         let slots = json.get("slots").and_then(Json::as_array).unwrap_or(&[]);
         let slots = slots.iter().map(Slot::new).collect::<Result<_, _>>().map_err(refuse)?;
-        Ok(Pattern {
-            tool,
-            slots,
-            ask: sentences(json, "ask")?,
-            arguments: value(json, "arguments")?,
-            outcomes,
-        })
+        Ok(Pattern { slots, ask: sentences(json, "ask")?, call, answers })
+    }
+
+    /// The place of its tool, if it needs one.
+    fn tool(&self) -> Option<usize> {
+        self.call.as_ref().map(|call| call.tool)
     }
 }
 
