@@ -305,6 +305,20 @@ fn how_it_writes_can_be_chosen() {
     assert!(place.ok(&[&talk[..], &["--tokens", "20"]].concat()).len() > three.len());
 }
 
+/// The model that comes with the project: small, there without a word, and able to use a tool.
+#[test]
+fn the_model_in_the_box_uses_a_tool() {
+    let place = Place::new();
+    let talk = ["talk", "--threads", "1"];
+    let printed = place.with_input(&talk, "What is 417 + 2386?\n");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(lines[0], r#"-> calculator {"expression":"417 + 2386"}"#, "{printed}");
+    assert_eq!(lines[1], r#"<- {"result":2803}"#, "{printed}");
+    assert!(lines[2].contains("2803"), "{printed}");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/chat/gradus.gguf");
+    assert!(fs::metadata(&file).expect("it comes with the project").len() <= 4_000_000);
+}
+
 /// A model that has learned nothing, and so calls tools only because it has to.
 #[test]
 fn a_conversation_with_tools() {
@@ -529,7 +543,6 @@ fn what_is_wrong_is_said_with_its_cure() {
         &["create", "--out", "m", "--data", "text.txt", "--vocab-size", "100"],
         &["--vocab-size", "268"],
     );
-    refuse(2, &["talk"], &["--model"]);
     assert!(!place.path("m").exists(), "nothing is begun");
     place.model();
     refuse(2, &["talk", "--model", "model", "--dtype", "int4"], &["--dtype", "int8"]);

@@ -22,6 +22,8 @@ mod failures;
 mod files;
 #[path = "exercises/formulas.rs"]
 mod formulas;
+#[path = "exercises/hour.rs"]
+mod hour;
 #[path = "exercises/memory.rs"]
 mod memory;
 #[path = "exercises/parts.rs"]
@@ -116,6 +118,7 @@ fn every_exercise_has_its_test_and_every_test_its_exercise() {
         include_str!("exercises/calling.rs"),
         include_str!("exercises/failures.rs"),
         include_str!("exercises/files.rs"),
+        include_str!("exercises/hour.rs"),
         include_str!("exercises/memory.rs"),
         include_str!("exercises/parts.rs"),
         include_str!("exercises/reading.rs"),

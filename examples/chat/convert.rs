@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use gradus::checkpoint::{LanguageModel, StoredAs, gguf, llama};
+use gradus::checkpoint::{GenerationDefaults, LanguageModel, StoredAs, gguf, llama};
 use gradus::model::Model;
 use support::units::{bytes, grouped};
 use support::{Usage, say};
@@ -72,6 +72,10 @@ pub struct Export {
     /// How matrices are stored
     #[arg(long, value_enum, default_value_t = Stored::F32)]
     dtype: Stored,
+    /// Note in it that the likeliest token is to be chosen, and that repeating is no fault, unless somebody asks for another manner: for a
+    /// model that is to copy what it reads, such as the arguments of tools
+    #[arg(long)]
+    greedy: bool,
     /// Replace what is there
     #[arg(long)]
     overwrite: bool,
@@ -123,7 +127,16 @@ impl Export {
         }
         folder::check_new(&self.out, self.overwrite)?;
         let source = Source::at(&self.model, self.tokenizer.as_deref())?;
-        let language_model = source.with_adapter(self.adapter.as_deref()).read()?;
+        let mut language_model = source.with_adapter(self.adapter.as_deref()).read()?;
+        if self.greedy {
+            let GenerationDefaults { max_new_tokens, .. } = language_model.defaults;
+            language_model.defaults = GenerationDefaults {
+                do_sample: Some(false),
+                repetition_penalty: Some(1.0),
+                max_new_tokens,
+                ..GenerationDefaults::default()
+            };
+        }
         match (self.to, folder_type) {
             (To::Hf, Some(stored_as)) => {
                 llama::export(&self.out, &language_model, stored_as)?;

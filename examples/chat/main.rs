@@ -1,6 +1,7 @@
 //! A language model to converse with: made, read from the files of other programs, looked at, spoken to, and served.
 //!
 //! ```text
+//! cargo run --release --features chat --example chat -- talk
 //! cargo run --release --features chat --example chat -- create --out my-model --data texts.txt
 //! cargo run --release --features chat --example chat -- talk --model my-model --prompt "Once upon a time"
 //! cargo run --release --features chat --example chat -- --help
@@ -45,6 +46,8 @@ use support::{Given, Program};
 
 const EXAMPLES: &str = "\
 Examples:
+  cargo run --release --features chat --example chat -- talk
+                                                   converse with the small model that comes with gradus
   cargo run --release --features chat --example chat -- create --out my-model --vocab-size 2000 --data texts.txt
                                                    a tokenizer of these texts, and a model that has learned nothing
   cargo run --release --features chat --example chat -- train

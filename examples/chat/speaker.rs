@@ -379,11 +379,14 @@ impl Pass for Predict<'_> {
     }
 }
 
+/// The small model that comes with gradus. Chapter 22 says how it was made.
+const IN_THE_BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/chat/gradus.gguf");
+
 /// Which model, and how it is read.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// The model: a folder or file, of whichever format
-    #[arg(long, value_name = "PATH")]
+    /// The model: a folder or file, of whichever format [default: the small one that comes with gradus]
+    #[arg(long, value_name = "PATH", default_value = IN_THE_BOX, hide_default_value = true)]
     model: std::path::PathBuf,
     /// The tokenizer of a checkpoint of llama2.c [default: tokenizer.bin beside it, or the only tok*.bin]
     #[arg(long, value_name = "FILE")]

@@ -24,6 +24,7 @@ use crate::tools::Toolbox;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
+  chat -- talk                                                    a conversation with the small model that comes with gradus
   chat -- talk --model mine --prompt 'Once upon a time'           one text
   chat -- talk --model mine                                       every line that is typed; Ctrl-C ends a reply, Ctrl-D the program
   chat -- talk --model chat-model --system 'Answer briefly.'      a conversation; /help lists what can be said to the program

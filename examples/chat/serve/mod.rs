@@ -56,6 +56,7 @@ const CONTEXT: usize = 4096;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
+  chat -- serve                                              the small model that comes with gradus
   chat -- serve --model mine                                 then open http://127.0.0.1:8080 in a browser, or
     curl http://127.0.0.1:8080/v1/chat/completions -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'
   chat -- serve --model model.gguf --dtype int8 --port 8081 --parallel 8 --context 2048
