@@ -305,6 +305,25 @@ fn how_it_writes_can_be_chosen() {
     assert!(place.ok(&[&talk[..], &["--tokens", "20"]].concat()).len() > three.len());
 }
 
+/// A file may say of itself that the likeliest token is to be chosen, in either format.
+#[test]
+fn a_file_says_how_it_is_to_write() {
+    let place = Place::new();
+    place.model();
+    let export = ["export", "--model", "model", "--greedy", "--to"];
+    place.ok(&[&export[..], &["hf", "--out", "folder"]].concat());
+    place.ok(&[&export[..], &["gguf", "--out", "file.gguf"]].concat());
+    let wishes = fs::read(place.path("folder/generation_config.json")).expect("a file");
+    let wishes: Value = serde_json::from_slice(&wishes).expect("JSON");
+    assert_eq!((&wishes["do_sample"], &wishes["repetition_penalty"]), (&json!(false), &json!(1.0)));
+    let talk = ["talk", "--prompt", "A: Hello", "--tokens", "12", "--threads", "1", "--model"];
+    let usual = ["--greedy", "--repetition-penalty", "1"];
+    let expected = place.ok(&[&talk[..], &["model"], &usual[..]].concat());
+    for exported in ["folder", "file.gguf"] {
+        assert_eq!(place.ok(&[&talk[..], &[exported]].concat()), expected, "{exported}");
+    }
+}
+
 /// The model that comes with the project: small, there without a word, and able to use a tool.
 #[test]
 fn the_model_in_the_box_uses_a_tool() {
@@ -542,6 +561,11 @@ fn what_is_wrong_is_said_with_its_cure() {
         2,
         &["create", "--out", "m", "--data", "text.txt", "--vocab-size", "100"],
         &["--vocab-size", "268"],
+    );
+    refuse(
+        2,
+        &["create", "--out", "m", "--data", "text.txt", "--separate", "0é"],
+        &["--separate", "'é'", "ASCII"],
     );
     assert!(!place.path("m").exists(), "nothing is begun");
     place.model();

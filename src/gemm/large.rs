@@ -29,7 +29,8 @@ use super::{MatMut, MatRef};
 /// The least depth of a large product, and the fewest rows. Below, packing both takes more time than it saves.
 const LEAST: usize = 128;
 
-/// The most rows of `a` that are packed at a time: a megabyte, which comes by from the third cache. More of them share a panel of `b`.
+/// The most rows of `a` that are packed at a time: a megabyte, which comes by from the third cache. The more there are, the fewer times a
+/// panel of `b` is packed.
 const GROUP: usize = 1024;
 
 /// How the kernel computes this product, if it is large and the kernel has an order of its own for that. It is large if what

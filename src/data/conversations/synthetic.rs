@@ -94,9 +94,10 @@ pub enum PatternError {
 #[derive(Clone, Debug)]
 pub struct ToolPatterns {
     tools: Vec<Tool>,
-    /// Those that need a tool, and those that do not.
+    /// Those that need a tool.
     patterns: Vec<Pattern>,
-    toolless: Vec<Pattern>,
+    /// Those that do not.
+    without_tool: Vec<Pattern>,
     plain: Vec<(String, String)>,
     system: Vec<String>,
 }
@@ -141,7 +142,7 @@ impl ToolPatterns {
         let list = |key: &str| json.get(key).and_then(Json::as_array).unwrap_or(&[]);
         let all: Vec<_> =
             list("patterns").iter().map(|json| Pattern::new(json, &tools)).collect::<Result<_, _>>()?;
-        let (patterns, toolless): (Vec<_>, Vec<_>) =
+        let (patterns, without_tool): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|pattern| pattern.call.is_some());
         let pair = |json: &Json| match json.as_array()? {
             [question, answer] => Some((question.as_str()?.to_owned(), answer.as_str()?.to_owned())),
@@ -153,9 +154,9 @@ impl ToolPatterns {
         if patterns.is_empty() {
             return Err(refuse("there is no pattern with a tool in `patterns`"));
         }
-        let all = ToolPatterns { tools, patterns, toolless, plain, system };
+        let all = ToolPatterns { tools, patterns, without_tool, plain, system };
         let mut random = Random::new(0);
-        for pattern in all.patterns.iter().chain(&all.toolless) {
+        for pattern in all.patterns.iter().chain(&all.without_tool) {
             for outcome in 0..pattern.answers.len() {
                 all.turn(pattern, outcome, &mut random)?;
             }
@@ -227,7 +228,9 @@ impl ToolPatterns {
                     let (question, answer) = pick(&self.plain, random);
                     (None, Conversation::of(question.as_str(), answer.as_str()).messages)
                 }
-                1 if !self.toolless.is_empty() => (None, self.turn(pick(&self.toolless, random), 0, random)?),
+                1 if !self.without_tool.is_empty() => {
+                    (None, self.turn(pick(&self.without_tool, random), 0, random)?)
+                }
                 _ if !patterns.is_empty() => {
                     let pattern = *pick(&patterns, random);
                     let fails = pattern.answers.len() > 1 && random.below(8) == 0;
