@@ -32,7 +32,7 @@ const MANY_COLS: usize = 128;
 
 /// A transposed `a` is copied in strips this many vectors wide, which several rows of tiles share: four with
 /// AVX2. The number is odd, so that the rows of a strip go round all places of the first cache.
-const STRIP: usize = 3;
+pub(super) const STRIP: usize = 3;
 
 /// Numbers in a cache line. A packed panel begins with one, so that no vector of it lies in two.
 pub(super) const LINE: usize = 16;

@@ -1,7 +1,7 @@
 //! Packing: a panel of `b`, or of a transposed `a`, is copied so that each step of the depth finds its numbers
 //! side by side.
 
-use super::blocked::LINE;
+use super::blocked::{LINE, STRIP};
 use super::vector::Vector;
 
 /// A panel to pack: `depth` rows and `width` columns.
@@ -16,7 +16,8 @@ pub(super) struct Panel {
     pub to_stride: usize,
 }
 
-/// Packs a panel whose rows are contiguous. With `AHEAD`, the panel beside it is asked for, which is as wide or less.
+/// Packs a panel whose rows are contiguous, and no wider than [`STRIP`] vectors. With `AHEAD`, the panel beside it is asked for,
+/// which is as wide or less.
 ///
 /// # Safety
 ///
@@ -24,20 +25,43 @@ pub(super) struct Panel {
 /// the width rounded up to whole vectors, by nobody else.
 #[inline(always)]
 pub(super) unsafe fn copy<S: Vector, const AHEAD: bool>(panel: &Panel) {
-    let whole = (panel.width - 1) / S::LANES * S::LANES;
+    const { assert!(STRIP == 3, "as many as are told apart below") };
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        match panel.width.div_ceil(S::LANES) {
+            1 => copy_rows::<S, 1, AHEAD>(panel),
+            2 => copy_rows::<S, 2, AHEAD>(panel),
+            _ => copy_rows::<S, STRIP, AHEAD>(panel),
+        }
+    }
+}
+
+/// [`copy`] of a panel `VECTORS` wide, the last of which may be incomplete: a few numbers are soon copied, so what is done beside it,
+/// in each row, counts.
+///
+/// # Safety
+///
+/// As for [`copy`].
+#[inline(always)]
+unsafe fn copy_rows<S: Vector, const VECTORS: usize, const AHEAD: bool>(panel: &Panel) {
+    let last = (VECTORS - 1) * S::LANES;
+    let full = panel.width == VECTORS * S::LANES;
+    let (mut from, mut to) = (panel.from, panel.to);
     // SAFETY: every access stays within what the caller vouches for.
     unsafe {
-        let last = S::mask(panel.width - whole);
-        for p in 0..panel.depth {
-            let from = panel.from.add(p * panel.stride);
-            let to = panel.to.add(p * panel.to_stride);
+        let mask = S::mask(panel.width - last);
+        for _ in 0..panel.depth {
             if AHEAD {
                 S::prefetch(from.wrapping_add(panel.width.max(LINE)));
             }
-            for j in (0..whole).step_by(S::LANES) {
-                S::load(from.add(j)).store(to.add(j));
+            for at in (0..last).step_by(S::LANES) {
+                S::load(from.add(at)).store(to.add(at));
             }
-            S::load_part(from.add(whole), last).store(to.add(whole));
+            let end = from.add(last);
+            let x = if full { S::load(end) } else { S::load_part(end, mask) };
+            x.store(to.add(last));
+            from = from.wrapping_add(panel.stride);
+            to = to.wrapping_add(panel.to_stride);
         }
     }
 }

@@ -72,6 +72,10 @@ pub(super) unsafe fn tile<S: Vector, const ROWS: usize, const VECTORS: usize, co
     }
 }
 
+/// So many steps of the depth are written out in the loop of a large product. Counting and jumping are instructions as well, and a
+/// core that two programs share has none to spare.
+const UNROLLED: usize = 4;
+
 /// The same for a tile whose operands are both packed: `a` in rows of `TALL` numbers, of which the first `ROWS` count, and `b`
 /// in rows of two vectors. So all is found at fixed distances from two pointers. The tile of `c` is asked for before the depth
 /// passes by.
@@ -98,11 +102,8 @@ pub(super) unsafe fn packed<
         }
         let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
         let (mut a, mut b) = (t.a[0], t.b);
-        for _ in 0..t.depth {
-            let mut row = [S::splat(0.0); VECTORS];
-            for (v, x) in row.iter_mut().enumerate() {
-                *x = S::load(b.add(v * S::LANES));
-            }
+        let mut step = || {
+            let row: [S; VECTORS] = std::array::from_fn(|v| S::load(b.add(v * S::LANES)));
             for (r, sums) in sums.iter_mut().enumerate() {
                 let x = S::splat(*a.add(r));
                 for (sum, y) in sums.iter_mut().zip(row) {
@@ -111,6 +112,14 @@ pub(super) unsafe fn packed<
             }
             a = a.wrapping_add(TALL);
             b = b.wrapping_add(2 * S::LANES);
+        };
+        for _ in 0..t.depth / UNROLLED {
+            for _ in 0..UNROLLED {
+                step();
+            }
+        }
+        for _ in 0..t.depth % UNROLLED {
+            step();
         }
         write::<S, ROWS, VECTORS, FULL>(t, sums);
     }
