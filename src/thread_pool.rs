@@ -61,6 +61,17 @@ impl ThreadPool {
         }
     }
 
+    /// Calls `work` with everything that an iterator gives, in any order, on any thread.
+    pub fn for_each_of<T: Send>(&self, items: impl Iterator<Item = T>, work: impl Fn(T) + Send + Sync) {
+        match &self.pool {
+            Some(pool) => {
+                let items: Vec<T> = items.collect();
+                pool.install(|| items.into_par_iter().for_each(work));
+            }
+            None => items.for_each(work),
+        }
+    }
+
     /// Calls `work` with the index of each chunk of `size` numbers and the chunk itself, in any order, on any thread.
     pub fn for_each_chunk<T: Send>(
         &self,

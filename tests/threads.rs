@@ -1,11 +1,13 @@
 //! The results of the fast engine do not depend on the number of threads: losses, gradients and twenty training steps are
-//! bit for bit the same on one, two, three and eight threads.
+//! bit for bit the same on one, two, three and eight threads. So are the steps of Adam, where threads share a parameter.
 
 use gradus::Engine;
 use gradus::counter_rng::CounterRng;
 use gradus::data::Batch;
 use gradus::fast::FastEngine;
 use gradus::model::{Decoder, DecoderConfig, Mode, Model};
+use gradus::optim::{Adam, Optimizer};
+use gradus::params::{Init, Layout, ParamSpec};
 use gradus::random::Random;
 use gradus::thread_pool::ThreadPool;
 use gradus::train::Weighting;
@@ -16,7 +18,7 @@ mod dialog_trainer;
 mod method;
 
 use dialog_trainer::dialogs;
-use method::METHODS;
+use method::{ADAMW, METHODS};
 
 const THREADS: [usize; 4] = [1, 2, 3, 8];
 
@@ -135,5 +137,37 @@ fn twenty_training_steps() {
         for threads in THREADS {
             assert!(train(threads) == one_thread, "{method:?} on {threads} threads");
         }
+    }
+}
+
+#[test]
+fn adam_on_parameters_that_threads_share() {
+    let mut layout = Layout::default();
+    let matrix = |name, rows| ParamSpec::matrix(name, rows, 100, Init::Normal(1.0));
+    layout.add(matrix("wide", 2_000));
+    let mut frozen = matrix("frozen", 3);
+    frozen.trainable = false;
+    layout.add(frozen);
+    layout.add(ParamSpec::gain("gain", 70_000));
+    layout.add(matrix("small", 1));
+    let start: Vec<f32> = layout.initial(&mut Random::new(1));
+    let run = |mut adam: Adam<f32>| {
+        let (mut params, mut random) = (start.clone(), Random::new(2));
+        for _ in 0..3 {
+            let gradient: Vec<f32> =
+                (0..layout.trainable_len()).map(|_| random.gauss(0.0, 1.0) as f32).collect();
+            adam.update(&mut params, &gradient, 0.01);
+        }
+        let moments: Vec<Vec<u32>> = adam.state().iter().map(|(_, numbers)| bits(numbers)).collect();
+        (bits(&params), moments)
+    };
+    let one_thread = run(Adam::new(&layout, ADAMW));
+    let changed = start.iter().zip(&one_thread.0).filter(|(before, after)| before.to_bits() != **after);
+    assert_eq!(changed.count(), layout.trainable_len(), "all but the frozen ones");
+    for threads in THREADS {
+        assert!(
+            run(Adam::new(&layout, ADAMW).on(ThreadPool::new(threads))) == one_thread,
+            "{threads} threads"
+        );
     }
 }

@@ -47,7 +47,7 @@ pub fn steps<M: Model>(model: M, batch: &Batch, most: usize, threads: ThreadPool
         dropout_seed: Some(1),
         ..Settings::default()
     };
-    let adamw = Box::new(Adam::new(model.layout(), ADAMW));
+    let adamw = Box::new(Adam::new(model.layout(), ADAMW).on(threads.clone()));
     let mut trainer = Trainer::with_optimizer(model, FastEngine::new(threads), adamw, settings, params);
     let start = Instant::now();
     let (mut times, mut losses) = (Vec::new(), Vec::new());

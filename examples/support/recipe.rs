@@ -186,7 +186,7 @@ impl TrainArgs {
         threads: &ThreadPool,
     ) -> Box<dyn Optimizer<f32>> {
         match self.optimizer {
-            Method::Adamw => Box::new(Adam::new(layout, muon.adam)),
+            Method::Adamw => Box::new(Adam::new(layout, muon.adam).on(threads.clone())),
             Method::Muon => Box::new(Muon::new(layout, muon, threads.clone())),
         }
     }

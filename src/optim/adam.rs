@@ -5,6 +5,10 @@ use std::ops::Range;
 use super::Optimizer;
 use crate::params::{Layout, ParamSpec};
 use crate::real::Real;
+use crate::thread_pool::ThreadPool;
+
+/// So many numbers at most are updated by one thread at a time.
+const BLOCK: usize = 1 << 16;
 
 /// Adam's settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +47,7 @@ pub struct Adam<R> {
     steps: usize,
     /// The lengths of the buffers it works on: parameters, gradient.
     lengths: [usize; 2],
+    threads: ThreadPool,
 }
 
 /// One parameter: its place in the flat buffer, in the gradient, and among the moments.
@@ -54,10 +59,26 @@ struct Part {
     decays: bool,
 }
 
+/// Some numbers of one parameter, with all that belongs to them.
+struct Block<'a, R> {
+    params: &'a mut [R],
+    gradient: &'a [R],
+    m: &'a mut [R],
+    v: &'a mut [R],
+    /// What decay leaves of each parameter.
+    keep: R,
+}
+
 impl<R: Real> Adam<R> {
-    /// For all trainable parameters of a layout.
+    /// For all trainable parameters of a layout. It works on the thread that calls it.
     pub fn new(layout: &Layout, settings: AdamSettings) -> Self {
         Self::for_some(layout, settings, |_| true)
+    }
+
+    /// The same on these threads. Not a bit of the result changes.
+    #[must_use]
+    pub fn on(self, threads: ThreadPool) -> Self {
+        Adam { threads, ..self }
     }
 
     /// For those trainable parameters of a layout that `which` picks. The others are left alone.
@@ -80,6 +101,7 @@ impl<R: Real> Adam<R> {
             v: vec![R::default(); count],
             steps: 0,
             lengths: [layout.len(), layout.trainable_len()],
+            threads: ThreadPool::new(1),
         }
     }
 }
@@ -99,17 +121,25 @@ impl<R: Real> Optimizer<R> for Adam<R> {
         let unbias = R::from_f64(1.0 / (1.0 - beta2.powi(self.steps as i32)));
         let (b1, b2, eps) = (R::from_f64(beta1), R::from_f64(beta2), R::from_f64(eps));
         let (a1, a2) = (R::from_f64(1.0 - beta1), R::from_f64(1.0 - beta2));
-        for part in &self.parts {
-            let keep = R::from_f64(if part.decays { 1.0 - learning_rate * weight_decay } else { 1.0 });
-            let (m, v) = (&mut self.m[part.moments.clone()], &mut self.v[part.moments.clone()]);
-            let (params, gradient) = (&mut params[part.params.clone()], &gradient[part.gradient.clone()]);
+        let update = |Block { params, gradient, m, v, keep }: Block<'_, R>| {
             for (((w, &g), m), v) in params.iter_mut().zip(gradient).zip(m).zip(v) {
                 *m = (b1 * *m + a1 * g).normal_or_zero(); // or it would shrink for ever where there is no gradient any more
                 *v = (b2 * *v + a2 * (g * g)).normal_or_zero();
                 *w = *w * keep - step * *m / ((*v * unbias).sqrt() + eps);
             }
-        }
+        };
         // ANCHOR_END: update
+        let (mut params, mut m, mut v) =
+            (Cutter::new(params), Cutter::new(&mut self.m), Cutter::new(&mut self.v));
+        let blocks = self.parts.iter().flat_map(|part| {
+            let keep = R::from_f64(if part.decays { 1.0 - learning_rate * weight_decay } else { 1.0 });
+            let [m, v] = [&mut m, &mut v].map(|moments| moments.cut(&part.moments).chunks_mut(BLOCK));
+            let params = params.cut(&part.params).chunks_mut(BLOCK);
+            let gradient = gradient[part.gradient.clone()].chunks(BLOCK);
+            let blocks = params.zip(gradient).zip(m.zip(v));
+            blocks.map(move |((params, gradient), (m, v))| Block { params, gradient, m, v, keep })
+        });
+        self.threads.for_each_of(blocks, update);
     }
 
     fn state(&mut self) -> Vec<(&'static str, &mut [R])> {
@@ -122,5 +152,25 @@ impl<R: Real> Optimizer<R> for Adam<R> {
 
     fn set_steps(&mut self, steps: usize) {
         self.steps = steps;
+    }
+}
+
+/// Cuts pieces out of a buffer, each behind the one before it.
+struct Cutter<'a, R> {
+    rest: &'a mut [R],
+    /// Where in the buffer the rest begins.
+    start: usize,
+}
+
+impl<'a, R> Cutter<'a, R> {
+    fn new(buffer: &'a mut [R]) -> Self {
+        Cutter { rest: buffer, start: 0 }
+    }
+
+    fn cut(&mut self, range: &Range<usize>) -> &'a mut [R] {
+        let rest = std::mem::take(&mut self.rest);
+        let (piece, rest) = rest[range.start - self.start..].split_at_mut(range.len());
+        (self.rest, self.start) = (rest, range.end);
+        piece
     }
 }

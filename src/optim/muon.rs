@@ -106,7 +106,8 @@ impl Muon {
                 next: Vec::new(),
             });
         }
-        let adam = Adam::for_some(layout, settings.adam, |spec| spec.kind != ParamKind::Matrix);
+        let adam =
+            Adam::for_some(layout, settings.adam, |spec| spec.kind != ParamKind::Matrix).on(threads.clone());
         Muon { settings, adam, momentum: vec![0.0; count], tasks, threads }
     }
 }

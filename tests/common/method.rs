@@ -49,7 +49,7 @@ impl Method {
         };
         match self {
             Method::Muon => Box::new(Muon::new(layout, muon, threads.clone())),
-            Method::Adamw => Box::new(Adam::new(layout, ADAMW)),
+            Method::Adamw => Box::new(Adam::new(layout, ADAMW).on(threads.clone())),
         }
     }
 
