@@ -16,16 +16,16 @@ pub(super) struct Panel {
     pub to_stride: usize,
 }
 
-/// Packs a panel whose rows are contiguous, and no wider than [`STRIP`] vectors. With `AHEAD`, the panel beside it is asked for,
-/// which is as wide or less.
+/// Packs a panel whose rows are contiguous. With `AHEAD`, the panel beside it is asked for, which is as wide or less.
 ///
 /// # Safety
 ///
 /// The processor must have the instructions of `S`. The panel must be readable, and its copy writable,
-/// the width rounded up to whole vectors, by nobody else.
+/// the width rounded up to whole vectors, by nobody else. It must be at least one number wide, and at most [`STRIP`] vectors.
 #[inline(always)]
 pub(super) unsafe fn copy<S: Vector, const AHEAD: bool>(panel: &Panel) {
-    const { assert!(STRIP == 3, "as many as are told apart below") };
+    const { assert!(STRIP == 3, "there is a case for each number of vectors") };
+    debug_assert!((1..=STRIP * S::LANES).contains(&panel.width), "a panel {} wide", panel.width);
     // SAFETY: the caller vouches for it.
     unsafe {
         match panel.width.div_ceil(S::LANES) {
@@ -36,8 +36,8 @@ pub(super) unsafe fn copy<S: Vector, const AHEAD: bool>(panel: &Panel) {
     }
 }
 
-/// [`copy`] of a panel `VECTORS` wide, the last of which may be incomplete: a few numbers are soon copied, so what is done beside it,
-/// in each row, counts.
+/// [`copy`] for panels of so many vectors, the last of which may be incomplete. A row is so short that a loop over its vectors would
+/// take as long as copying them; with their number known, there is none.
 ///
 /// # Safety
 ///

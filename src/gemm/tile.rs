@@ -72,8 +72,8 @@ pub(super) unsafe fn tile<S: Vector, const ROWS: usize, const VECTORS: usize, co
     }
 }
 
-/// So many steps of the depth are written out in the loop of a large product. Counting and jumping are instructions as well, and a
-/// core that two programs share has none to spare.
+/// So many steps of the depth are unrolled in the loop of a large product. Counting and jumping take instructions, too, which a core that
+/// two programs share has no time for.
 const UNROLLED: usize = 4;
 
 /// The same for a tile whose operands are both packed: `a` in rows of `TALL` numbers, of which the first `ROWS` count, and `b`

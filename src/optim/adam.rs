@@ -155,7 +155,8 @@ impl<R: Real> Optimizer<R> for Adam<R> {
     }
 }
 
-/// Cuts pieces out of a buffer, each behind the one before it.
+/// Splits pieces off a buffer, in ascending order, so that each can go to another thread. What lies between them (frozen parameters) is
+/// skipped.
 struct Cutter<'a, R> {
     rest: &'a mut [R],
     /// Where in the buffer the rest begins.
