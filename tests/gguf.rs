@@ -66,7 +66,8 @@ fn variants() -> Vec<(&'static str, LanguageModel)> {
     let wide = DecoderConfig { head_dim: Some(12), tied_embeddings: untied, ..plain.clone() };
     let mut chat = random_model(DecoderConfig { tied_embeddings: untied, ..plain.clone() }, llama.clone());
     chat.chat_template = Some(TEMPLATE.to_owned());
-    chat.tokens = EndTokens { bos: Some(1), add_bos: false, eos: vec![2, 5], pad: Some(3) };
+    chat.tokens =
+        EndTokens { bos: Some(1), add_bos: false, eos: vec![2, 5], pad: Some(3), ..EndTokens::default() };
     chat.defaults = GenerationDefaults {
         do_sample: Some(true),
         temperature: Some(0.7),
@@ -272,7 +273,7 @@ fn a_file_of_the_gguf_package_is_read() {
     for spec in model.model.layout().specs() {
         assert_eq!(model.params[spec.range()], golden.tensors[&spec.name], "{}", spec.name);
     }
-    let tokens = EndTokens { bos: Some(1), add_bos: true, eos: vec![2], pad: None };
+    let tokens = EndTokens { bos: Some(1), add_bos: true, eos: vec![2], ..EndTokens::default() };
     assert_eq!((model.tokens.clone(), model.chat_template.as_deref()), (tokens, Some("{{ messages }}")));
     let tokenizer = model.tokenizer.as_ref().expect("pieces").build().expect("a tokenizer");
     assert_eq!(tokenizer.decode(&tokenizer.encode("ab ba").expect("any text")), "ab ba");

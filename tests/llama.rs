@@ -202,9 +202,16 @@ fn golden_folders_are_understood() {
     assert_eq!(config(&qwen2), DecoderConfig { vocab_size: 304, ..qkv });
     let position = Position::rope(1e6);
     assert_eq!(config(&qwen3), DecoderConfig { position, qk_norm: true, head_dim: Some(8), ..sizes });
-    let tokens = EndTokens { bos: Some(1), add_bos: true, eos: vec![2], pad: Some(3) };
+    // (It names no token that fills up, and so a template has none.)
+    let names = Some(
+        [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(a, b)| (a.to_owned(), b.to_owned())).to_vec(),
+    );
+    let tokens = EndTokens { bos: Some(1), add_bos: true, eos: vec![2], pad: Some(3), names };
     assert_eq!(llama3.tokens, tokens);
-    assert_eq!(qwen2.tokens, EndTokens { bos: Some(0), add_bos: false, eos: vec![1, 0], pad: None });
+    assert_eq!(
+        qwen2.tokens,
+        EndTokens { bos: Some(0), add_bos: false, eos: vec![1, 0], ..EndTokens::default() }
+    );
     for read in [&llama3, &qwen2] {
         let template = read.chat_template.as_ref().expect("a template");
         assert!(template.starts_with("{{ bos_token }}{% for m in messages %}"), "{template}");
@@ -273,7 +280,7 @@ fn random_model(config: DecoderConfig) -> LanguageModel {
         model,
         params,
         tokenizer: Ok(TokenizerSpec::Bpe(bpe(Pattern::Llama3, Normalizer::None))),
-        tokens: EndTokens { bos: Some(0), add_bos: true, eos: vec![1], pad: None },
+        tokens: EndTokens { bos: Some(0), add_bos: true, eos: vec![1], ..EndTokens::default() },
         chat_template: None,
         defaults: GenerationDefaults::default(),
     }
@@ -308,7 +315,8 @@ fn exportable() -> Vec<(&'static str, LanguageModel)> {
         ("Qwen3ForCausalLM", DecoderConfig { mask: window, attention_bias: biases, ..qk_norm }),
     ];
     let mut models = configs.map(|(class, config)| (class, random_model(config)));
-    models[1].1.tokens = EndTokens { bos: None, add_bos: false, eos: vec![1, 0], pad: Some(0) };
+    models[1].1.tokens =
+        EndTokens { bos: None, add_bos: false, eos: vec![1, 0], pad: Some(0), ..EndTokens::default() };
     models[1].1.defaults = GenerationDefaults {
         do_sample: Some(true),
         temperature: Some(0.7),
@@ -330,6 +338,160 @@ fn exportable() -> Vec<(&'static str, LanguageModel)> {
         models[at].1.tokenizer = Ok(TokenizerSpec::Bpe(bpe(pattern, normalizer)));
     }
     models.into()
+}
+
+/// The tokens that a template calls by name are those of `tokenizer_config.json`, whatever ends a text.
+#[test]
+fn templates_have_the_names_of_their_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = exportable().swap_remove(1).1;
+    export(folder.path(), &model, StoredAs::F32).expect("a Llama");
+    let names = |change: &dyn Fn(&mut Value)| {
+        let path = folder.path().join("tokenizer_config.json");
+        let before = fs::read(&path).expect("a file");
+        let mut json = serde_json::from_slice(&before).expect("it is JSON");
+        change(&mut json);
+        fs::write(&path, json.to_string()).expect("written");
+        let read = import(folder.path()).expect("what was exported");
+        fs::write(&path, before).expect("put back");
+        let names = read.tokens.named(read.tokenizer.as_ref().expect("a tokenizer"));
+        (read.tokens.eos, names.into_iter().map(|(name, text)| format!("{name} {text}")).collect::<Vec<_>>())
+    };
+    let spec = model.tokenizer.as_ref().expect("one");
+    let [zero, one, other] = [0, 1, 268].map(|id| spec.token_text(id).expect("a token"));
+    let (eos, as_written) = names(&|_| {});
+    assert_eq!(
+        (eos, as_written),
+        (vec![1, 0], vec![format!("eos_token {one}"), format!("pad_token {zero}")])
+    );
+    // Another one of those that end a text comes first, since GGUF has a place for one.
+    assert_eq!(names(&|json| json["eos_token"] = json!(zero)).0, [0, 1]);
+    let (eos, changed) = names(&|json| {
+        json["bos_token"] = Value::Null;
+        json["eos_token"] = json!({"content": other});
+        json["pad_token"].take();
+        json["extra_special_tokens"] = json!({"image_token": zero});
+    });
+    assert_eq!(
+        (eos, changed),
+        (vec![1, 0], vec![format!("eos_token {other}"), format!("image_token {zero}")])
+    );
+    // They stay theirs in a folder that is written again.
+    let mut kept = import(folder.path()).expect("what was exported");
+    kept.tokens.names =
+        Some(vec![("eos_token".to_owned(), other.to_owned()), ("image_token".to_owned(), zero.to_owned())]);
+    let again = tempfile::tempdir().expect("a folder");
+    export(again.path(), &kept, StoredAs::F32).expect("a Llama");
+    assert_same(&import(again.path()).expect("what was exported"), &kept);
+}
+
+/// `tokenizers` gives a token that `vocab` has not the next free number, whatever stands beside its text.
+#[test]
+fn all_tokens_are_in_the_vocabulary_of_tokenizer_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut model = exportable().swap_remove(1).1;
+    let Ok(TokenizerSpec::Bpe(spec)) = &mut model.tokenizer else { panic!("another tokenizer") };
+    // One that was added, and special ones behind it.
+    let place = spec.tokens.len();
+    spec.tokens.extend(["<note>".to_owned(), "<end>".to_owned()]);
+    spec.added.push(place);
+    spec.special.push(place + 1);
+    let count = place + 2;
+    assert!(count <= model.model.vocab_size());
+    export(folder.path(), &model, StoredAs::F32).expect("a Llama");
+    let json: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("tokenizer.json")).expect("a file"))
+            .expect("JSON");
+    let vocab = json["model"]["vocab"].as_object().expect("an object");
+    let mut ids: Vec<u64> = vocab.values().filter_map(Value::as_u64).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..count as u64).collect::<Vec<_>>());
+    assert_eq!(vocab["<note>"], json!(place));
+    assert_same(&import(folder.path()).expect("what was exported"), &model);
+}
+
+/// What would be read in another way than by `transformers` is refused.
+#[test]
+fn folders_that_say_more_than_is_read_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = exportable().swap_remove(5).1;
+    export(folder.path(), &model, StoredAs::F32).expect("a Mistral");
+    let said = |file: &str, change: &dyn Fn(&mut Value)| {
+        let path = folder.path().join(file);
+        let before = fs::read(&path).ok();
+        let mut json =
+            before.as_ref().map_or(Value::Null, |bytes| serde_json::from_slice(bytes).expect("JSON"));
+        change(&mut json);
+        fs::write(&path, json.to_string()).expect("written");
+        let read = import(folder.path());
+        match before {
+            Some(before) => fs::write(&path, before).expect("put back"),
+            None => fs::remove_file(&path).expect("taken away"),
+        }
+        match read {
+            Ok(read) => read.tokenizer.map_or_else(|other| other.to_string(), |_| String::new()),
+            Err(error) => error.to_string(),
+        }
+    };
+    let name = model.tokenizer.as_ref().expect("one").token_text(0).expect("a token").to_owned();
+    let special = |flag: &'static str| move |json: &mut Value| json["added_tokens"][0][flag] = json!(true);
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, Change, &str); 10] = [
+        (
+            "config.json",
+            &|json| json["layer_types"] = json!(["full_attention", "sliding_attention"]),
+            "layer_types is full_attention, sliding_attention",
+        ),
+        (
+            "config.json",
+            &|json| json["layer_types"] = json!(["sliding_attention"]),
+            "layer_types has 1 entries",
+        ),
+        ("tokenizer.json", &special("lstrip"), "is added with lstrip"),
+        ("tokenizer.json", &special("rstrip"), "is added with rstrip"),
+        ("tokenizer.json", &special("single_word"), "is added with single_word"),
+        (
+            "tokenizer.json",
+            &|json| {
+                json["post_processor"] = json!({"type": "BertProcessing", "sep": ["b", 1], "cls": ["a", 0]})
+            },
+            "post_processor is",
+        ),
+        (
+            "tokenizer.json",
+            &|json| {
+                let first = json["post_processor"]["single"][0].clone();
+                json["post_processor"]["single"].as_array_mut().expect("a list").insert(0, first);
+            },
+            "one token or none",
+        ),
+        (
+            "tokenizer_config.json",
+            &|json| json["added_tokens_decoder"] = json!({"1": {"content": "<new>"}}),
+            "tokenizer_config.json adds \"<new>\" as token 1",
+        ),
+        (
+            "added_tokens.json",
+            &|json| *json = json!({"<new>": 1}),
+            "added_tokens.json adds \"<new>\" as token 1",
+        ),
+        ("added_tokens.json", &|json| *json = json!({&name: 0}), ""),
+    ];
+    for (file, change, words) in cases {
+        let text = said(file, change);
+        assert!(
+            text.contains(words) && text.is_empty() == words.is_empty(),
+            "{file}: {text:?} does not say {words:?}"
+        );
+    }
+    // Two lists of the kind that changes nothing.
+    assert_eq!(
+        said("tokenizer.json", &|json| {
+            let frame = json["post_processor"].take();
+            json["post_processor"] = json!({"type": "Sequence", "processors": [{"type": "ByteLevel", "trim_offsets": false}, frame]});
+        }),
+        ""
+    );
 }
 
 /// What is equal in two models.
@@ -646,6 +808,15 @@ fn what_may_be_missing_or_otherwise() {
     assert_eq!(mask(mistral, "sliding_window", json!(32)), Mask::Causal);
     assert_eq!(mask(mistral, "sliding_window", json!(31)), Mask::Window(31));
     assert_eq!(mask(qwen2, "use_sliding_window", json!(true)), Mask::Causal, "layer_types says so");
+    // Beside the object, the length of the first texts counts more than in it.
+    let long =
+        with_key(llama3, "config.json", "original_max_position_embeddings", Some(json!(7))).expect("a Llama");
+    let Position::Rope { scaling: RopeScaling::Llama3 { original_context, .. }, .. } =
+        long.model.config().position
+    else {
+        panic!("other positions")
+    };
+    assert_eq!(original_context, 7);
     // Tokens: a number, a list, none, and those that the model does not have.
     let tokens = |key: &str, value: Value| {
         with_key(llama3, "generation_config.json", key, Some(value)).map(|read| read.tokens)

@@ -202,7 +202,7 @@ fn exported() {
         model: model.base(),
         params: params.to_vec(),
         tokenizer: Ok(tokenizer.spec()),
-        tokens: EndTokens { bos: Some(0), add_bos: true, eos: vec![1], pad: None },
+        tokens: EndTokens { bos: Some(0), add_bos: true, eos: vec![1], ..EndTokens::default() },
         chat_template: None,
         defaults: GenerationDefaults::default(),
     };
@@ -351,11 +351,25 @@ fn what_is_no_plain_lora_is_refused_by_name() {
     said("target_modules", json!(null), &["a pattern"]);
     said("target_modules", json!(["q_proj", "lm_head"]), &["shares the table", "merged"]);
     said("target_modules", json!(["embed_tokens"]), &["shares the table"]);
-    said("target_modules", json!(["model.layers.0.self_attn.q_proj"]), &["no layer"]);
     said("r", json!(-1), &[]);
     said("r", json!("4"), &[]);
+    // By the whole path of each layer, as peft names them where they are few.
+    let bytes = fs::read(path.join(adapter::CONFIG)).expect("a file");
+    let config: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let names = config["target_modules"].as_array().expect("a list").iter().filter_map(Value::as_str);
+    let paths: Vec<String> =
+        names.flat_map(|name| [0, 1].map(|layer| format!("model.layers.{layer}.part.{name}"))).collect();
+    let short = read(path, &base).expect("what was exported");
+    let long = with_key(path, &base, "target_modules", Some(json!(paths))).expect("the same layers");
+    assert!(long.params == short.params && long.model.config() == short.model.config());
     let error = |key, value| with_key(path, &base, key, value).expect_err(key);
     for (key, value, word) in [
+        // Of one layer alone, which is not all that the file of its numbers has.
+        (
+            "target_modules",
+            Some(json!(["model.layers.0.self_attn.q_proj"])),
+            "which the base has no place for",
+        ),
         ("r", Some(json!(0)), "rank of 0"),
         ("r", Some(json!(1_u64 << 62)), "more parameters"),
         ("lora_alpha", Some(json!(0)), "alpha is 0"),

@@ -10,7 +10,9 @@ use std::path::Path;
 use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel, StoredAs, llama};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::random::Random;
-use gradus::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, TextStream, Tokenizer, TokenizerSpec};
+use gradus::tokenizer::{
+    Piece, PieceKind, PieceSpec, PieceTokenizer, SpacePrefix, TextStream, Tokenizer, TokenizerSpec,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -43,7 +45,7 @@ fn spec<'a>(pieces: impl IntoIterator<Item = (&'a str, f32)>) -> PieceSpec {
     ];
     all.extend((0..=255).map(|byte| piece(&format!("<0x{byte:02X}>"), 0.0, PieceKind::Byte)));
     all.extend(pieces.into_iter().map(|(text, score)| piece(text, score, PieceKind::Normal)));
-    PieceSpec { pieces: all, space_prefix: true }
+    PieceSpec { pieces: all, space_prefix: SpacePrefix::Prepend }
 }
 
 fn golden_spec() -> PieceSpec {
@@ -163,7 +165,7 @@ fn a_stream_after_a_prompt_keeps_its_blanks() {
     assert_eq!(show(TextStream::after(&tokenizer, prompt)), " dog");
     assert_eq!(show(TextStream::after(&tokenizer, &[1])), "dog");
     assert_eq!(show(TextStream::default()), "dog");
-    let bare = build(&PieceSpec { space_prefix: false, ..golden_spec() });
+    let bare = build(&PieceSpec { space_prefix: SpacePrefix::Never, ..golden_spec() });
     assert_eq!(bare.decode(&encode(&bare, " the")), " the");
     assert_eq!(encode(&bare, " the"), encode(&tokenizer, "the"));
 }
@@ -208,8 +210,51 @@ fn user_defined_pieces_are_found_before_anything_is_merged() {
     let ids = encode(&tokenizer, "the dogs, the do\u{2581}\u{2581}");
     let defined: Vec<usize> = ids.iter().copied().filter(|&id| id >= first).collect();
     assert_eq!(defined, [first + 1, first, first + 2], "the longest that starts at a place");
-    assert_eq!(tokenizer.decode(&ids), "the dogs, the do\u{2581}\u{2581}");
     assert_eq!(tokenizer.decode(&[first]), "he do");
+    // A blank stands before each stretch, or before the text alone.
+    assert_eq!(tokenizer.decode(&ids), "the dog s, the do\u{2581}\u{2581}");
+    let first = build(&PieceSpec { space_prefix: SpacePrefix::MetaspaceFirst, ..spec });
+    assert_eq!(
+        first.decode(&encode(&first, "the dogs, the do\u{2581}\u{2581}")),
+        "the dogs, the do\u{2581}\u{2581}"
+    );
+}
+
+/// As `tokenizers` does with `Prepend`, and with `Metaspace` and each of its schemes.
+#[test]
+fn blanks_are_put_before_stretches() {
+    let mut spec = golden_spec();
+    spec.pieces.push(piece("<x>", 0.0, PieceKind::UserDefined));
+    let (x, blank) = (spec.pieces.len() - 1, encode(&build(&bare(&spec)), " ")[0]);
+    let plain = |text| encode(&build(&bare(&spec)), text);
+    let schemes = [
+        (SpacePrefix::Never, ["a", " b", "a", "b"]),
+        (SpacePrefix::Prepend, [" a", "  b", " a", " b"]),
+        (SpacePrefix::MetaspaceAlways, [" a", " b", " a", " b"]),
+        (SpacePrefix::MetaspaceFirst, [" a", " b", " a", "b"]),
+    ];
+    for (space_prefix, [alone, with_blank, before, behind]) in schemes {
+        let tokenizer = build(&PieceSpec { space_prefix, ..spec.clone() });
+        assert_eq!(encode(&tokenizer, "a"), plain(alone), "{space_prefix:?}");
+        assert_eq!(encode(&tokenizer, " b"), plain(with_blank), "{space_prefix:?}");
+        let both = [plain(before), vec![x], plain(behind)].concat();
+        assert_eq!(encode(&tokenizer, "a<x>b"), both, "{space_prefix:?}");
+        assert_eq!(encode(&tokenizer, "<x>"), [x], "{space_prefix:?}: nothing to put it before");
+        assert_eq!(tokenizer.encode_after("b").expect("any text"), plain(behind), "{space_prefix:?}");
+        let json = serde_json::to_string(&tokenizer.spec()).expect("plain JSON");
+        assert_eq!(serde_json::from_str::<TokenizerSpec>(&json).expect("what was written"), tokenizer.spec());
+    }
+    assert_eq!(plain("  ").len() * usize::from(plain(" ") == [blank]), 2, "blanks are pieces of their own");
+    // What older checkpoints say.
+    for (written, space_prefix) in [("true", SpacePrefix::Prepend), ("false", SpacePrefix::Never)] {
+        let json = serde_json::to_string(&bare(&spec)).expect("plain JSON").replace("\"never\"", written);
+        let read: PieceSpec = serde_json::from_str(&json).expect("what was written once");
+        assert_eq!(read, PieceSpec { space_prefix, ..spec.clone() });
+    }
+}
+
+fn bare(spec: &PieceSpec) -> PieceSpec {
+    PieceSpec { space_prefix: SpacePrefix::Never, ..spec.clone() }
 }
 
 /// A time in proportion to the square of the text would be hours.
@@ -279,7 +324,7 @@ fn export(folder: &Path, spec: &PieceSpec) {
         model,
         params,
         tokenizer: Ok(TokenizerSpec::Pieces(spec.clone())),
-        tokens: EndTokens { bos: Some(1), add_bos: true, eos: vec![2], pad: None },
+        tokens: EndTokens { bos: Some(1), add_bos: true, eos: vec![2], ..EndTokens::default() },
         chat_template: None,
         defaults: GenerationDefaults::default(),
     };
@@ -333,16 +378,23 @@ fn tokenizer_json_has_the_same_tokens() {
 #[test]
 fn tokenizer_json_is_read_in_its_other_forms() {
     let folder = tempfile::tempdir().expect("a folder");
-    let spec = PieceSpec { space_prefix: true, ..golden_spec() };
+    let spec = PieceSpec { space_prefix: SpacePrefix::Prepend, ..golden_spec() };
     export(folder.path(), &spec);
     let as_written = changed(folder.path(), |_| {}).expect("pieces");
-    for (scheme, prefix) in [("first", true), ("always", true), ("never", false)] {
+    for (scheme, prefix) in [
+        ("first", SpacePrefix::MetaspaceFirst),
+        ("always", SpacePrefix::MetaspaceAlways),
+        ("never", SpacePrefix::Never),
+    ] {
         let read = changed(folder.path(), |json| {
             json["normalizer"] = Value::Null;
             json["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": false});
         });
         let TokenizerSpec::Pieces(read) = read.expect("pieces") else { panic!("{scheme}: another kind") };
         assert_eq!(read.space_prefix, prefix, "{scheme}");
+        export(&folder.path().join("again"), &read);
+        let again = changed(&folder.path().join("again"), |_| {}).expect("pieces");
+        assert!(again == TokenizerSpec::Pieces(read), "{scheme}: what was read is written, and read again");
     }
     let old = changed(folder.path(), |json| {
         let merges = json["model"]["merges"].as_array_mut().expect("merges");
@@ -351,12 +403,12 @@ fn tokenizer_json_is_read_in_its_other_forms() {
         }
     });
     assert!(old == Ok(as_written), "merges in one string are the same");
-    let without = PieceSpec { space_prefix: false, ..golden_spec() };
+    let without = PieceSpec { space_prefix: SpacePrefix::Never, ..golden_spec() };
     export(folder.path(), &without);
     let TokenizerSpec::Pieces(read) = changed(folder.path(), |_| {}).expect("pieces") else {
         panic!("another")
     };
-    assert!(!read.space_prefix);
+    assert_eq!(read.space_prefix, SpacePrefix::Never);
 }
 
 #[test]

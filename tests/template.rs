@@ -288,7 +288,12 @@ fn a_modelfile_says_of_conversations_what_the_template_says() {
         model: model.expect("a model"),
         params: Vec::new(),
         tokenizer: Ok(tokenizer.spec()),
-        tokens: EndTokens { bos: tokenizer.special("<s>"), add_bos: true, eos: vec![], pad: None },
+        tokens: EndTokens {
+            bos: tokenizer.special("<s>"),
+            add_bos: true,
+            eos: vec![],
+            ..EndTokens::default()
+        },
         chat_template: None,
         defaults: GenerationDefaults::default(),
     };

@@ -74,6 +74,7 @@ impl Create {
                 add_bos: true,
                 eos: tokenizer.special("</s>").into_iter().collect(),
                 pad: tokenizer.special("<pad>"),
+                names: None,
             },
             tokenizer: Ok(tokenizer.spec()),
             chat_template: None,

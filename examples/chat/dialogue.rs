@@ -312,13 +312,12 @@ enum Trouble {
 
 #[cfg(test)]
 mod tests {
-    use gradus::checkpoint::EndTokens;
     use gradus::tokenizer::template::ChatTemplate;
 
     use super::*;
 
     fn dialogue() -> Dialogue {
-        let template = Template::new(ChatTemplate::GRADUS, &EndTokens::default(), &[]).expect("it parses");
+        let template = Template::new(ChatTemplate::GRADUS, Vec::new(), &[]).expect("it parses");
         let mut dialogue = Dialogue::new(template, Some("Be kind.".to_owned()), None);
         for turn in ["one", "two"] {
             dialogue.history.push(Message::new(Role::User, turn));

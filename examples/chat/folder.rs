@@ -24,6 +24,9 @@ struct Language {
     add_bos: bool,
     eos: Vec<usize>,
     pad: Option<usize>,
+    /// What the template calls tokens by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    names: Option<Vec<(String, String)>>,
     chat_template: Option<String>,
     do_sample: Option<bool>,
     temperature: Option<f64>,
@@ -46,7 +49,7 @@ pub fn write(folder: &Path, language_model: &LanguageModel) -> Result<()> {
         }
     };
     Checkpoint { model: model.spec(), tokenizer, params: params.clone() }.save(folder)?;
-    let EndTokens { bos, add_bos, eos, pad } = tokens.clone();
+    let EndTokens { bos, add_bos, eos, pad, names } = tokens.clone();
     let GenerationDefaults { do_sample, temperature, top_k, top_p, repetition_penalty, max_new_tokens } =
         *defaults;
     let language = Language {
@@ -54,6 +57,7 @@ pub fn write(folder: &Path, language_model: &LanguageModel) -> Result<()> {
         add_bos,
         eos,
         pad,
+        names,
         chat_template: chat_template.clone(),
         do_sample,
         temperature,
@@ -103,7 +107,7 @@ pub fn read(folder: &Path) -> Result<LanguageModel> {
         Err(error) if error.kind() == ErrorKind::NotFound => by_name(&*tokenizer),
         Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
     };
-    let Language { bos, add_bos, eos, pad, chat_template, do_sample, temperature, .. } = language;
+    let Language { bos, add_bos, eos, pad, names, chat_template, do_sample, temperature, .. } = language;
     let Language { top_k, top_p, repetition_penalty, max_new_tokens, .. } = language;
     let vocab_size = model.vocab_size();
     let unknown = eos.iter().chain(&bos).chain(&pad).find(|token| **token >= vocab_size);
@@ -118,7 +122,7 @@ pub fn read(folder: &Path) -> Result<LanguageModel> {
         model,
         params,
         tokenizer: Ok(tokenizer.spec()),
-        tokens: EndTokens { bos, add_bos, eos, pad },
+        tokens: EndTokens { bos, add_bos, eos, pad, names },
         chat_template,
         defaults: GenerationDefaults {
             do_sample,

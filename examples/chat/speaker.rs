@@ -130,7 +130,8 @@ impl Speaker {
     /// If there is one that does not parse.
     pub fn template(&self) -> Result<Option<Template>> {
         let special = self.tokenizer.special_tokens();
-        let new = |source: &String| Template::new(source, &self.tokens, &special);
+        let new =
+            |source: &String| Template::new(source, self.tokens.named(&self.tokenizer.spec()), &special);
         Ok(self.chat_template.as_ref().map(new).transpose()?)
     }
 

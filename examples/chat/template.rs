@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use anyhow::Result;
-use gradus::checkpoint::EndTokens;
 use gradus::data::Conversation;
 use gradus::generate::CallMarks;
 use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
@@ -12,23 +11,20 @@ use gradus::tokenizer::template::{Chat, ChatTemplate, Rendered, TemplateError};
 #[derive(Clone)]
 pub struct Template {
     template: ChatTemplate,
-    named: Vec<(&'static str, String)>,
+    named: Vec<(String, String)>,
     special: Vec<String>,
 }
 
 impl Template {
-    /// A template for a model with these tokens.
+    /// A template for a model whose tokens it may ask for by these names.
     ///
     /// # Errors
     /// If it does not parse.
-    pub fn new(source: &str, tokens: &EndTokens, special: &[(String, usize)]) -> Result<Self, TemplateError> {
-        let name = |id: usize| special.iter().find(|(_, token)| *token == id).map(|(name, _)| name.clone());
-        let known = [
-            ("bos_token", tokens.bos),
-            ("eos_token", tokens.eos.first().copied()),
-            ("pad_token", tokens.pad),
-        ];
-        let named = known.into_iter().filter_map(|(called, id)| Some((called, name(id?)?))).collect();
+    pub fn new(
+        source: &str,
+        named: Vec<(String, String)>,
+        special: &[(String, usize)],
+    ) -> Result<Self, TemplateError> {
         let special = special.iter().map(|(name, _)| name.clone()).collect();
         Ok(Template { template: ChatTemplate::new(source)?, named, special })
     }
@@ -38,9 +34,9 @@ impl Template {
         &self.template
     }
 
-    /// The special tokens that it asks for by name.
+    /// The tokens that it may ask for by name.
     pub fn named(&self) -> Vec<(&str, &str)> {
-        self.named.iter().map(|(called, name)| (*called, name.as_str())).collect()
+        self.named.iter().map(|(called, text)| (called.as_str(), text.as_str())).collect()
     }
 
     /// The marks around calls of tools, if it knows calls of the usual form.

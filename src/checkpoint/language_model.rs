@@ -45,6 +45,22 @@ pub struct EndTokens {
     pub eos: Vec<usize>,
     /// What fills up shorter texts in a batch, and nobody looks at.
     pub pad: Option<usize>,
+    /// What a chat template calls tokens by, such as `eos_token`, and their texts, if these are not just the tokens above: what
+    /// ends a text is not always what a template puts behind one.
+    pub names: Option<Vec<(String, String)>>,
+}
+
+impl EndTokens {
+    /// What a chat template calls tokens by, and their texts: as its files say, or those of the tokens above.
+    pub fn named(&self, tokenizer: &TokenizerSpec) -> Vec<(String, String)> {
+        if let Some(names) = &self.names {
+            return names.clone();
+        }
+        let known =
+            [("bos_token", self.bos), ("eos_token", self.eos.first().copied()), ("pad_token", self.pad)];
+        let text = |id: Option<usize>| tokenizer.token_text(id?).map(str::to_owned);
+        known.into_iter().filter_map(|(name, id)| Some((name.to_owned(), text(id)?))).collect()
+    }
 }
 
 /// How a model is to write, as far as its file says so.

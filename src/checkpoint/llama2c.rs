@@ -10,7 +10,7 @@ use super::mapped::FileBytes;
 use super::rope_rows::RowOrder;
 use super::{CheckpointError, EndTokens, GenerationDefaults, LanguageModel};
 use crate::model::{ConfigError, Decoder, DecoderConfig, Model, TiedEmbeddings};
-use crate::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, SpecError, TokenizerSpec};
+use crate::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, SpacePrefix, SpecError, TokenizerSpec};
 
 /// What helps with a file that was cut off or changed.
 const CURE: &str = "Take a copy that is whole, of version 0 as llama2.c's export.py writes it";
@@ -40,7 +40,7 @@ pub fn import(checkpoint: &Path, tokenizer: &Path) -> Result<LanguageModel, Fold
         model,
         params,
         tokenizer: Ok(TokenizerSpec::Pieces(spec)),
-        tokens: EndTokens { bos: Some(BOS), add_bos: true, eos: vec![EOS, BOS], pad: None },
+        tokens: EndTokens { bos: Some(BOS), add_bos: true, eos: vec![EOS, BOS], ..EndTokens::default() },
         chat_template: None,
         defaults: GenerationDefaults::default(),
     })
@@ -197,7 +197,7 @@ fn pieces(bytes: &[u8], count: usize) -> Result<PieceSpec, String> {
             bytes.len() - at
         ));
     }
-    let spec = PieceSpec { pieces, space_prefix: true };
+    let spec = PieceSpec { pieces, space_prefix: SpacePrefix::Prepend };
     PieceTokenizer::from_spec(&spec).map_err(|SpecError(problem)| problem)?;
     Ok(spec)
 }

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::OtherTokenizer;
-use super::tokenizer_json::{Added, in_order, merges_of, parts, with_added};
-use crate::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, SpecError};
+use super::tokenizer_json::{check_added, in_order, merges_of, parts, with_added};
+use crate::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, SpacePrefix, SpecError};
 
 /// How a blank is written in a piece.
 const BLANK: &str = "\u{2581}";
@@ -40,16 +40,23 @@ pub(super) fn to_json(spec: &PieceSpec) -> Value {
         (restored, true),
         (json!({"type": "ByteFallback"}), true),
         (json!({"type": "Fuse"}), true),
-        (stripped, spec.space_prefix),
+        (stripped, spec.space_prefix != SpacePrefix::Never),
     ];
-    let normalizers = if spec.space_prefix { vec![prefix, blanks] } else { vec![blanks] };
+    let normalizers = |steps: &[&Value]| json!({"type": "Sequence", "normalizers": steps});
+    let metaspace = |scheme: &str| json!({"type": "Metaspace", "replacement": BLANK, "prepend_scheme": scheme, "split": false});
+    let (normalizer, pre_tokenizer) = match spec.space_prefix {
+        SpacePrefix::Never => (normalizers(&[&blanks]), Value::Null),
+        SpacePrefix::Prepend => (normalizers(&[&prefix, &blanks]), Value::Null),
+        SpacePrefix::MetaspaceAlways => (Value::Null, metaspace("always")),
+        SpacePrefix::MetaspaceFirst => (Value::Null, metaspace("first")),
+    };
     json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added.collect::<Vec<_>>(),
-        "normalizer": {"type": "Sequence", "normalizers": normalizers},
-        "pre_tokenizer": null,
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
         "post_processor": null,
         "decoder": {"type": "Sequence", "decoders": chosen(steps)},
         "model": {
@@ -74,8 +81,8 @@ pub(super) fn is_of_pieces(file: &Value) -> bool {
     file["model"]["type"] == "BPE" && file["model"]["byte_fallback"] == true
 }
 
-/// Whether a blank is put before each text, or what a file does to texts that is not done here.
-fn space_prefix(file: &Value) -> Result<bool, String> {
+/// Where a blank is put before a text, or what a file does to texts that is not done here.
+fn space_prefix(file: &Value) -> Result<SpacePrefix, String> {
     let blanks = |step: &Value| {
         step["type"] == "Replace" && step["pattern"]["String"] == " " && step["content"] == BLANK
     };
@@ -87,12 +94,15 @@ fn space_prefix(file: &Value) -> Result<bool, String> {
         None => std::slice::from_ref(normalizer),
     };
     match steps {
-        [first, second] if cut.is_null() && prefix(first) && blanks(second) => return Ok(true),
-        [only] if cut.is_null() && blanks(only) => return Ok(false),
+        [first, second] if cut.is_null() && prefix(first) && blanks(second) => {
+            return Ok(SpacePrefix::Prepend);
+        }
+        [only] if cut.is_null() && blanks(only) => return Ok(SpacePrefix::Never),
         [] if cut["type"] == "Metaspace" && cut["replacement"] == BLANK && cut["split"] == false => {
             match cut["prepend_scheme"].as_str() {
-                Some("first" | "always") => return Ok(true),
-                Some("never") => return Ok(false),
+                Some("first") => return Ok(SpacePrefix::MetaspaceFirst),
+                Some("always") => return Ok(SpacePrefix::MetaspaceAlways),
+                Some("never") => return Ok(SpacePrefix::Never),
                 _ => {}
             }
         }
@@ -124,11 +134,10 @@ pub(super) fn from_json(mut file: Value) -> Result<Result<PieceSpec, OtherTokeni
         }
     }
     let unknown = model["unk_token"].as_str().map(str::to_owned);
+    let is_normalized = !file["normalizer"].is_null();
     let (bpe, added) = parts(&mut file)?;
-    let defined = |token: &&Added| !token.special && (token.single_word || token.lstrip || token.rstrip);
-    if let Some(token) = added.iter().find(defined) {
-        let problem = "is added with single_word, lstrip or rstrip, which gradus's tokenizer has not";
-        return Ok(Err(OtherTokenizer(format!("its token {:?} {problem}", token.content))));
+    if let Err(other) = check_added(&added, is_normalized) {
+        return Ok(Err(OtherTokenizer(other)));
     }
     let by_text = with_added(bpe.vocab, &added)?;
     let merges = merges_of(&bpe.merges, &by_text)?;

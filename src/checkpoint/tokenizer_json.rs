@@ -58,10 +58,10 @@ fn bpe_to_json(spec: &BpeSpec) -> Value {
             json!({"type": "Sequence", "pretokenizers": [split, byte_level(false)]})
         }
     };
-    // Added tokens follow the vocabulary that was trained, and are not in it; special ones may be.
+    // Added tokens as well: `tokenizers` gives those that it does not find here the next free numbers, whatever theirs are.
     // An object of JSON, so that the same tokenizer always gives the same bytes.
-    let trained = spec.tokens.iter().zip(0..).filter(|(_, id)| !spec.added.contains(id));
-    let vocab: Map<String, Value> = trained.map(|(text, id): (_, usize)| (text.clone(), id.into())).collect();
+    let vocab: Map<String, Value> =
+        spec.tokens.iter().zip(0..).map(|(text, id): (_, usize)| (text.clone(), id.into())).collect();
     let merges: Vec<[&str; 2]> = spec.merges.iter().map(|pair| pair.map(name)).collect();
     json!({
         "version": "1.0",
@@ -183,7 +183,10 @@ impl TokenizerJson {
 
     /// The tokenizer in a file, or what is wrong with it.
     fn from_json(file: Value) -> Result<Result<Self, OtherTokenizer>, String> {
-        let first = first_token(&file["post_processor"]);
+        let first = match first_token(&file["post_processor"]) {
+            Ok(first) => first,
+            Err(other) => return Ok(Err(OtherTokenizer(other))),
+        };
         let read = match pieces_json::is_of_pieces(&file) {
             true => pieces_json::from_json(file)?.map(TokenizerSpec::Pieces),
             false => bpe_from_json(file)?.map(TokenizerSpec::Bpe),
@@ -199,7 +202,8 @@ fn bpe_from_json(mut file: Value) -> Result<Result<BpeSpec, OtherTokenizer>, Str
         Err(other) => return Ok(Err(OtherTokenizer(other))),
     };
     let (bpe, added) = parts(&mut file)?;
-    if let Err(other) = check_plain(&added, &bpe.merges, normalizer) {
+    let is_normalized = normalizer != Normalizer::None;
+    if let Err(other) = check_added(&added, is_normalized).and_then(|()| check_plain(&added, &bpe.merges)) {
         return Ok(Err(OtherTokenizer(other)));
     }
     let ids = with_added(bpe.vocab, &added)?;
@@ -272,23 +276,32 @@ pub(super) fn in_order(ids: &HashMap<String, usize>) -> Result<Vec<String>, Stri
     Ok(tokens.into_iter().map(|token| token.expect("as many places as tokens")).collect())
 }
 
-/// Whether the tokens that are added and not special are found as ours are: wherever their text stands.
-fn check_plain(added: &[Added], merges: &[Merge], normalizer: Normalizer) -> Result<(), String> {
-    let plain: HashMap<&str, &Added> =
-        added.iter().filter(|token| !token.special).map(|token| (token.content.as_str(), token)).collect();
-    for (content, token) in &plain {
+/// Whether added tokens are found as ours are: wherever their text stands, and they alone. `is_normalized` says that a text is
+/// changed before it is cut.
+pub(super) fn check_added(added: &[Added], is_normalized: bool) -> Result<(), String> {
+    for token in added {
+        let content = &token.content;
         let other = [("single_word", token.single_word), ("lstrip", token.lstrip), ("rstrip", token.rstrip)];
         if let Some((key, _)) = other.into_iter().find(|(_, set)| *set) {
             return Err(format!(
                 "its token {content:?} is added with {key}, which gradus's tokenizer has not"
             ));
         }
-        if content.chars().count() == 1 && alphabet::to_bytes(content).is_ok() {
-            return Err(format!("its token {content:?} is added, but is a single byte as well"));
-        }
-        if token.normalized && normalizer != Normalizer::None {
+        if token.normalized && !token.special && is_normalized {
             let problem = "is looked for in the normalised text, where gradus looks in the text as it was";
             return Err(format!("its token {content:?} {problem}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing else makes the tokens of byte-level BPE that are added and not special.
+fn check_plain(added: &[Added], merges: &[Merge]) -> Result<(), String> {
+    let plain: HashMap<&str, &Added> =
+        added.iter().filter(|token| !token.special).map(|token| (token.content.as_str(), token)).collect();
+    for content in plain.keys() {
+        if content.chars().count() == 1 && alphabet::to_bytes(content).is_ok() {
+            return Err(format!("its token {content:?} is added, but is a single byte as well"));
         }
     }
     if !plain.is_empty() {
@@ -303,20 +316,48 @@ fn check_plain(added: &[Added], merges: &[Merge], normalizer: Normalizer) -> Res
     Ok(())
 }
 
-/// The token that a post-processor puts before a text, if it does.
-fn first_token(processor: &Value) -> Option<usize> {
-    if let Some(several) = processor["processors"].as_array() {
-        // One in another is no file of anybody; so this goes no deeper.
-        return several.iter().find_map(template_first);
+/// The token that a post-processor puts before a text, if it does. (What it puts behind a text is left out: a model is to go on.)
+///
+/// # Errors
+/// If it puts more there, or is of a kind that is not known here: says what it is.
+fn first_token(processor: &Value) -> Result<Option<usize>, String> {
+    // One list in another is no file of anybody; so this goes no deeper.
+    let several = processor["processors"].as_array().map_or(std::slice::from_ref(processor), Vec::as_slice);
+    let mut first = None;
+    for one in several {
+        match one["type"].as_str() {
+            None if one.is_null() => {}
+            Some("ByteLevel") => {} // it changes nothing but where tokens say that they stand
+            Some("TemplateProcessing") if first.is_none() => first = template_first(one)?,
+            _ => {
+                return Err(format!(
+                    "its post_processor is {one}, where gradus knows TemplateProcessing and ByteLevel"
+                ));
+            }
+        }
     }
-    template_first(processor)
+    Ok(first)
 }
 
-/// The same for one post-processor.
-fn template_first(processor: &Value) -> Option<usize> {
-    let name = processor["single"][0]["SpecialToken"]["id"].as_str()?;
-    let id = processor["special_tokens"][name]["ids"][0].as_u64()?;
-    usize::try_from(id).ok()
+/// The same for one template.
+fn template_first(processor: &Value) -> Result<Option<usize>, String> {
+    let parts = processor["single"].as_array().map_or(&[][..], Vec::as_slice);
+    let before: Vec<&Value> = parts.iter().take_while(|part| part["Sequence"].is_null()).collect();
+    let id = |part: &Value| {
+        let name = part["SpecialToken"]["id"].as_str()?;
+        match processor["special_tokens"][name]["ids"].as_array()?.as_slice() {
+            [id] => usize::try_from(id.as_u64()?).ok(),
+            _ => None,
+        }
+    };
+    match before.as_slice() {
+        [] => Ok(None),
+        [one] if id(one).is_some() => Ok(id(one)),
+        _ => Err(format!(
+            "its post_processor puts {} before a text, where gradus puts one token or none",
+            processor["single"]
+        )),
+    }
 }
 
 /// How a file's tokenizer cuts a text, or what is in the way of reading it.

@@ -19,7 +19,7 @@ pub mod template;
 pub(crate) use bpe::alphabet;
 pub use bpe::{BpeSpec, BpeTokenizer, BpeTrainer, Normalizer, Pattern, TrainError, TrainProgress};
 pub use characters::CharTokenizer;
-pub use pieces::{Piece, PieceKind, PieceSpec, PieceTokenizer};
+pub use pieces::{Piece, PieceKind, PieceSpec, PieceTokenizer, SpacePrefix};
 pub use spec::{SpecError, TokenizerSpec};
 pub use stream::TextStream;
 
@@ -59,6 +59,14 @@ pub trait Tokenizer: Send + Sync {
     /// [`UnknownText`] if no token stands for a part of it.
     fn encode(&self, text: &str) -> Result<Vec<usize>, UnknownText>;
 
+    /// The tokens of a text that goes on after a special token. Some tokenizers begin only the first text with a blank.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn encode_after(&self, text: &str) -> Result<Vec<usize>, UnknownText> {
+        self.encode(text)
+    }
+
     /// Appends the bytes that a token stands for. They are UTF-8 together with those of its neighbours, not always by
     /// themselves. A special token, or one beyond the vocabulary, stands for none.
     fn push_bytes(&self, token: usize, bytes: &mut Vec<u8>);
@@ -72,7 +80,7 @@ pub trait Tokenizer: Send + Sync {
     /// What a checkpoint keeps of it.
     fn spec(&self) -> TokenizerSpec;
 
-    /// Whether encoding puts a blank before each text. The first token of a text is then shown without it.
+    /// Whether encoding puts a blank before a text. The first token of a text is then shown without it.
     fn space_prefix(&self) -> bool {
         false
     }

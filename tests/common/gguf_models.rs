@@ -4,7 +4,7 @@ use gradus::checkpoint::{EndTokens, GenerationDefaults, LanguageModel};
 use gradus::model::{Decoder, DecoderConfig, Model};
 use gradus::params::{Init, ParamKind};
 use gradus::random::Random;
-use gradus::tokenizer::{Piece, PieceKind, PieceSpec, TokenizerSpec};
+use gradus::tokenizer::{Piece, PieceKind, PieceSpec, SpacePrefix, TokenizerSpec};
 
 /// A small vocabulary of pieces.
 pub fn pieces() -> TokenizerSpec {
@@ -21,7 +21,7 @@ pub fn pieces() -> TokenizerSpec {
     pieces.push(piece("<|it|>", 0.0, PieceKind::UserDefined));
     pieces.push(piece("[free]", 0.0, PieceKind::Unused));
     pieces.push(piece("th", -9.5, PieceKind::Normal));
-    TokenizerSpec::Pieces(PieceSpec { pieces, space_prefix: true })
+    TokenizerSpec::Pieces(PieceSpec { pieces, space_prefix: SpacePrefix::Prepend })
 }
 
 pub fn config(vocab_size: usize) -> DecoderConfig {
@@ -43,7 +43,7 @@ pub fn random_model(config: DecoderConfig, tokenizer: TokenizerSpec) -> Language
         model,
         params,
         tokenizer: Ok(tokenizer),
-        tokens: EndTokens { bos: Some(1), add_bos: true, eos: vec![2], pad: None },
+        tokens: EndTokens { bos: Some(1), add_bos: true, eos: vec![2], ..EndTokens::default() },
         chat_template: None,
         defaults: GenerationDefaults::default(),
     }

@@ -38,7 +38,8 @@ fn tiny() -> LanguageModel {
     let config = DecoderConfig { vocab_size: tokenizer.vocab_size(), ..sizes };
     let model = Decoder::new(config).expect("it fits");
     let params = model.layout().initial(&mut Random::new(1));
-    let tokens = EndTokens { bos: Some(0), add_bos: true, eos: vec![1], pad: Some(2) };
+    let tokens =
+        EndTokens { bos: Some(0), add_bos: true, eos: vec![1], pad: Some(2), ..EndTokens::default() };
     let tokenizer = Ok(tokenizer.spec());
     LanguageModel {
         model,

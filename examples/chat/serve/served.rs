@@ -33,6 +33,8 @@ pub struct Served {
     /// What stands around a call of a tool, if the template has calls.
     pub marks: Option<CallMarks>,
     template: Option<ChatTemplate>,
+    /// What the template calls tokens by, and their texts.
+    named: Vec<(String, String)>,
     special: Vec<(String, usize)>,
 }
 
@@ -60,6 +62,7 @@ impl Served {
         let source = template.or(ours.then_some(ChatTemplate::GRADUS));
         let created = super::now();
         let special = tokenizer.special_tokens();
+        let named = tokens.named(&tokenizer.spec());
         let template = source.map(ChatTemplate::new).transpose()?;
         let Sizes { context, most_tokens } = sizes;
         let vocabulary = Arc::new(Vocabulary::new(&*tokenizer));
@@ -74,6 +77,7 @@ impl Served {
             vocabulary,
             marks: None,
             template,
+            named,
             special,
         };
         served.marks = CallMarks::of_template(|conversation| served.text_of(conversation));
@@ -91,15 +95,8 @@ impl Served {
             let problem = "this model has no chat template, so it only continues texts: use /v1/completions";
             return Err(ApiError::status(400, "no_chat_template", problem));
         };
-        let name = |token: Option<usize>| {
-            let found = self.special.iter().find(|(_, id)| Some(*id) == token);
-            found.map_or("", |(name, _)| name.as_str())
-        };
-        let named = [
-            ("bos_token", name(self.tokens.bos)),
-            ("eos_token", name(self.tokens.eos.first().copied())),
-            ("pad_token", name(self.tokens.pad)),
-        ];
+        let named: Vec<(&str, &str)> =
+            self.named.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let special: Vec<&str> = self.special.iter().map(|(name, _)| name.as_str()).collect();
         let now = SystemTime::now();
         let chat =

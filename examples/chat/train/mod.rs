@@ -137,7 +137,8 @@ impl Train {
         }
         let base = recipe.known();
         base.check(&recipe.model()?, tokenizer)?;
-        let template = Template::new(&base.template, &base.tokens(), &tokenizer.special_tokens())?;
+        let names = base.tokens().named(&tokenizer.spec());
+        let template = Template::new(&base.template, names, &tokenizer.special_tokens())?;
         let problem = "its chat template does not mark what the assistant says ({% generation %}), so it cannot be told apart: give \
                        --train-on-all";
         ensure!(recipe.train_on_all || template.template().marks_generated(), Usage::of(problem));

@@ -86,6 +86,8 @@ pub struct Base {
     add_bos: bool,
     eos: Vec<usize>,
     pad: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    names: Option<Vec<(String, String)>>,
 }
 
 impl Recipe {
@@ -96,7 +98,7 @@ impl Recipe {
     pub fn tokenizer(&self, conversations: &[Sourced], plain: Option<&str>) -> Result<Box<dyn Tokenizer>> {
         let special: Vec<(String, usize)> =
             CHAT_TOKENS.iter().map(|name| name.to_string()).zip(0..).collect();
-        let template = Template::new(ChatTemplate::GRADUS, &EndTokens::default(), &special)?;
+        let template = Template::new(ChatTemplate::GRADUS, Vec::new(), &special)?;
         // One that cannot be rendered is reported when it is encoded.
         let rendered = conversations
             .iter()
@@ -120,6 +122,7 @@ impl Recipe {
             add_bos: true,
             eos: ["</assistant>", "</s>"].iter().filter_map(|name| tokenizer.special(name)).collect(),
             pad: tokenizer.special("<pad>"),
+            names: None,
         }
     }
 
@@ -144,7 +147,7 @@ impl Recipe {
         let (asked, most) = (self.sizes.context.unwrap_or(0), config.context);
         let problem = format!("the model in {name} reads {most} tokens: give at most that to --context");
         ensure!(asked <= most, Usage(problem));
-        let EndTokens { bos, add_bos, mut eos, pad } = model.tokens.clone();
+        let EndTokens { bos, add_bos, mut eos, pad, mut names } = model.tokens.clone();
         let template = match &model.chat_template {
             Some(template) => template.clone(),
             None => {
@@ -158,10 +161,11 @@ impl Recipe {
                 let end = tokenizer.special("</assistant>").expect("it was looked for");
                 eos.retain(|token| *token != end);
                 eos.insert(0, end);
+                names = None;
                 ChatTemplate::GRADUS.to_owned()
             }
         };
-        Ok(Base { config, template, bos, add_bos, eos, pad })
+        Ok(Base { config, template, bos, add_bos, eos, pad, names })
     }
 
     /// The steps in which this many conversations are read as often as the recipe says.
@@ -219,7 +223,13 @@ impl Recipe {
 impl Base {
     /// The tokens at both ends of a text.
     pub fn tokens(&self) -> EndTokens {
-        EndTokens { bos: self.bos, add_bos: self.add_bos, eos: self.eos.clone(), pad: self.pad }
+        EndTokens {
+            bos: self.bos,
+            add_bos: self.add_bos,
+            eos: self.eos.clone(),
+            pad: self.pad,
+            names: self.names.clone(),
+        }
     }
 
     /// The model with everything that belongs to it.

@@ -87,7 +87,9 @@ fn targets(file: &JsonFile) -> Result<Vec<LoraTarget>, FolderError> {
         return Err(file.wrong("target_modules is a pattern, where gradus reads a list of names", list_them));
     }
     let names: Vec<String> = file.get("target_modules")?;
-    let parsed: Result<Vec<LoraTarget>, ConfigError> = names.iter().map(|name| name.parse()).collect();
+    // peft names layers by the end of their path, or by all of it. A layer that it leaves out has no tensors, which is found out.
+    let last = |name: &String| name.rsplit('.').next().unwrap_or(name).parse();
+    let parsed: Result<Vec<LoraTarget>, ConfigError> = names.iter().map(last).collect();
     let mut targets =
         parsed.map_err(|ConfigError(problem)| file.wrong(format!("target_modules: {problem}"), list_them))?;
     targets.sort_unstable();

@@ -11,8 +11,8 @@ use crate::checkpoint::hugging_face::FolderError;
 use crate::checkpoint::{EndTokens, LanguageModel, OtherTokenizer};
 use crate::model::Model;
 use crate::tokenizer::{
-    BpeSpec, BpeTokenizer, Normalizer, Pattern, Piece, PieceKind, PieceSpec, PieceTokenizer, SpecError,
-    TokenizerSpec,
+    BpeSpec, BpeTokenizer, Normalizer, Pattern, Piece, PieceKind, PieceSpec, PieceTokenizer, SpacePrefix,
+    SpecError, TokenizerSpec,
 };
 
 /// The types of tokens.
@@ -115,7 +115,7 @@ fn normalizer(pattern: Pattern) -> Normalizer {
 fn write_pieces(metadata: &mut MetadataWriter, spec: &PieceSpec, vocab_size: usize) {
     metadata.string(&key("model"), "llama");
     metadata.string(&key("pre"), "default");
-    metadata.bool(&key("add_space_prefix"), spec.space_prefix);
+    metadata.bool(&key("add_space_prefix"), spec.space_prefix != SpacePrefix::Never);
     let kind = |piece: &Piece| match piece.kind {
         PieceKind::Normal => NORMAL,
         PieceKind::Unknown => UNKNOWN,
@@ -182,7 +182,7 @@ pub(super) fn read_tokens(keys: &Keys<'_>, vocab_size: usize) -> Result<EndToken
         eos.push(2);
     }
     let add_bos = keys.bool(&key("add_bos_token"))?.unwrap_or(add_bos) && bos.is_some();
-    Ok(EndTokens { bos, add_bos, eos, pad })
+    Ok(EndTokens { bos, add_bos, eos, pad, names: None })
 }
 
 /// The way that byte-level BPE cuts a text, if it is one of ours.
@@ -314,7 +314,10 @@ fn read_pieces(keys: &Keys<'_>, vocab_size: usize) -> Result<Result<PieceSpec, O
         let text = if kind == PieceKind::Normal { text.replace(BLANK, " ") } else { text.to_owned() };
         pieces.push(Piece { text, score: score as f32, kind });
     }
-    let space_prefix = keys.bool(&key("add_space_prefix"))?.unwrap_or(true);
+    let space_prefix = match keys.bool(&key("add_space_prefix"))? {
+        Some(false) => SpacePrefix::Never,
+        _ => SpacePrefix::Prepend,
+    };
     let spec = PieceSpec { pieces, space_prefix };
     // Some vocabularies have no pieces for bytes. They are no mistake, but ours can encode any text.
     if !spec.pieces.iter().any(|piece| piece.kind == PieceKind::Byte) {

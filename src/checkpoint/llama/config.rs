@@ -113,6 +113,7 @@ fn mask(file: &JsonFile, class: Class, n_layer: usize, context: usize) -> Result
     let window: Option<usize> = match class {
         Class::Llama => return Ok(Mask::Causal),
         Class::Mistral => {
+            same_layers(file, n_layer)?;
             file.get_or("sliding_window", default_if_missing(file, "sliding_window", Some(4096), None))?
         }
         Class::Qwen2 | Class::Qwen3 => match sliding_layers(file, n_layer)? {
@@ -148,25 +149,36 @@ fn sliding_layers(file: &JsonFile, n_layer: usize) -> Result<bool, FolderError> 
             _ => Ok(false),
         };
     };
+    match same_layers_of(file, &types, n_layer)? {
+        true if !used => {
+            let problem = "layer_types has sliding_attention, but use_sliding_window is false";
+            Err(file.wrong(problem, TAKE_A_COPY))
+        }
+        has_window => Ok(has_window),
+    }
+}
+
+/// Fails if `layer_types` is there and has a window in some layers only.
+fn same_layers(file: &JsonFile, n_layer: usize) -> Result<(), FolderError> {
+    let types = file.get_or::<Option<Vec<String>>>("layer_types", None)?;
+    types.map_or(Ok(()), |types| same_layers_of(file, &types, n_layer).map(drop))
+}
+
+/// Whether the layers have a window: all of them, or none.
+fn same_layers_of(file: &JsonFile, types: &[String], n_layer: usize) -> Result<bool, FolderError> {
     if types.len() != n_layer {
         let problem = format!("layer_types has {} entries, for {n_layer} layers", types.len());
         return Err(file.wrong(problem, TAKE_A_COPY));
     }
     let all = |kind: &str| types.iter().all(|other| other == kind);
-    if all("full_attention") {
-        return Ok(false);
+    match (all("full_attention"), all("sliding_attention")) {
+        (true, _) => Ok(false),
+        (_, true) => Ok(true),
+        _ => {
+            let found = types.join(", ");
+            Err(file.variant("layer_types", &found, &"full_attention or sliding_attention in all layers"))
+        }
     }
-    if all("sliding_attention") {
-        return match used {
-            true => Ok(true),
-            false => {
-                let problem = "layer_types has sliding_attention, but use_sliding_window is false";
-                Err(file.wrong(problem, TAKE_A_COPY))
-            }
-        };
-    }
-    let found = types.join(", ");
-    Err(file.variant("layer_types", &found, &"full_attention or sliding_attention in all layers"))
 }
 
 /// The class that a model of ours is, if there is one.

@@ -48,7 +48,9 @@ fn read<P>(
         JsonFile::read_if_there(&folder.join(GENERATION))?,
         JsonFile::read_if_there(&folder.join(TOKENIZER))?,
     );
-    let tokenizer = tokenizer(folder, vocab_size)?;
+    let added = JsonFile::read_if_there(&folder.join(tokens::ADDED))?;
+    let tokenizer = tokenizer(folder, vocab_size)?
+        .and_then(|read| tokens::check_added(&read.spec, names.as_ref(), added.as_ref()).map(|()| read));
     let files = TokenFiles {
         numbers: generation.iter().chain([&file]).collect(),
         names: names.as_ref(),

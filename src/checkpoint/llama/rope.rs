@@ -71,7 +71,7 @@ impl Rope<'_> {
                 factor: self.need("factor")?,
                 low_freq_factor: self.need("low_freq_factor")?,
                 high_freq_factor: self.need("high_freq_factor")?,
-                original_context: self.get("original_max_position_embeddings")?.unwrap_or(context),
+                original_context: self.original_context()?.unwrap_or(context),
             },
             Some(other) => {
                 let known = "default, linear or llama3";
@@ -79,6 +79,12 @@ impl Rope<'_> {
             }
         };
         Ok(Position::Rope { base, scaling })
+    }
+
+    /// How many tokens the model read before its positions were stretched. Beside the object the number counts more than in it.
+    fn original_context(&self) -> Result<Option<usize>, FolderError> {
+        let key = "original_max_position_embeddings";
+        Ok(self.file.get_or::<Option<usize>>(key, None)?.or(self.get(key)?))
     }
 
     /// What stands under a key of the object, if anything does.

@@ -5,13 +5,14 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::hugging_face::{FolderError, JsonFile, TAKE_A_COPY, read_text};
-use crate::checkpoint::{EndTokens, GenerationDefaults};
+use crate::checkpoint::{EndTokens, GenerationDefaults, OtherTokenizer};
 use crate::tokenizer::TokenizerSpec;
 
 /// The files beside `config.json`.
 pub(super) const GENERATION: &str = "generation_config.json";
 pub(super) const TOKENIZER: &str = "tokenizer_config.json";
 pub(super) const TEMPLATE: &str = "chat_template.jinja";
+pub(super) const ADDED: &str = "added_tokens.json";
 
 /// The files that say something about tokens, those that are asked first in front.
 pub(super) struct TokenFiles<'a> {
@@ -30,12 +31,23 @@ pub(super) struct TokenFiles<'a> {
 impl TokenFiles<'_> {
     pub fn end_tokens(&self) -> Result<EndTokens, FolderError> {
         let first = self.first.filter(|&token| token < self.vocab_size);
-        Ok(EndTokens {
+        let mut eos = self.tokens("eos")?;
+        // Of several, other formats have a place only for the first.
+        if let Some(at) =
+            self.named("eos_token").and_then(|named| eos.iter().position(|&token| token == named))
+        {
+            eos[..=at].rotate_right(1);
+        }
+        let tokens = EndTokens {
             bos: first.or(self.tokens("bos")?.first().copied()),
             add_bos: first.is_some(),
-            eos: self.tokens("eos")?,
+            eos,
             pad: self.tokens("pad")?.first().copied(),
-        })
+            names: None,
+        };
+        let names = self.names.filter(|names| is_explicit(names)).map(named_texts);
+        let says_nothing_else = |names: &Vec<_>| self.spec.is_some_and(|spec| *names == tokens.named(spec));
+        Ok(EndTokens { names: names.filter(|names| !says_nothing_else(names)), ..tokens })
     }
 
     /// The tokens of this name in the first file that has any. Numbers that no token has are left out: folders write -1 for none,
@@ -63,9 +75,55 @@ impl TokenFiles<'_> {
 
     /// The special token that `tokenizer_config.json` has under a key: a name, or an object with it.
     fn named(&self, key: &str) -> Option<usize> {
-        let value = self.names?.value.get(key)?;
-        let name = value.as_str().or_else(|| value.get("content")?.as_str())?;
-        self.spec?.special(name)
+        self.spec?.special(text_of(self.names?.value.get(key)?)?)
+    }
+}
+
+/// The keys under which `tokenizer_config.json` has single tokens.
+const NAMES: [&str; 7] =
+    ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
+
+/// A token there: a text, or an object with it.
+fn text_of(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
+/// Whether the file says which tokens a template may ask for. Where `transformers` knows the class, it has names of its own for
+/// those that are not mentioned.
+fn is_explicit(names: &JsonFile) -> bool {
+    let class = names.value["tokenizer_class"].as_str().unwrap_or_default();
+    !class.starts_with("LlamaTokenizer")
+        || ["bos_token", "eos_token"].iter().all(|key| names.value.get(key).is_some())
+}
+
+/// The tokens that a template may ask for by these names, as `transformers` gives them to it: what is not there is undefined.
+fn named_texts(names: &JsonFile) -> Vec<(String, String)> {
+    let known = NAMES.iter().filter_map(|key| Some((*key, names.value.get(key)?)));
+    let others = names.value.get("extra_special_tokens").and_then(Value::as_object).into_iter().flatten();
+    known
+        .chain(others.map(|(key, value)| (key.as_str(), value)))
+        .filter_map(|(key, value)| Some((key.to_owned(), text_of(value)?.to_owned())))
+        .collect()
+}
+
+/// Whether the tokenizer has the tokens that the files beside it add: `transformers` adds them where `tokenizer.json` has them not.
+pub(super) fn check_added(
+    spec: &TokenizerSpec,
+    names: Option<&JsonFile>,
+    added: Option<&JsonFile>,
+) -> Result<(), OtherTokenizer> {
+    let by_id =
+        names.and_then(|file| file.value.get("added_tokens_decoder")?.as_object()).into_iter().flatten();
+    let by_id = by_id.filter_map(|(id, value)| Some((text_of(value)?, id.parse().ok()?, TOKENIZER)));
+    let by_text = added.and_then(|file| file.value.as_object()).into_iter().flatten();
+    let by_text =
+        by_text.filter_map(|(text, id)| Some((text.as_str(), usize::try_from(id.as_u64()?).ok()?, ADDED)));
+    match by_id.chain(by_text).find(|(text, id, _)| spec.token_text(*id) != Some(text)) {
+        Some((text, id, file)) => {
+            let problem = format!("{file} adds {text:?} as token {id}, which tokenizer.json has not");
+            Err(OtherTokenizer(problem))
+        }
+        None => Ok(()),
     }
 }
 
@@ -137,23 +195,20 @@ pub(super) fn tokenizer_config(
     chat_template: Option<&str>,
     context: usize,
 ) -> Value {
-    let name = |id: Option<usize>| id.and_then(|id| spec.token_text(id));
     let mut file = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
         "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": false,
     });
-    let entries = [
-        ("bos_token", name(tokens.bos)),
-        ("eos_token", name(tokens.eos.first().copied())),
-        ("pad_token", name(tokens.pad)),
-        ("chat_template", chat_template),
-    ];
-    for (key, text) in entries {
-        if let Some(text) = text {
-            file[key] = json!(text);
+    for (name, text) in tokens.named(spec) {
+        match NAMES.contains(&name.as_str()) {
+            true => file[name] = json!(text),
+            false => file["extra_special_tokens"][name] = json!(text),
         }
+    }
+    if let Some(template) = chat_template {
+        file["chat_template"] = json!(template);
     }
     file
 }

@@ -37,22 +37,17 @@ struct Scratch {
 }
 
 impl Vocabulary {
-    /// Appends the tokens of a text.
-    pub fn encode(&self, text: &str, out: &mut Vec<usize>) {
-        if text.is_empty() {
-            return;
-        }
-        let prefixed;
-        let text = match self.space_prefix {
-            true => {
-                prefixed = format!(" {text}");
-                prefixed.as_str()
-            }
-            false => text,
-        };
+    /// Appends the tokens of a text. `is_first` says that no token stands before it.
+    pub fn encode(&self, text: &str, mut is_first: bool, out: &mut Vec<usize>) {
         let mut scratch = Scratch::default();
         for stretch in self.defined.stretches(text) {
+            let is_first = std::mem::replace(&mut is_first, false);
+            let prefixed;
             let mut rest = match stretch {
+                Stretch::Text(text) if self.space_prefix.is_before(text, is_first) => {
+                    prefixed = format!(" {text}");
+                    prefixed.as_str()
+                }
                 Stretch::Text(text) => text,
                 Stretch::Added(token) => {
                     out.push(token as usize);

@@ -13,7 +13,7 @@ mod vocab;
 
 use std::fmt;
 
-pub use vocab::{Piece, PieceKind, PieceSpec};
+pub use vocab::{Piece, PieceKind, PieceSpec, SpacePrefix};
 
 use vocab::Vocabulary;
 
@@ -22,14 +22,14 @@ use super::{SpecError, Tokenizer, TokenizerSpec, UnknownText};
 /// A tokenizer of pieces with scores.
 ///
 /// ```
-/// use gradus::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, Tokenizer};
+/// use gradus::tokenizer::{Piece, PieceKind, PieceSpec, PieceTokenizer, SpacePrefix, Tokenizer};
 /// let piece = |text: &str, score: f32, kind| Piece { text: text.to_owned(), score, kind };
 /// let mut pieces = vec![piece("<s>", 0.0, PieceKind::Control)];
 /// pieces.extend((0..=255).map(|byte| piece(&format!("<0x{byte:02X}>"), 0.0, PieceKind::Byte)));
 /// for (at, text) in [" ", "a", "n", "an", " an", "na"].into_iter().enumerate() {
 ///     pieces.push(piece(text, -(at as f32), PieceKind::Normal));
 /// }
-/// let tokenizer = PieceTokenizer::from_spec(&PieceSpec { pieces, space_prefix: true })?;
+/// let tokenizer = PieceTokenizer::from_spec(&PieceSpec { pieces, space_prefix: SpacePrefix::Prepend })?;
 /// let tokens = tokenizer.encode("anna é")?;
 /// // " an", since a blank was put before the text; "na"; a blank; and é, which is no piece, as its two bytes.
 /// assert_eq!(tokens, [261, 262, 257, 1 + 0xc3, 1 + 0xa9]);
@@ -63,7 +63,13 @@ impl Tokenizer for PieceTokenizer {
 
     fn encode(&self, text: &str) -> Result<Vec<usize>, UnknownText> {
         let mut tokens = Vec::with_capacity(text.len() / 3);
-        self.vocabulary.encode(text, &mut tokens);
+        self.vocabulary.encode(text, true, &mut tokens);
+        Ok(tokens)
+    }
+
+    fn encode_after(&self, text: &str) -> Result<Vec<usize>, UnknownText> {
+        let mut tokens = Vec::with_capacity(text.len() / 3);
+        self.vocabulary.encode(text, false, &mut tokens);
         Ok(tokens)
     }
 
@@ -87,7 +93,7 @@ impl Tokenizer for PieceTokenizer {
     }
 
     fn space_prefix(&self) -> bool {
-        self.vocabulary.space_prefix
+        self.vocabulary.space_prefix != SpacePrefix::Never
     }
 }
 

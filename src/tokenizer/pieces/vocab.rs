@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::tokenizer::SpecError;
 use crate::tokenizer::bpe::added::AddedTokens;
@@ -19,8 +19,52 @@ const TOKEN_LIMIT: usize = 1 << 24;
 pub struct PieceSpec {
     /// The pieces in the order of their tokens. There is one for each of the 256 bytes.
     pub pieces: Vec<Piece>,
-    /// Whether a blank is put before each text. Decoding takes it away.
-    pub space_prefix: bool,
+    /// Where a blank is put before a text. Decoding takes that before the first word away.
+    #[serde(deserialize_with = "space_prefix")]
+    pub space_prefix: SpacePrefix,
+}
+
+/// Where a blank is put, so that the first word of a text is the same piece as it would be further on. A text may be cut into
+/// stretches by tokens that are found before anything is merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpacePrefix {
+    /// Nowhere.
+    Never,
+    /// Before each stretch, as `Prepend` of Hugging Face's `tokenizers` does, and llama.cpp.
+    #[default]
+    Prepend,
+    /// Before each stretch that does not begin with one: `Metaspace` of `tokenizers` with the scheme `always`.
+    MetaspaceAlways,
+    /// Before the first stretch alone, if no token stands before it and it does not begin with a blank: with the scheme `first`.
+    MetaspaceFirst,
+}
+
+impl SpacePrefix {
+    /// Whether a stretch gets one. `is_first` says that no token stands before it.
+    pub(super) fn is_before(self, stretch: &str, is_first: bool) -> bool {
+        match self {
+            SpacePrefix::Never => false,
+            SpacePrefix::Prepend => true,
+            SpacePrefix::MetaspaceAlways => !stretch.starts_with(' '),
+            SpacePrefix::MetaspaceFirst => is_first && !stretch.starts_with(' '),
+        }
+    }
+}
+
+/// Reads what stands in a checkpoint. Older ones say only whether there is a blank.
+fn space_prefix<'de, D: Deserializer<'de>>(from: D) -> Result<SpacePrefix, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Any(bool),
+        Kind(SpacePrefix),
+    }
+    Ok(match Written::deserialize(from)? {
+        Written::Any(false) => SpacePrefix::Never,
+        Written::Any(true) => SpacePrefix::Prepend,
+        Written::Kind(kind) => kind,
+    })
 }
 
 /// A piece of text that is a token.
@@ -71,7 +115,7 @@ impl PieceKind {
 #[derive(Clone, Debug)]
 pub(super) struct Vocabulary {
     pub pieces: Vec<Piece>,
-    pub space_prefix: bool,
+    pub space_prefix: SpacePrefix,
     /// The piece of each single byte.
     pub bytes: [u32; 256],
     /// Pieces that stand for no text, by name.

@@ -124,19 +124,18 @@ impl Rendered {
             let found = self.next_special(start, &special);
             let end = found.as_ref().map_or(self.text.len(), |(range, _)| range.start);
             let plain = &self.text[start..end];
-            let of_plain = tokenizer.encode(plain)?;
-            let mut lengths = Vec::with_capacity(of_plain.len());
+            let of_plain =
+                if tokens.is_empty() { tokenizer.encode(plain) } else { tokenizer.encode_after(plain) }?;
+            let mut at = start;
             let mut bytes = Vec::new();
             for &token in &of_plain {
+                mask.push(self.is_generated(at));
                 bytes.clear();
                 tokenizer.push_bytes(token, &mut bytes);
-                lengths.push(bytes.len());
-            }
-            // Where a tokenizer puts a space before a text, its first token has a byte that the text does not have.
-            let mut at = (start + plain.len()).saturating_sub(lengths.iter().sum());
-            for length in lengths {
-                mask.push(self.is_generated(at.max(start)));
-                at += length;
+                // Where a tokenizer puts a blank before a text, a token has a byte that the text does not have.
+                let is_there = self.text.as_bytes()[at..end].starts_with(&bytes);
+                at += if is_there { bytes.len() } else { bytes.len().saturating_sub(1) };
+                at = at.min(end);
             }
             tokens.extend(of_plain);
             start = end;
