@@ -278,8 +278,9 @@ fn how_it_writes_can_be_chosen() {
     for options in
         [&["--top-k", "1"][..], &["--temperature", "0"], &["--top-p", "1e-9"], &["--min-p", "0.999999"]]
     {
-        assert_eq!(said(options), greedy, "{options:?}");
+        assert_eq!(said(&[options, &["--repetition-penalty", "1"]].concat()), greedy, "{options:?}");
     }
+    assert_ne!(said(&["--greedy", "--repetition-penalty", "1.5"]), greedy);
     assert!(said(&["--beams", "3"]).starts_with("A: Hello"));
     assert_eq!(said(&["--tokens", "0"]), "A: Hello\n");
     // More tokens than the context holds.

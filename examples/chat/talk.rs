@@ -33,6 +33,7 @@ Examples:
   chat -- talk --model mine --prompts some.jsonl --greedy         a line for each: {\"prompt\": \"Once upon a time\"}
   chat -- talk --model model.gguf --dtype int8 --prompt 'Hello' --stop '\\n'")]
 #[command(mut_arg("repetition_penalty", |option| option.default_value("1.1")))]
+#[command(mut_arg("greedy", |option| option.help("Always choose the likeliest token: without a penalty, unless one is given")))]
 pub struct Talk {
     #[command(flatten)]
     model: ModelArgs,
@@ -177,8 +178,10 @@ impl Talk {
         if let Some(p) = defaults.top_p.filter(|_| !given.has("top_p")) {
             sampling.top_p = Some(p);
         }
-        if let Some(x) = defaults.repetition_penalty.filter(|_| !given.has("repetition_penalty")) {
-            sampling.repetition_penalty = x;
+        if !given.has("repetition_penalty") {
+            // With a penalty the token that is chosen would not be the likeliest.
+            let usual = if sampling.greedy { 1.0 } else { sampling.repetition_penalty };
+            sampling.repetition_penalty = defaults.repetition_penalty.unwrap_or(usual);
         }
         if let Some(n) = defaults.max_new_tokens.filter(|_| !given.has("tokens")) {
             tokens = n;
