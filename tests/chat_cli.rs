@@ -281,6 +281,26 @@ fn how_it_writes_can_be_chosen() {
         assert_eq!(said(&[options, &["--repetition-penalty", "1"]].concat()), greedy, "{options:?}");
     }
     assert_ne!(said(&["--greedy", "--repetition-penalty", "1000"]), greedy);
+    // A model of transformers' making, whose likeliest token is another one under the usual penalty.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama/qwen2");
+    let folder = folder.to_str().expect("a path of plain text");
+    let likeliest = |options: &[&str]| {
+        let talk = [
+            "talk",
+            "--model",
+            folder,
+            "--prompt",
+            "one two",
+            "--tokens",
+            "16",
+            "--greedy",
+            "--threads",
+            "1",
+        ];
+        place.ok(&[&talk[..], options].concat())
+    };
+    assert_eq!(likeliest(&[]), likeliest(&["--repetition-penalty", "1"]));
+    assert_ne!(likeliest(&[]), likeliest(&["--repetition-penalty", "1.1"]));
     assert!(said(&["--beams", "3"]).starts_with("A: Hello"));
     assert_eq!(said(&["--tokens", "0"]), "A: Hello\n");
     // More tokens than the context holds.

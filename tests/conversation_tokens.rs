@@ -16,8 +16,10 @@ use gradus::model::{Mode, Model};
 use gradus::real::Real;
 use gradus::scalar::ScalarEngine;
 use gradus::thread_pool::ThreadPool;
-use gradus::tokenizer::template::ChatTemplate;
-use gradus::tokenizer::{BpeTokenizer, BpeTrainer, Tokenizer};
+use gradus::tokenizer::template::{ChatTemplate, Rendered};
+use gradus::tokenizer::{
+    BpeTokenizer, BpeTrainer, Piece, PieceKind, PieceSpec, PieceTokenizer, SpacePrefix, Tokenizer,
+};
 use serde::Deserialize;
 
 const NAMED: [(&str, &str); 1] = [("bos_token", "<s>")];
@@ -53,6 +55,33 @@ fn encode(
 ) -> Result<ConversationTokens, Unlearnable> {
     let template = ChatTemplate::new(ChatTemplate::GRADUS).expect("a template");
     ConversationEncoder::new(&template, &tokenizer(), &NAMED, context, learn).encode(conversation)
+}
+
+/// A blank that only the tokenizer puts there moves no mask, and each scheme puts it where it does in a text of its own.
+#[test]
+fn blanks_before_pieces_are_not_in_the_text() {
+    let piece = |text: &str, kind| Piece { text: text.to_owned(), score: 0.0, kind };
+    let mut pieces = vec![piece("<s>", PieceKind::Control)];
+    pieces.extend((0..=255).map(|byte| piece(&format!("<0x{byte:02X}>"), PieceKind::Byte)));
+    pieces.extend([" ", "a", "b", "c", "d"].map(|text| piece(text, PieceKind::Normal)));
+    let [blank, a, b, c, d] = [257, 258, 259, 260, 261];
+    // The assistant says b, and d.
+    let rendered = Rendered { text: "ab<s>cd".to_owned(), generated: vec![1..2, 6..7], literal: vec![] };
+    let cases = [
+        (SpacePrefix::Never, vec![a, b, 0, c, d]),
+        (SpacePrefix::MetaspaceFirst, vec![blank, a, b, 0, c, d]),
+        (SpacePrefix::MetaspaceAlways, vec![blank, a, b, 0, blank, c, d]),
+        (SpacePrefix::Prepend, vec![blank, a, b, 0, blank, c, d]),
+    ];
+    for (space_prefix, expected) in cases {
+        let spec = PieceSpec { pieces: pieces.clone(), space_prefix };
+        let tokenizer = PieceTokenizer::from_spec(&spec).expect("a tokenizer that there is");
+        let (tokens, mask) = rendered.tokens(&tokenizer).expect("any text");
+        assert_eq!(tokens, expected, "{space_prefix:?}");
+        let learned: Vec<usize> =
+            tokens.iter().zip(&mask).filter(|(_, said)| **said).map(|(token, _)| *token).collect();
+        assert_eq!(learned, [b, d], "{space_prefix:?}");
+    }
 }
 
 /// What is learned as text, in which an end token is a bar.
