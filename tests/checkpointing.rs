@@ -130,9 +130,9 @@ fn most_of_the_memory_is_not_needed() {
         engine.tape().iter().map(|node| node.data + node.saved).sum::<usize>()
     };
     let (all, one) = (held(false), held(true));
-    // One thread has one tape, for one shard of three at a time.
+    // One thread has one tape, for one shard of two at a time.
     let shards = FastEngine::shards(12, batch.len());
-    assert_eq!(shards, 3);
+    assert_eq!(shards, 2);
     let handed_on = 8 * batch.len() / shards * 32;
     assert!(4 * (one + handed_on) < all, "{one} numbers and {handed_on} that are handed on, {all} without");
 }

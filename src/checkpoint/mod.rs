@@ -5,9 +5,9 @@
 //! renamed over it. Whenever the power goes, a reader finds the old model or the new one.
 //!
 //! A file format is a file here: `safetensors.rs` is that of a checkpoint; [`llama`] and [`marian`] are the folders of language
-//! models and translators that other programs can open, and [`adapter`] is that of adapters alone. [`LanguageModel`] is what all formats of language models are
-//! read into. What a checkpoint consists of is neither a particular model nor a
-//! particular tokenizer: see [`ModelSpec`] and [`TokenizerSpec`].
+//! models and translators that other programs can open, and [`adapter`] is that of adapters alone. [`LanguageModel`] is what
+//! all formats of language models are read into. What a checkpoint consists of is neither a particular model nor a particular
+//! tokenizer: see [`ModelSpec`] and [`TokenizerSpec`].
 
 pub mod adapter;
 mod atomic;

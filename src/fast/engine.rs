@@ -2,8 +2,10 @@
 //! on nothing but the batch, so the result is the same to the last bit on any number of threads.
 //!
 //! As many shards as there are threads are worked on at a time, each on a tape of its own. The next ones find the same tapes. So a
-//! step keeps the results of a few shards, not of the whole batch.
+//! step keeps the results of a few shards, not of the whole batch. The largest come first: then those at a time take about as long
+//! as each other, and no thread waits for long.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -127,12 +129,14 @@ impl FastEngine {
     }
 
     /// Into how many shards a batch is cut. Each that is worked on at the same time has a gradient of all trainable parameters,
-    /// beside their sum.
+    /// beside their sum. It is one or an even number: with one too many, half of the threads or more would wait for the last.
     pub fn shards(sequences: usize, tokens: usize) -> usize {
-        (tokens / SHARD_TOKENS).clamp(1, SHARDS).min(sequences.max(1))
+        let count = (tokens / SHARD_TOKENS).clamp(1, SHARDS).min(sequences.max(1));
+        if count == 1 { 1 } else { count / 2 * 2 }
     }
 
-    /// Cuts a batch. The weights of the tokens become their shares in the mean loss of the whole.
+    /// Cuts a batch, each time as near as possible to where all shards would have as many tokens, and puts the largest first. The
+    /// weights of the tokens become their shares in the mean loss of the whole.
     // ANCHOR: shard
     fn shard(&mut self, batch: &Batch, total_loss_weight: f64) -> &mut [Shard] {
         let share = 1.0 / total_loss_weight;
@@ -141,15 +145,18 @@ impl FastEngine {
         if self.shards.len() < count {
             self.shards.resize_with(count, Shard::default);
         }
+        let shards = &mut self.shards[..count];
         let mut first = 0;
-        for (at, shard) in self.shards[..count].iter_mut().enumerate() {
+        for (at, shard) in shards.iter_mut().enumerate() {
             let aim = batch.len() * (at + 1) / count;
-            let len = rows[first..].iter().take_while(|rows| rows.start < aim).count();
+            let before = |rows: &&Range<usize>| (rows.start + rows.end) / 2 <= aim;
+            let len = rows[first..].iter().take_while(before).count();
             shard.batch.copy_sequences(batch, first..first + len, share);
             first += len;
         }
-        self.active = count;
-        &mut self.shards[..count]
+        shards.sort_by_key(|shard| Reverse(shard.batch.len()));
+        self.active = shards.iter().take_while(|shard| !shard.batch.is_empty()).count();
+        &mut self.shards[..self.active]
     }
     // ANCHOR_END: shard
 
@@ -164,7 +171,8 @@ impl FastEngine {
         rounded
     }
 
-    /// Lets all threads work on the shards of a batch, as many at a time as there are threads, and collects their losses in order.
+    /// Lets all threads work on the shards of a batch, as many at a time as there are threads, and collects their losses in the
+    /// order of the batch.
     /// After each time, `collect` gets the number of the first of these shards and what they were worked on with.
     fn each_shard(
         &mut self,
@@ -189,7 +197,8 @@ impl FastEngine {
             collect(wave * at_once, workers);
         }
         self.rounded = rounded;
-        let shards = &self.shards[..self.active];
+        let mut shards: SmallVec<[&Shard; SHARDS]> = self.shards[..self.active].iter().collect();
+        shards.sort_by_key(|shard| shard.batch.sequences().rows_before);
         self.losses.clear();
         self.losses.extend(shards.iter().flat_map(|shard| &shard.losses));
         shards.iter().map(|shard| shard.loss).sum()
@@ -212,11 +221,7 @@ impl Worker {
     ) {
         let Shard { batch, losses, loss, nodes } = shard;
         losses.clear();
-        (*loss, *nodes) = (0.0, 0);
         self.tape.rewind();
-        if batch.is_empty() {
-            return;
-        }
         let weights = Weights::Flat(params);
         if checkpointing {
             *loss = self.stages.forward(&self.tape, &Work { model, weights, batch, mode }, losses);
@@ -241,9 +246,7 @@ impl Worker {
         checkpointing: bool,
     ) {
         self.gradient.resize(model.layout().trainable_len(), 0.0);
-        if batch.is_empty() {
-            self.gradient.fill(0.0);
-        } else if checkpointing {
+        if checkpointing {
             let work = Work { model, weights: Weights::Flat(params), batch, mode };
             self.stages.backward(&self.tape, &work, &mut self.gradient);
         } else {
@@ -256,7 +259,8 @@ impl Worker {
 impl Engine for FastEngine {
     type Real = f32;
 
-    /// To the last bit the gradient of one batch, if that is cut into the very shards into which its micro-batches are.
+    /// To the last bit the gradient of one batch, if that is cut into the very shards into which its micro-batches are, and they are
+    /// worked on in the same order: so it is where all are of the same size.
     fn accumulate<M: Model>(
         &mut self,
         model: &M,
@@ -322,5 +326,38 @@ impl Reader for FastEngine {
 
     fn copy_kept(&mut self, from: Range<usize>, to: usize) {
         self.decode_tape.kept.get_mut().copy_tokens(from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    /// Every sequence is in one shard. The largest comes first, none is farther from its share than one long sequence, and those
+    /// that are worked on together differ by little.
+    #[test]
+    fn a_batch_of_uneven_sequences_is_cut_into_shards_of_like_size() {
+        let (mut random, mut engine) = (Random::new(1), FastEngine::new(ThreadPool::new(1)));
+        let (mut slowest, mut fastest) = (0, 0);
+        for _ in 0..200 {
+            let mut batch = Batch::new();
+            let lengths: Vec<usize> = (0..16).map(|_| 20 + random.below(220)).collect();
+            lengths.iter().for_each(|length| batch.push((0..=*length).map(|at| at % 7)));
+            let longest = lengths.iter().max().expect("sixteen");
+            let shards = engine.shard(&batch, 1.0);
+            let sizes: Vec<usize> = shards.iter().map(|shard| shard.batch.len()).collect();
+            assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes.len() % 2 == 0, "{sizes:?}");
+            let share = batch.len() / sizes.len();
+            assert!(sizes.iter().all(|size| size.abs_diff(share) <= longest + 1), "{sizes:?} of {lengths:?}");
+            slowest += sizes.iter().step_by(2).sum::<usize>();
+            fastest += batch.len().div_ceil(2);
+            shards.sort_by_key(|shard| shard.batch.sequences().rows_before);
+            let again: Vec<usize> =
+                shards.iter().flat_map(|shard| shard.batch.sequences().rows).map(Range::len).collect();
+            assert_eq!(again, lengths);
+        }
+        // On two threads, a step waits for the larger shard of each two.
+        assert!(slowest * 100 < fastest * 110, "{slowest} tokens one after the other, {fastest} at best");
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! The first ones change *logits*, one for each token of the vocabulary. A token that must not come gets `-∞`. Then
 //! [`weights`] turns logits into probabilities, but for a common factor, and the last ones change these: a token that must not
-//! come gets 0. A search over whole texts, such as [`BeamSearch`](super::BeamSearch), takes [`log_softmax`] in their place. None allocates memory, except that the list `order` grows to the size of the vocabulary once.
+//! come gets 0. A search over whole texts, such as [`BeamSearch`](super::BeamSearch), takes [`log_softmax`] in their place.
+//! None allocates memory, except that the list `order` grows to the size of the vocabulary once.
 
 /// The token with the greatest logit, the first of several. If there are none, 0.
 pub fn greedy(logits: &[f64]) -> usize {

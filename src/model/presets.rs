@@ -10,9 +10,9 @@ use crate::tensor::Mask;
 /// How many tokens GPT-2 knows: 256 bytes, 50,000 merges, and one that ends a text.
 const GPT2_VOCAB: usize = 50_257;
 
-/// A decoder as GPT-2 has it, in one of three sizes, or a Llama ([`DecoderConfig::llama`]). GPT-2 has learned positions and a context of 1,024; LayerNorm before each part and at
-/// the end; GELU by tanh; biases everywhere but in the head, which shares the table of tokens; matrices drawn from
-/// `N(0, 0.02²)`, those that write to the residual stream smaller.
+/// A decoder as GPT-2 has it, in one of three sizes, or a Llama ([`DecoderConfig::llama`]). GPT-2 has learned positions and a
+/// context of 1,024; LayerNorm before each part and at the end; GELU by tanh; biases everywhere but in the head, which shares
+/// the table of tokens; matrices drawn from `N(0, 0.02²)`, those that write to the residual stream smaller.
 ///
 /// Nothing is dropped: a model that hardly ever sees a text twice has no use for it. The biases of the keys
 /// are there because GPT-2 has them, but they do nothing ([`AttentionBias`]).

@@ -63,7 +63,8 @@ Examples:
 
 GET  / is a page; /health; /v1/models
 POST /v1/chat/completions, /v1/completions: temperature, top_p, top_k, min_p, repetition_penalty, max_tokens, stop, seed, stream,
-     logprobs; chats also tools, tool_choice and response_format. A field that is not known is an error. There is one model: the name in a request does not matter
+     logprobs; chats also tools, tool_choice and response_format. A field that is not known is an error. There is one model:
+     the name in a request does not matter
 POST /tokenize {\"content\": …}, /detokenize {\"tokens\": […]}, /apply-template {\"messages\": […]}
 
 Ctrl-C ends the server when the replies that are being written are complete; a second one ends it at once.")]

@@ -1,7 +1,7 @@
 //! The file beside a GGUF with which local runners make a model of it: Ollama's `Modelfile`.
 //!
-//! Such a runner has templates of its own for conversations, in the language of Go's templates, where the GGUF has Jinja. For the formats of conversations that are known here, the two say the same; any other template is left to the
-//! runner.
+//! Such a runner has templates of its own for conversations, in the language of Go's templates, where the GGUF has Jinja. For
+//! the formats of conversations that are known here, the two say the same; any other template is left to the runner.
 
 use std::path::Path;
 

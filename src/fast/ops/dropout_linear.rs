@@ -1,7 +1,7 @@
 //! A layer of weights that reads with dropout, `Y = D(X)·Wᵀ`, where `D` is the mask of `dropout.rs` with its factor.
 //!
-//! What is left of `X` is written into a buffer of the tape, which the next such operation writes over. Backward computes it again: `dW = dYᵀ·D(X)`, and
-//! `dX = D(dY·W)`.
+//! What is left of `X` is written into a buffer of the tape, which the next such operation writes over. Backward computes it
+//! again: `dW = dYᵀ·D(X)`, and `dX = D(dY·W)`.
 
 use super::matmul::beta;
 use super::{Dropout, Op};

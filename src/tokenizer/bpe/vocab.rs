@@ -18,8 +18,9 @@ use crate::tokenizer::SpecError;
 pub struct BpeSpec {
     /// How a text is cut before bytes are merged.
     pub pattern: Pattern,
-    /// The text of each token. That of a special token is its name, and that of an added one what it stands for. Any other is a string of bytes, each byte written as
-    /// one character of GPT-2's alphabet, in which a blank is `Ġ`. Every single byte is among them.
+    /// The text of each token. That of a special token is its name, and that of an added one what it stands for. Any other is a
+    /// string of bytes, each byte written as one character of GPT-2's alphabet, in which a blank is `Ġ`. Every single byte is
+    /// among them.
     pub tokens: Vec<String>,
     /// Which tokens are special: they stand for no text, and no text encodes to them.
     pub special: Vec<usize>,
