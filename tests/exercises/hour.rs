@@ -6,7 +6,7 @@ use crate::says;
 
 #[test]
 fn exercise_22_1() {
-    let (parameters, tokens, seconds) = (4.0e6, 8_407_368.0, 2797.0);
+    let (parameters, tokens, seconds) = (4.0e6, 8_407_368.0, 2781.0);
     let operations = 6.0 * parameters * tokens;
     says(22, &format!("{:.1} · 10¹⁴ operations", operations / 1e14));
     says(22, &format!("{:.0} billion a second", operations / seconds / 1e9));
