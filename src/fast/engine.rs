@@ -347,7 +347,7 @@ mod tests {
             let longest = lengths.iter().max().expect("sixteen");
             let shards = engine.shard(&batch, 1.0);
             let sizes: Vec<usize> = shards.iter().map(|shard| shard.batch.len()).collect();
-            assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes.len() % 2 == 0, "{sizes:?}");
+            assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes.len().is_multiple_of(2), "{sizes:?}");
             let share = batch.len() / sizes.len();
             assert!(sizes.iter().all(|size| size.abs_diff(share) <= longest + 1), "{sizes:?} of {lengths:?}");
             slowest += sizes.iter().step_by(2).sum::<usize>();
